@@ -1,0 +1,125 @@
+"""A formula in exact arithmetic: mpmath for numbers to any number of digits, SymPy for LaTeX.
+
+Both read the `exact` column of the table, which is written over the namespace `S` that the two classes here fill.
+Neither library is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from .expr import Expr
+from .ops import OPS
+
+__all__ = ["latex", "to_sympy", "value"]
+
+_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
+
+
+class _Mpmath:
+    """mpmath under the names that the table uses."""
+
+    def __init__(self) -> None:
+        import mpmath
+
+        self.mp = mpmath.mp
+        self.Abs, self.Max, self.Min = abs, max, min
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.mp, name)
+
+    def log(self, a: Any) -> Any:
+        return self.mp.ninf if a == 0 else self.mp.log(a) if a > 0 else self.mp.nan
+
+    def log1p(self, a: Any) -> Any:
+        return self.mp.ninf if a == -1 else self.mp.log1p(a) if a > -1 else self.mp.nan
+
+    def sqrt(self, a: Any) -> Any:
+        return self.mp.sqrt(a) if a >= 0 else self.mp.nan
+
+    def Where(self, condition: bool, a: Any, b: Any) -> Any:  # noqa: N802 - SymPy's spelling, like Max and Min
+        return a if condition else b
+
+    def compare(self, sign: str, a: Any, b: Any) -> bool:
+        return _COMPARE[sign](a, b)
+
+
+class _Sympy:
+    """SymPy under the names that the table uses."""
+
+    def __init__(self) -> None:
+        import sympy
+
+        self.sympy = sympy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sympy, name)
+
+    def expm1(self, a: Any) -> Any:
+        return self.sympy.exp(a) - 1
+
+    def log1p(self, a: Any) -> Any:
+        return self.sympy.log(1 + a)
+
+    def sinc(self, a: Any) -> Any:
+        return self.sympy.sinc(a)
+
+    def Where(self, condition: Any, a: Any, b: Any) -> Any:  # noqa: N802
+        return self.sympy.Piecewise((a, condition), (b, True))
+
+    def compare(self, sign: str, a: Any, b: Any) -> Any:
+        return self.sympy.Rel(a, b, sign)
+
+
+def value(e: Expr, values: Mapping[str, Any]) -> Any:
+    """The value at these numbers as an mpmath number, with mpmath's current precision (`mpmath.workdps(60)`).
+
+    A division by zero gives nan; arguments are taken as they are, a float as the exact number that it is.
+    """
+    S = _mpmath()
+    given = {name: S.mp.mpf(v) for name, v in values.items()}
+
+    def node(n: Expr, *args: Any) -> Any:
+        try:
+            return OPS[n.op].exact(S, *args)  # type: ignore[misc]
+        except ZeroDivisionError:
+            return S.mp.nan
+
+    return e.expand().fold(lambda n: given[n.args[0]] if n.op == "symbol" else S.mp.mpf(n.args[0]), node)
+
+
+def to_sympy(e: Expr, *, named: bool = False) -> Any:
+    """The formula as a SymPy expression; with `named`, functions such as the sigmoid keep their name instead of their definition."""
+    S = _sympy()
+
+    def node(n: Expr, *args: Any) -> Any:
+        op = OPS[n.op]
+        if named and op.show:
+            return S.sympy.Function(op.show)(*args)
+        return op.exact(S, *args)  # type: ignore[misc]
+
+    def leaf(n: Expr) -> Any:
+        if n.op == "symbol":
+            return S.sympy.Symbol(n.args[0], real=True)
+        number = n.args[0]
+        return S.sympy.Integer(int(number)) if number.is_integer() else S.sympy.Float(repr(number)) if named else S.sympy.Rational(number)
+
+    return (e if named else e.expand()).fold(leaf, node)
+
+
+def latex(e: Expr) -> str:
+    """The formula in LaTeX, functions by their usual names."""
+    return _sympy().sympy.latex(to_sympy(e, named=True))
+
+
+@functools.cache
+def _mpmath() -> Any:
+    return _Mpmath()
+
+
+@functools.cache
+def _sympy() -> Any:
+    return _Sympy()

@@ -1,0 +1,23 @@
+"""The networks of the tasks, each a function of the activations that it is to use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+__all__ = ["ActivationFactory", "mlp"]
+
+ActivationFactory = Callable[[int], nn.Module]  # the width of the last dimension -> a new activation for that place
+
+
+def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int = 64, layers: int = 8) -> nn.Module:
+    """A plain perceptron: `layers` linear layers with PyTorch's initial weights, an activation after each but the last.
+
+    Nothing normalises in between, so what the activation does to the signal's scale decides whether depth can be trained.
+    """
+    sizes = [inputs, *[width] * (layers - 1), outputs]
+    modules: list[nn.Module] = []
+    for below, above in zip(sizes[:-1], sizes[1:], strict=True):
+        modules += [nn.Linear(below, above), activation(above)]
+    return nn.Sequential(*modules[:-1])

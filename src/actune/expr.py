@@ -1,0 +1,553 @@
+"""Expr: an activation function as an immutable formula; build, walk, differentiate, simplify, parse, print, JSON.
+
+Equal formulas are one object (they are interned), so `is` compares them, shared parts are stored and computed once,
+and every walk is a loop over the distinct nodes in order: no formula is too deep for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import math
+import re
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from .ops import ALIASES, OPS, Op
+
+__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "parse", "suggestion", "symbol"]
+
+T = TypeVar("T")
+
+MAX_CHARACTERS, MAX_NODES, MAX_DEPTH = 20_000, 5_000, 100  # of a formula that comes from outside
+MAX_JSON = 1_000_000
+
+
+class FormulaError(ValueError):
+    """A formula that cannot be read or built; the message is one line that says where and what was expected."""
+
+
+class Expr:
+    """A formula over the input `x`, named parameters and constants.
+
+    op     a name in `ops.OPS`, or "const" or "symbol"
+    args   the argument formulas; of a leaf, the one number or name
+    """
+
+    __slots__ = ("__weakref__", "args", "op")
+    op: str
+    args: tuple[Any, ...]
+
+    def __new__(cls, op: str, args: tuple[Any, ...]) -> Expr:
+        with _LOCK:
+            found = _INTERNED.get((op, args))
+            if found is None:
+                found = object.__new__(cls)
+                object.__setattr__(found, "op", op)
+                object.__setattr__(found, "args", args)
+                _INTERNED[op, args] = found
+        return found
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a formula cannot be changed (tried to set {name!r}); build a new one")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return from_json, (to_json(self),)
+
+    def __copy__(self) -> Expr:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Expr:
+        return self
+
+    # Building, in Python's own notation. `==` compares identity, so equality in a formula is `apply("==", a, b)`.
+    def __add__(self, other: Any) -> Expr:
+        return apply("add", self, other)
+
+    def __radd__(self, other: Any) -> Expr:
+        return apply("add", other, self)
+
+    def __sub__(self, other: Any) -> Expr:
+        return apply("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Expr:
+        return apply("sub", other, self)
+
+    def __mul__(self, other: Any) -> Expr:
+        return apply("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Expr:
+        return apply("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Expr:
+        return apply("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Expr:
+        return apply("div", other, self)
+
+    def __pow__(self, other: Any) -> Expr:
+        return apply("pow", self, other)
+
+    def __rpow__(self, other: Any) -> Expr:
+        return apply("pow", other, self)
+
+    def __neg__(self) -> Expr:
+        return apply("neg", self)
+
+    def __abs__(self) -> Expr:
+        return apply("abs", self)
+
+    def __lt__(self, other: Any) -> Expr:
+        return apply("<", self, other)
+
+    def __le__(self, other: Any) -> Expr:
+        return apply("<=", self, other)
+
+    def __gt__(self, other: Any) -> Expr:
+        return apply(">", self, other)
+
+    def __ge__(self, other: Any) -> Expr:
+        return apply(">=", self, other)
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"the formula {_shorten(str(self))!r} has no truth value; to choose by a condition use where(condition, a, b)")
+
+    # Reading.
+    @property
+    def leaf(self) -> bool:
+        return self.op in ("const", "symbol")
+
+    @property
+    def children(self) -> tuple[Expr, ...]:
+        return () if self.leaf else self.args
+
+    def nodes(self) -> tuple[Expr, ...]:
+        """The distinct nodes, every one after its arguments; the formula itself is last."""
+        return order((self,))
+
+    def fold(self, leaf: Callable[[Expr], T], node: Callable[..., T]) -> T:
+        """Compute bottom-up: `leaf(e)` at the leaves, `node(e, *results of the arguments)` above, once for each distinct node."""
+        done: dict[Expr, T] = {}
+        for e in self.nodes():
+            done[e] = leaf(e) if e.leaf else node(e, *(done[a] for a in e.args))
+        return done[self]
+
+    def symbols(self) -> tuple[str, ...]:
+        """The names in the formula, sorted; `x` among them where it occurs."""
+        return tuple(sorted(e.args[0] for e in self.nodes() if e.op == "symbol"))
+
+    def size(self) -> int:
+        """Number of nodes, counted as written: a part that occurs twice counts twice."""
+        return self.fold(lambda e: 1, lambda e, *sizes: 1 + sum(sizes))
+
+    def depth(self) -> int:
+        return self.fold(lambda e: 1, lambda e, *depths: 1 + max(depths, default=0))
+
+    def diff(self, wrt: str = "x", order: int = 1) -> Expr:
+        """The derivative of this order in the named symbol, a formula again. At a kink it is the one that torch takes."""
+        e = self
+        for _ in range(order):
+            e = _diff(e.expand(), wrt)
+        return e
+
+    def simplify(self) -> Expr:
+        """Fold constants and drop neutral operations; never changes a value beyond rounding (`0*e` stays: e may be infinite)."""
+        return self.fold(lambda e: e, lambda e, *args: _simple(e.op, args))
+
+    def substitute(self, values: Mapping[str, Any]) -> Expr:
+        """Replace symbols by formulas or numbers."""
+        return self.fold(lambda e: lift(values.get(e.args[0], e)) if e.op == "symbol" else e, lambda e, *args: Expr(e.op, args))
+
+    def expand(self) -> Expr:
+        """Write out the functions that are defined by a formula (`gelu(x)`), so that only primitives remain."""
+        e = self
+        while any(not n.leaf and OPS[n.op].definition is not None for n in e.nodes()):
+            e = e.fold(lambda n: n, lambda n, *args: _inline(OPS[n.op], n, args))
+        return e
+
+    def __str__(self) -> str:
+        return to_text(self)
+
+    def __repr__(self) -> str:
+        return f"parse({str(self)!r})"
+
+
+_LOCK = threading.Lock()
+_INTERNED: weakref.WeakValueDictionary[tuple[str, tuple[Any, ...]], Expr] = weakref.WeakValueDictionary()
+
+
+def _inline(op: Op, e: Expr, args: tuple[Expr, ...]) -> Expr:
+    return Expr(e.op, args) if op.definition is None else op.definition.substitute(dict(zip("abc", args, strict=False)))
+
+
+def order(roots: Iterable[Expr]) -> tuple[Expr, ...]:
+    """The distinct nodes below these formulas, every one after its arguments."""
+    done: dict[Expr, None] = {}
+    stack = list(roots)[::-1]
+    while stack:
+        e = stack[-1]
+        waiting = [a for a in e.children if a not in done]
+        if waiting:
+            stack.extend(reversed(waiting))
+        else:
+            done[stack.pop()] = None
+    return tuple(done)
+
+
+def const(value: float) -> Expr:
+    """A number as a formula; it must be finite."""
+    value = float(value)
+    if not math.isfinite(value):
+        raise FormulaError(f"a constant of a formula must be finite, got {value}; limits come from the functions themselves")
+    return Expr("const", (value + 0.0,))  # one zero: -0.0 + 0.0 is 0.0
+
+
+def symbol(name: str) -> Expr:
+    """A named input of a formula: `x`, or a parameter."""
+    if not _NAME.fullmatch(name) or name in OPS or name in ALIASES:
+        raise FormulaError(f"{name!r} cannot name a parameter: use letters, digits and _, and no name of a function")
+    return Expr("symbol", (name,))
+
+
+def lift(value: Any) -> Expr:
+    return value if isinstance(value, Expr) else const(value)
+
+
+def apply(name: str, *args: Any) -> Expr:
+    """The formula `name(*args)`; numbers become constants. Nothing is simplified, but `-2` is a constant."""
+    op = OPS.get(ALIASES.get(name, name))
+    if op is None:
+        raise FormulaError(f"unknown function {name!r}{suggestion(name, [*OPS, *ALIASES])}")
+    if len(args) != op.arity:
+        raise FormulaError(f"{op.name} takes {op.arity} argument{'s' * (op.arity != 1)}, got {len(args)}")
+    exprs = tuple(map(lift, args))
+    for i, e in enumerate(exprs):
+        truth = not e.leaf and OPS[e.op].boolean
+        if truth != (op.name == "where" and i == 0):
+            raise FormulaError(
+                f"{op.name} needs a number as argument {i + 1}, got the comparison {_shorten(str(e))!r}; use where(condition, a, b)" if truth
+                else f"where needs a comparison such as x > 0 as its first argument, got {_shorten(str(e))!r}")  # fmt: skip
+    if op.name == "neg" and exprs[0].op == "const":
+        return const(-exprs[0].args[0])
+    return Expr(op.name, exprs)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for an error message, or nothing when no known name is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+# -- derivative ----------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=8192)
+def _diff(e: Expr, wrt: str) -> Expr:
+    slope: dict[Expr, Expr] = {}
+    for n in e.nodes():
+        if n.leaf:
+            slope[n] = _ONE if n.op == "symbol" and n.args[0] == wrt else _ZERO
+        elif n.op == "where":  # select the taken branch: multiplying by zero would turn an infinite slope of the other into nan
+            slope[n] = _simple("where", (n.args[0], slope[n.args[1]], slope[n.args[2]]))
+        else:
+            slope[n] = _chain(n, [slope[a] for a in n.args])
+    return slope[e]
+
+
+def _chain(n: Expr, slopes: list[Expr]) -> Expr:
+    values = dict(zip("abc", n.args, strict=False)) | {"y": n}
+    total = _ZERO
+    for rule, slope in zip(_rules(n.op), slopes, strict=True):
+        if slope is not _ZERO:  # exactly zero: a symbol that does not occur there
+            partial = rule.fold(lambda s: values[s.args[0]] if s.op == "symbol" else s, lambda s, *args: _simple(s.op, args))
+            if partial is not _ZERO:
+                total = _simple("add", (total, _simple("mul", (partial, slope))))
+    return total
+
+
+@functools.cache
+def _rules(name: str) -> tuple[Expr, ...]:
+    return tuple(parse(text) for text in OPS[name].grad)
+
+
+# -- simplification ------------------------------------------------------------------------------------------------------
+
+_FOLD: dict[str, Callable[..., float]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "square": lambda a: a * a,
+    "div": lambda a, b: a / b if b else math.nan, "neg": lambda a: -a,
+}  # fmt: skip
+_HOLDS: dict[str, Callable[[float, float], bool]] = {
+    "<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b, "!=": lambda a, b: a != b,
+}  # fmt: skip
+
+
+def _simple(op: str, args: tuple[Expr, ...]) -> Expr:
+    """`apply`, with neutral elements dropped and constants folded."""
+    if op in _FOLD and all(a.op == "const" for a in args):
+        value = _FOLD[op](*(a.args[0] for a in args))
+        if math.isfinite(value):
+            return const(value)
+    rule = _NEUTRAL.get(op)
+    found = rule(*args) if rule else None
+    return found if found is not None else Expr(op, args)
+
+
+def _add(a: Expr, b: Expr) -> Expr | None:
+    if a is _ZERO or b is _ZERO:
+        return b if a is _ZERO else a
+    return _simple("sub", (a, b.args[0])) if b.op == "neg" else None
+
+
+def _sub(a: Expr, b: Expr) -> Expr | None:
+    if b is _ZERO:
+        return a
+    if a is _ZERO:
+        return _simple("neg", (b,))
+    return _simple("add", (a, b.args[0])) if b.op == "neg" else None
+
+
+def _mul(a: Expr, b: Expr) -> Expr | None:
+    for one, other in ((a, b), (b, a)):
+        if one is _ONE:
+            return other
+        if one is _MINUS:
+            return _simple("neg", (other,))
+        if one.op == "neg":
+            return _simple("neg", (_simple("mul", (one.args[0], other) if one is a else (other, one.args[0])),))
+    return None
+
+
+def _div(a: Expr, b: Expr) -> Expr | None:
+    if a.op == "neg":
+        return _simple("neg", (_simple("div", (a.args[0], b)),))
+    return a if b is _ONE else None
+
+
+def _pow(a: Expr, b: Expr) -> Expr | None:
+    return a if b is _ONE else Expr("square", (a,)) if b is _TWO else None
+
+
+def _neg(a: Expr) -> Expr | None:
+    return a.args[0] if a.op == "neg" else None
+
+
+def _where(c: Expr, a: Expr, b: Expr) -> Expr | None:
+    if a is b:
+        return a
+    if all(side.op == "const" for side in c.args):
+        return a if _HOLDS[c.op](*(side.args[0] for side in c.args)) else b
+    return None
+
+
+def _same(a: Expr, b: Expr) -> Expr | None:
+    return a if a is b else None
+
+
+_NEUTRAL: dict[str, Callable[..., Expr | None]] = {
+    "add": _add, "sub": _sub, "mul": _mul, "div": _div, "pow": _pow, "neg": _neg, "where": _where, "max": _same, "min": _same,
+}  # fmt: skip
+
+# -- text ----------------------------------------------------------------------------------------------------------------
+
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\*\*|[<>=!]=|[-+*/^(),|<>]))", re.ASCII)
+_INFIX = {op.infix: op for op in OPS.values() if op.infix and op.arity == 2}
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def to_text(e: Expr) -> str:
+    """The formula as text that `parse` turns back into the same object."""
+
+    def leaf(n: Expr) -> tuple[str, int]:
+        if n.op == "symbol":
+            return n.args[0], 9
+        return _number(n.args[0]), 9 if n.args[0] >= 0 else 4
+
+    def node(n: Expr, *parts: tuple[str, int]) -> tuple[str, int]:
+        op = OPS[n.op]
+        if op.infix is None:
+            return (f"{op.name}({', '.join(text for text, _ in parts)})" if op.arity else op.name), 9
+        # The left of ^ and the right of every other sign must bind tighter than the sign itself: they group to the other side.
+        wrapped = [f"({text})" if binds < op.binds + ((i == 0) if op.name == "pow" else (i == 1 or op.boolean)) else text
+                   for i, (text, binds) in enumerate(parts)]  # fmt: skip
+        if op.arity == 1:
+            text, binds = parts[0]
+            return f"-({text})" if binds <= 4 else f"-{text}", 4
+        gap = "" if op.binds >= 3 else " "
+        return f"{wrapped[0]}{gap}{op.infix}{gap}{wrapped[1]}", op.binds
+
+    return e.fold(leaf, node)[0]
+
+
+def parse(text: str) -> Expr:
+    """Read a formula such as `max(x*sigmoid(b*x), c*atan(x))`; `^` and `**` are powers, `|x|` is abs(x).
+
+    Every name that is not a function is the input `x` or a parameter. Nothing is executed: the text is only read.
+    Raises FormulaError, one line that points at the character, and for a formula over 20,000 characters, 5,000 nodes
+    or 100 levels of nesting.
+    """
+    if not isinstance(text, str):
+        raise FormulaError(f"a formula must be text, got {type(text).__name__}")
+    if len(text) > MAX_CHARACTERS:
+        raise FormulaError(f"a formula may have {MAX_CHARACTERS:,} characters, this one has {len(text):,}")
+    return _Parser(text).formula()
+
+
+class _Parser:
+    """Precedence climbing over the tokens; holds the place that an error points at."""
+
+    def __init__(self, text: str):
+        self.text, self.depth, self.count, self.at = text, 0, 0, 0
+        self.tokens: list[tuple[str, str, int]] = []
+        place = 0
+        while text[place:].strip():
+            match = _TOKEN.match(text, place)
+            if not match:
+                place += len(text[place:]) - len(text[place:].lstrip())
+                raise self.error(f"unexpected {text[place]!r}", place)
+            kind = match.lastgroup or ""
+            self.tokens.append((kind, match[kind], match.start(kind)))
+            place = match.end()
+        self.tokens.append(("end", "the end", len(text.rstrip())))
+
+    def error(self, message: str, place: int | None = None) -> FormulaError:
+        place = self.tokens[self.at][2] if place is None else place
+        before, after = self.text[max(0, place - 30) : place], self.text[place : place + 30]
+        shown = " ".join(f"{'…' * (place > 30)}{before}»{after}{'…' * (place + 30 < len(self.text))}".split())
+        return FormulaError(f"cannot read the formula at character {place + 1}, {shown}: {message}")
+
+    def formula(self) -> Expr:
+        e = self.expression(0)
+        if self.tokens[self.at][0] != "end":
+            raise self.error(f"expected an operator or the end, got {self.tokens[self.at][1]!r}")
+        if not e.leaf and OPS[e.op].boolean:
+            raise self.error("a comparison is no activation function; use where(condition, a, b)", 0)
+        return e
+
+    def take(self, token: str) -> bool:
+        if self.tokens[self.at][0] == "sign" and self.tokens[self.at][1] == token:
+            self.at += 1
+            return True
+        return False
+
+    def expect(self, token: str) -> None:
+        if not self.take(token):
+            raise self.error(f"expected {token!r}, got {self.tokens[self.at][1]!r}")
+
+    def build(self, place: int, name: str, *args: Expr) -> Expr:
+        self.count += 1
+        if self.count > MAX_NODES:
+            raise self.error(f"a formula may have {MAX_NODES:,} operations", place)
+        try:
+            return apply(name, *args)
+        except FormulaError as error:
+            raise self.error(str(error), place) from None
+
+    def expression(self, binds: int) -> Expr:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.error(f"a formula may be nested {MAX_DEPTH} deep")
+        e = self.prefix()
+        while self.tokens[self.at][0] == "sign":
+            sign, place = self.tokens[self.at][1], self.tokens[self.at][2]
+            op = _INFIX.get("^" if sign == "**" else sign)
+            if op is None or op.binds < binds:
+                break
+            self.at += 1
+            e = self.build(place, op.name, e, self.expression(op.binds if op.name == "pow" else op.binds + 1))
+            if op.boolean:
+                binds = op.binds + 1  # a < b < c is not a chain
+        self.depth -= 1
+        return e
+
+    def prefix(self) -> Expr:
+        kind, token, place = self.tokens[self.at]
+        if self.take("-"):
+            return self.build(place, "neg", self.expression(4))
+        if self.take("+"):
+            return self.expression(4)
+        if self.take("("):
+            e = self.expression(0)
+            self.expect(")")
+            return e
+        if self.take("|"):
+            e = self.expression(0)
+            self.expect("|")
+            return self.build(place, "abs", e)
+        if kind not in ("number", "name"):
+            raise self.error(f"expected a number, a name, '-', '(' or '|', got {token!r}")
+        self.at += 1
+        if kind == "name":
+            return self.named(token, place)
+        try:
+            return const(float(token))
+        except FormulaError as error:
+            raise self.error(str(error), place) from None
+
+    def named(self, name: str, place: int) -> Expr:
+        name = ALIASES.get(name, name)
+        if not self.take("("):
+            if name not in OPS:
+                return symbol(name)
+            if OPS[name].arity:
+                raise self.error(f"expected '(' after the function {name!r}", place + len(name))
+            return self.build(place, name)
+        if name not in OPS:
+            raise self.error(f"unknown function {name!r}{suggestion(name, [*OPS, *ALIASES])}", place)
+        args = [self.expression(0)]
+        while self.take(","):
+            args.append(self.expression(0))
+        self.expect(")")
+        while name in ("max", "min") and len(args) > 2:
+            args[:2] = [self.build(place, name, *args[:2])]
+        return self.build(place, name, *args)
+
+
+def _shorten(text: str, width: int = 60) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+# -- JSON ----------------------------------------------------------------------------------------------------------------
+
+
+def to_json(e: Expr) -> str:
+    """The formula as JSON: the list of its distinct nodes, arguments by index; the last is the formula. Shared parts stay shared."""
+    index: dict[Expr, int] = {}
+    rows: list[list[Any]] = []
+    for n in e.nodes():
+        index[n] = len(rows)
+        rows.append([n.op, *(n.args if n.leaf else (index[a] for a in n.args))])
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def from_json(text: str) -> Expr:
+    """Read what `to_json` wrote; anything else is refused with a FormulaError."""
+    if len(text) > MAX_JSON:
+        raise FormulaError(f"a formula may have {MAX_JSON:,} characters of JSON, this one has {len(text):,}")
+    try:
+        rows = json.loads(text)
+        done: list[Expr] = []
+        for op, *args in rows:
+            if op == "const":
+                done.append(const(*args))
+            elif op == "symbol":
+                done.append(symbol(*args))
+            else:
+                if any(not isinstance(i, int) or not 0 <= i < len(done) for i in args):
+                    raise ValueError("an argument must be the index of an earlier node")
+                done.append(apply(op, *(done[i] for i in args)))
+        if done[-1].size() > MAX_JSON:  # a short list can share parts so often that its text would fill the memory
+            raise ValueError(f"written out it has more than {MAX_JSON:,} nodes")
+        return done[-1]
+    except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
+        raise FormulaError(f"cannot read the formula from JSON {_shorten(str(text))!r}: {error}") from None
+
+
+_ZERO, _ONE, _TWO, _MINUS = map(const, (0, 1, 2, -1))

@@ -1,0 +1,3 @@
+"""The catalogue: declarations only."""
+
+from . import classic  # noqa: F401

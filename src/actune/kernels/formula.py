@@ -1,0 +1,158 @@
+"""A formula over torch operators, with its derived backward: works on every device, in every dtype, to any order.
+
+The backward never goes through autograd of the forward operators: the derivative is a formula too, evaluated from `x` and
+the parameters, which are all that is kept. Half precision is computed in float32 and rounded once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..exact import value
+from ..expr import Expr, FormulaError, const, order
+from ..ops import OPS
+
+__all__ = ["activate", "evaluate"]
+
+_WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+
+
+@dataclass(frozen=True)
+class Program:
+    """Formulas over common inputs as straight-line code, each common part computed once.
+
+    constants  (slot, number)
+    steps      (torch function, slots of its arguments, slot of its result, slots that nobody needs after it)
+    outputs    the slot of each formula; the first slots are the inputs
+    """
+
+    constants: tuple[tuple[int, float], ...]
+    steps: tuple[tuple[Callable[..., Tensor], tuple[int, ...], int, tuple[int, ...]], ...]
+    outputs: tuple[int, ...]
+
+    def run(self, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Compute every output in this dtype; shapes broadcast. A formula without inputs gives a tensor of no dimensions."""
+        slots: dict[int, Any] = {i: t.to(dtype) for i, t in enumerate(inputs)}
+        for i, number in self.constants:
+            slots[i] = torch.full((), number, dtype=dtype, device=inputs[0].device)
+        for function, arguments, result, dead in self.steps:
+            slots[result] = function(*(slots[a] for a in arguments))
+            for i in dead:
+                del slots[i]
+        return tuple(slots[i] for i in self.outputs)
+
+
+@functools.lru_cache(maxsize=4096)
+def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> Program:
+    """Order the operations of these formulas over the named inputs."""
+    outputs = [_fold_constants(e.expand().simplify()) for e in exprs]
+    nodes = order(outputs)
+    slots = {e: names.index(e.args[0]) for e in nodes if e.op == "symbol"}
+    slots |= {e: len(names) + i for i, e in enumerate(e for e in nodes if e.op != "symbol")}
+    calls = [e for e in nodes if not e.leaf]
+    last_use = {a: i for i, e in enumerate(calls) for a in e.args}
+    temporary = set(calls) - set(outputs)
+    steps = tuple(
+        (_torch(e), tuple(slots[a] for a in e.args), slots[e], tuple({slots[a] for a in e.args if last_use[a] == i and a in temporary}))
+        for i, e in enumerate(calls)
+    )
+    return Program(tuple((slots[e], e.args[0]) for e in nodes if e.op == "const"), steps, tuple(slots[e] for e in outputs))
+
+
+def _torch(e: Expr) -> Callable[..., Tensor]:
+    function = OPS[e.op].torch
+    if function is None:
+        raise FormulaError(f"{e.op} has no torch operator")
+    return function
+
+
+def _fold_constants(e: Expr) -> Expr:
+    """Replace each part without symbols by its number, computed exactly and rounded once."""
+
+    def node(n: Expr, *args: Expr) -> Expr:
+        if OPS[n.op].boolean or n.op == "where" or any(a.op != "const" for a in args):
+            return Expr(n.op, args)
+        try:
+            return const(float(value(Expr(n.op, args), {})))
+        except (FormulaError, TypeError, OverflowError):  # not a finite real number: left to torch, which gives inf or nan
+            return Expr(n.op, args)
+
+    return e.fold(lambda n: n, node).simplify()
+
+
+class _Formula(torch.autograd.Function):
+    """Several formulas of the same inputs; their derivative is this Function again, so every order exists."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, *inputs: Tensor) -> tuple[Tensor, ...]:
+        compute = _WIDER.get(inputs[0].dtype, inputs[0].dtype)
+        outputs = compile_program(exprs, names).run(inputs, compute)
+        # An output that is an input (x itself, or max(x, x)) must be a tensor of its own for autograd.
+        return tuple(y.to(dtype) if y.dtype != dtype else y.clone() if any(y is t for t in inputs) else y for y in outputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.exprs, ctx.names, _, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
+        result: list[Tensor | None] = [None] * len(inputs)
+        wanted = [(i, j) for i, g in enumerate(grads) if g is not None for j in range(len(inputs)) if ctx.needs_input_grad[3 + j]]
+        slopes = _slopes(ctx, wanted)
+        for (i, j), slope in zip(wanted, slopes, strict=True):
+            g = grads[i]
+            assert g is not None
+            part = (g.to(slope.dtype) * slope).sum_to_size(inputs[j].shape)
+            known = result[j]
+            result[j] = part if known is None else known + part
+        return None, None, None, *(r if r is None else r.to(t.dtype) for r, t in zip(result, inputs, strict=True))
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
+        wanted = [(i, j) for i in range(len(ctx.exprs)) for j, t in enumerate(tangents[3:]) if t is not None]
+        total: list[Any] = [0.0] * len(ctx.exprs)
+        for (i, j), slope in zip(wanted, _slopes(ctx, wanted), strict=True):
+            total[i] = total[i] + slope * tangents[3 + j]
+        return tuple(total)
+
+
+def _slopes(ctx: Any, wanted: list[tuple[int, int]]) -> tuple[Tensor, ...]:
+    """The derivatives (of output i in input j), in the precision that they are computed in."""
+    inputs = ctx.saved_tensors
+    if not wanted:
+        return ()
+    compute = _WIDER.get(inputs[0].dtype, inputs[0].dtype)
+    return _Formula.apply(tuple(ctx.exprs[i].diff(ctx.names[j]) for i, j in wanted), ctx.names, compute, *inputs)
+
+
+def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    """The value of the formula at `x`, in the dtype and shape of `x`; parameters must broadcast to it.
+
+    Differentiable to any order in `x` and the parameters. Keeps `x` and the parameters for backward, nothing else.
+    """
+    if not x.is_floating_point():
+        raise TypeError(f"an activation function needs a floating-point tensor, got {x.dtype}; convert it with .float()")
+    y = _Formula.apply((e,), ("x", *parameters), x.dtype, x, *parameters.values())[0]
+    return y if y.shape == x.shape else y.expand(x.shape)  # a constant formula
+
+
+def evaluate(e: Expr, values: Mapping[str, Tensor | float]) -> Tensor:
+    """The value of a formula at tensors or numbers that broadcast, in the dtype of the first floating tensor (float64 without one)."""
+    tensors = [v for v in values.values() if isinstance(v, Tensor)]
+    dtype = tensors[0].dtype if tensors else torch.float64
+    device = tensors[0].device if tensors else None
+    inputs = tuple(v if isinstance(v, Tensor) else torch.tensor(v, dtype=dtype, device=device) for v in values.values())
+    compute = _WIDER.get(dtype, dtype)
+    return compile_program((e,), tuple(values)).run(inputs, compute)[0].to(dtype)

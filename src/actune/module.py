@@ -1,0 +1,196 @@
+"""Activation: any formula as a module, with its parameters, their scope and their constraints."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import transform_to
+from torch.nn.parameter import UninitializedParameter, is_lazy
+
+from .expr import suggestion
+from .family import Family, Param, resolve
+from .kernels.formula import activate
+
+__all__ = ["SCOPES", "Activation"]
+
+SCOPES = ("layer", "channel", "neuron")
+
+
+class Activation(nn.Module):
+    """An activation function as a module: a family, an alias or any formula, with parameters that learn.
+
+    formula    a family name (`"sau"`), an alias (`"silu"`), a formula (`"max(x*sigmoid(b*x), c*atan(x))"`) or a Family
+    scope      who shares a parameter: "layer" (all elements), "channel" (one each along `dim`), "neuron" (one each element but
+               the batch dimension)
+    channels   the size of the input along `dim` (an int), for "neuron" the shape of one sample; left out, it is taken from
+               the first input, as in torch's lazy modules
+    dim        the channel dimension, negative counts from the end
+    trainable  True or False for all parameters, or {name: bool}; default: as the family says
+    **initial  initial values of parameters: `Activation("swish", beta=2.0)`; a formula needs one for each of its names
+
+    Input and output have the same shape and dtype. A parameter `p` is stored so that any number is allowed (`p > 0` is
+    kept as its logarithm); `values()` gives the values that the formula sees. Its shape is (1,), (channels,) or the shape of
+    a sample; a vector parameter of n entries has n in front. No parameter is ever 0-d.
+    """
+
+    def __init__(
+        self,
+        formula: str | Family,
+        *,
+        scope: str = "layer",
+        channels: int | tuple[int, ...] | None = None,
+        dim: int = 1,
+        trainable: bool | Mapping[str, bool] | None = None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **initial: Any,
+    ):
+        super().__init__()
+        if scope not in SCOPES:
+            raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}{suggestion(str(scope), SCOPES)}")
+        if scope == "layer" and channels is not None:
+            raise ValueError(f"channels={channels!r} has no meaning for scope 'layer'; leave it out or choose scope='channel'")
+        self.family = resolve(formula, **initial)
+        self.scope, self.dim = scope, dim
+        self.channels = _checked_channels(scope, channels)
+        chosen = _trainable(self.family, trainable)
+        for name, p in self.family.params.items():
+            if scope != "layer" and channels is None:
+                parameter: nn.Parameter = UninitializedParameter(requires_grad=chosen[name], device=device, dtype=dtype)
+            else:
+                parameter = nn.Parameter(self._initial(p, device=device, dtype=dtype), requires_grad=chosen[name])
+            self.register_parameter(name, parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.family.params:
+            return activate(self.family.expr, x, {})
+        if self.channels is None and self.scope != "layer":
+            self.materialize(self._shape_of(x))
+        return activate(self.family.expr, x, self._symbols(x))
+
+    def values(self) -> dict[str, Tensor]:
+        """The parameters as the formula sees them, inside their constraints; differentiable."""
+        return {name: transform_to(p.constraint)(self._ready(name)) for name, p in self.family.params.items()}
+
+    def fresh(self, *, scope: str | None = None, channels: int | tuple[int, ...] | None = None, dim: int | None = None,
+              device: Any = None, dtype: torch.dtype | None = None) -> Activation:  # fmt: skip
+        """A new module with the same formula, initial values and choice of what is trained; its parameters are its own."""
+        scope = self.scope if scope is None else scope
+        trainable = {name: getattr(self, name).requires_grad for name in self.family.params}
+        return Activation(self.family, scope=scope, channels=channels, dim=self.dim if dim is None else dim, trainable=trainable,
+                          device=device, dtype=dtype).train(self.training)  # fmt: skip
+
+    def materialize(self, channels: int | tuple[int, ...]) -> None:
+        """Give a module that was made without `channels` its size; done by the first call."""
+        self.channels = _checked_channels(self.scope, channels)
+        for name, p in self.family.params.items():
+            parameter = getattr(self, name)
+            if isinstance(parameter, UninitializedParameter):
+                value = self._initial(p, device=parameter.device, dtype=parameter.dtype)
+                parameter.materialize(value.shape)
+                with torch.no_grad():
+                    parameter.copy_(value)
+
+    def extra_repr(self) -> str:
+        shape = "" if self.scope == "layer" else f", scope={self.scope!r}, channels={self.channels}"
+        dim = f", dim={self.dim}" if self.scope == "channel" else ""
+        frozen = [name for name in self.family.params if not getattr(self, name).requires_grad]
+        return f"{str(self.family)!r}{shape}{dim}" + (f", frozen={', '.join(frozen)}" if frozen else "")
+
+    def _initial(self, p: Param, *, device: Any, dtype: torch.dtype | None) -> Tensor:
+        """The stored form of the initial value: mapped in float64, so that only the last rounding is lost."""
+        tail = (1,) if self.scope == "layer" else _tuple(self.channels)
+        stored = transform_to(p.constraint).inv(torch.tensor(p.init, dtype=torch.float64))
+        shape = (*stored.shape, *tail)
+        stored = stored.reshape(*stored.shape, *(1 for _ in tail)).expand(shape)
+        return stored.to(device=device, dtype=dtype or torch.get_default_dtype()).clone()
+
+    def _ready(self, name: str) -> Tensor:
+        parameter = getattr(self, name)
+        if isinstance(parameter, UninitializedParameter):
+            raise RuntimeError(f"the parameter {name!r} has no size yet; call the module once, or give channels=…")
+        return parameter
+
+    def _symbols(self, x: Tensor) -> dict[str, Tensor]:
+        """Each symbol of the formula, shaped to broadcast against x."""
+        shape = self._broadcast_shape(x)
+        found: dict[str, Tensor] = {}
+        for (name, value), p in zip(self.values().items(), self.family.params.values(), strict=True):
+            if isinstance(p.init, tuple):
+                found |= {f"{name}{i}": value[i].reshape(shape) for i in range(len(p.init))}
+            else:
+                found[name] = value.reshape(shape)
+        return found
+
+    def _shape_of(self, x: Tensor) -> int | tuple[int, ...]:
+        if self.scope == "neuron":
+            if x.ndim < 2:
+                raise ValueError(f"scope 'neuron' needs an input with a batch dimension, got shape {tuple(x.shape)}")
+            return tuple(x.shape[1:])
+        return x.shape[self._dim_of(x)]
+
+    def _dim_of(self, x: Tensor) -> int:
+        if not -x.ndim <= self.dim < x.ndim:
+            raise ValueError(f"dim={self.dim} is not a dimension of the input of shape {tuple(x.shape)}; choose the channel dimension")
+        return self.dim % x.ndim
+
+    def _broadcast_shape(self, x: Tensor) -> tuple[int, ...]:
+        if self.scope == "layer":
+            return (1,) * x.ndim
+        if self._shape_of(x) != self.channels:
+            where = f"along dim={self.dim} " if self.scope == "channel" else "without the batch dimension "
+            raise ValueError(f"channels={self.channels} does not fit the input of shape {tuple(x.shape)}, which has {self._shape_of(x)} {where}"
+                             "; make the module with that number")  # fmt: skip
+        if self.scope == "neuron":
+            return (1, *_tuple(self.channels))
+        at = self._dim_of(x)
+        return tuple(x.shape[i] if i == at else 1 for i in range(x.ndim))
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        # As torch's lazy modules do: what has no size yet is saved as that.
+        for name, parameter in self._parameters.items():
+            if parameter is not None:
+                destination[prefix + name] = parameter if is_lazy(parameter) or keep_vars else parameter.detach()
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        for name, p in self.family.params.items():
+            given = state_dict.get(prefix + name)
+            if given is not None and not is_lazy(given) and is_lazy(getattr(self, name)):
+                shape = tuple(given.shape[1 if isinstance(p.init, tuple) else 0 :])
+                self.materialize(shape[0] if self.scope == "channel" else shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Activation:
+        new = self.__new__(type(self))
+        memo[id(self)] = new
+        new.__dict__.update({k: v if k == "family" else copy.deepcopy(v, memo) for k, v in self.__dict__.items()})
+        return new
+
+
+def _tuple(channels: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    assert channels is not None
+    return channels if isinstance(channels, tuple) else (channels,)
+
+
+def _checked_channels(scope: str, channels: Any) -> int | tuple[int, ...] | None:
+    if channels is None:
+        return None
+    sizes = tuple(channels) if isinstance(channels, (tuple, list, torch.Size)) else (channels,)
+    if not sizes or any(not isinstance(n, int) or n < 1 for n in sizes) or (scope == "channel" and len(sizes) != 1):
+        wanted = "a positive number" if scope == "channel" else "the shape of one sample"
+        raise ValueError(f"channels must be {wanted} for scope {scope!r}, got {channels!r}")
+    return sizes[0] if scope == "channel" else sizes
+
+
+def _trainable(family: Family, choice: bool | Mapping[str, bool] | None) -> dict[str, bool]:
+    if isinstance(choice, Mapping):
+        for name in choice:
+            if name not in family.params:
+                raise ValueError(f"trainable names {name!r}, which {family} does not have{suggestion(name, family.params)}"
+                                 f" (it has {', '.join(family.params) or 'none'})")  # fmt: skip
+        return {name: bool(choice.get(name, p.trainable)) for name, p in family.params.items()}
+    return {name: p.trainable if choice is None else bool(choice) for name, p in family.params.items()}

@@ -1,0 +1,136 @@
+"""The table of primitives: one row a primitive, one column a target.
+
+A row is data. Its derivative is a formula in the package's own language over the arguments `a, b, c` and the value `y`;
+its exact form is written once over a namespace `S` that SymPy (for show) and mpmath (for numbers) both fill.
+A new primitive is a row; a new target (a kernel, say) is a column.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+__all__ = ["ALIASES", "OPS", "Op"]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One primitive, or a function defined by a formula over the primitives (then `definition` is its only column).
+
+    torch       floating-point tensors to a tensor; accurate to a few units in the last place over the whole range
+    grad        the partial derivative in each argument, text in the language; the value that torch takes at a kink
+    exact       (S, *arguments): the definition in exact arithmetic
+    infix       how text writes it, with `binds` its precedence; None: a call, `name(a, b)`
+    boolean     the value is a truth value: only `where` takes it
+    show        the name in LaTeX, where the exact form would hide what is meant
+    definition  the formula over the argument `a`, an Expr
+    """
+
+    name: str
+    arity: int
+    torch: Callable[..., torch.Tensor] | None = None
+    grad: tuple[str, ...] = ()
+    exact: Callable[..., Any] | None = None
+    infix: str | None = None
+    binds: int = 9
+    boolean: bool = False
+    show: str | None = None
+    definition: Any = None
+
+
+OPS: dict[str, Op] = {}
+
+# Other names that people type for the same primitive.
+ALIASES = {
+    "maximum": "max", "minimum": "min", "clamp": "clip", "arctan": "atan", "arcsinh": "asinh", "ln": "log", "logistic": "sigmoid",
+    "logsigmoid": "log_sigmoid", "absolute": "abs", "power": "pow", "bessel_i0e": "i0e", "bessel_i1e": "i1e", "sgn": "sign",
+}  # fmt: skip
+
+
+def _series(a: str, coefficients: list[float]) -> str:
+    """A polynomial as text, innermost coefficient last (Horner), for the rules that need one near zero."""
+    text = repr(coefficients[-1])
+    for c in coefficients[-2::-1]:
+        text = f"({c!r} + {a}*{text})"
+    return text
+
+
+# I1'(a) = sum_k (2k+1)/2 (a/2)^2k / (k! (k+1)!): for |a| < 1/2, where I0(a) - I1(a)/a divides zero by zero in its own derivative.
+_I1_SLOPE = _series("square(a)", [(2 * k + 1) / 2 / 4**k / (math.factorial(k) * math.factorial(k + 1)) for k in range(9)])
+# (cos(t) - sin(t)/t)/t = sum_k (-1)^k 2k t^(2k-1) / (2k+1)!: for |t| < 1, where the quotient cancels.
+_SINC_SLOPE = _series("square(pi*a)", [(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 12)])
+_TIE = "where(a > b, {0}, where(a == b, 1/2, {1}))"  # torch shares the gradient of a tie
+
+_compare = {"<": torch.lt, "<=": torch.le, ">": torch.gt, ">=": torch.ge, "==": torch.eq, "!=": torch.ne}
+
+
+def _i1e(a: torch.Tensor) -> torch.Tensor:
+    # torch.special.i1e is wrong at infinity (nan); the limit is zero.
+    return torch.where(a.isinf(), torch.zeros_like(a), torch.special.i1e(a))
+
+
+def _i0e(a: torch.Tensor) -> torch.Tensor:
+    return torch.where(a.isinf(), torch.zeros_like(a), torch.special.i0e(a))
+
+
+def _softplus(a: torch.Tensor) -> torch.Tensor:
+    # F.softplus drops log1p(exp(-a)) above its threshold of 20: 2e-9, which float64 sees. logaddexp would be exact but is slower.
+    return torch.clamp(a, min=0) + torch.log1p(torch.exp(-torch.abs(a)))
+
+
+_ROWS = (
+    # arithmetic
+    Op("add", 2, torch.add, ("1", "1"), lambda S, a, b: a + b, "+", 2),
+    Op("sub", 2, torch.sub, ("1", "-1"), lambda S, a, b: a - b, "-", 2),
+    Op("mul", 2, torch.mul, ("b", "a"), lambda S, a, b: a * b, "*", 3),
+    Op("div", 2, torch.div, ("1/b", "-y/b"), lambda S, a, b: a / b, "/", 3),
+    Op("neg", 1, torch.neg, ("-1",), lambda S, a: -a, "-", 4),
+    Op("pow", 2, torch.pow, ("where(b == 0, 0, b*a^(b - 1))", "where(a == 0, where(b >= 0, 0, y*log(a)), y*log(a))"),
+       lambda S, a, b: a**b, "^", 5),
+    Op("abs", 1, torch.abs, ("sign(a)",), lambda S, a: S.Abs(a)),
+    Op("sign", 1, torch.sign, ("0",), lambda S, a: S.sign(a)),
+    Op("square", 1, torch.square, ("2*a",), lambda S, a: a**2),
+    Op("reciprocal", 1, torch.reciprocal, ("-(y*y)",), lambda S, a: 1 / a),
+    Op("sqrt", 1, torch.sqrt, ("0.5/y",), lambda S, a: S.sqrt(a)),
+    Op("pi", 0, None, (), lambda S: S.pi),
+    # exponentials and logarithms
+    Op("exp", 1, torch.exp, ("y",), lambda S, a: S.exp(a)),
+    Op("expm1", 1, torch.expm1, ("exp(a)",), lambda S, a: S.expm1(a)),
+    Op("log", 1, torch.log, ("1/a",), lambda S, a: S.log(a)),
+    Op("log1p", 1, torch.log1p, ("1/(1 + a)",), lambda S, a: S.log1p(a)),
+    Op("sigmoid", 1, torch.sigmoid, ("y*sigmoid(-a)",), lambda S, a: 1 / (1 + S.exp(-a)), show="sigma"),
+    Op("log_sigmoid", 1, F.logsigmoid, ("sigmoid(-a)",), lambda S, a: -S.log1p(S.exp(-a)), show="logsigmoid"),
+    Op("softplus", 1, _softplus, ("sigmoid(a)",), lambda S, a: S.log1p(S.exp(a)), show="softplus"),
+    # trigonometric and hyperbolic
+    Op("sin", 1, torch.sin, ("cos(a)",), lambda S, a: S.sin(a)),
+    Op("cos", 1, torch.cos, ("-sin(a)",), lambda S, a: S.cos(a)),
+    Op("sinc", 1, torch.sinc, (f"where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a)",), lambda S, a: S.sinc(S.pi * a)),
+    Op("sinh", 1, torch.sinh, ("cosh(a)",), lambda S, a: S.sinh(a)),
+    Op("cosh", 1, torch.cosh, ("sinh(a)",), lambda S, a: S.cosh(a)),
+    Op("tanh", 1, torch.tanh, ("4*(sigmoid(2*a)*sigmoid(-2*a))",), lambda S, a: S.tanh(a)),
+    Op("asinh", 1, torch.asinh, ("1/sqrt(1 + square(a))",), lambda S, a: S.asinh(a)),
+    Op("atan", 1, torch.atan, ("1/(1 + square(a))",), lambda S, a: S.atan(a)),
+    # special functions
+    Op("erf", 1, torch.erf, ("2/sqrt(pi)*exp(-square(a))",), lambda S, a: S.erf(a)),
+    Op("erfc", 1, torch.erfc, ("-(2/sqrt(pi))*exp(-square(a))",), lambda S, a: S.erfc(a)),
+    Op("i0e", 1, _i0e, ("i1e(a) - sign(a)*y",), lambda S, a: S.exp(-S.Abs(a)) * S.besseli(0, a), show="i0e"),
+    Op("i1e", 1, _i1e, (f"where(abs(a) < 0.5, exp(-abs(a))*{_I1_SLOPE}, i0e(a) - y/a) - sign(a)*y",),
+       lambda S, a: S.exp(-S.Abs(a)) * S.besseli(1, a), show="i1e"),
+    # rectifiers and choices
+    Op("relu", 1, torch.relu, ("where(a > 0, 1, 0)",), lambda S, a: S.Max(a, 0), show="relu"),
+    Op("softsign", 1, F.softsign, ("1/square(1 + abs(a))",), lambda S, a: a / (1 + S.Abs(a)), show="softsign"),
+    Op("max", 2, torch.maximum, (_TIE.format(1, 0), _TIE.format(0, 1)), lambda S, a, b: S.Max(a, b)),
+    Op("min", 2, torch.minimum, (_TIE.format(0, 1), _TIE.format(1, 0)), lambda S, a, b: S.Min(a, b)),
+    Op("clip", 3, torch.clamp, ("where(a < b, 0, where(a > c, 0, 1))", "where(a < b, where(b < c, 1, 0), 0)",
+                                "where(a > c, 1, where(c < b, 1, 0))"), lambda S, a, b, c: S.Min(S.Max(a, b), c)),
+    Op("where", 3, torch.where, (), lambda S, c, a, b: S.Where(c, a, b)),  # its derivative selects, see expr.diff
+    *(Op(symbol, 2, function, ("0", "0"), lambda S, a, b, symbol=symbol: S.compare(symbol, a, b), symbol, 1, boolean=True)
+      for symbol, function in _compare.items()),
+)  # fmt: skip
+
+OPS.update((row.name, row) for row in _ROWS)

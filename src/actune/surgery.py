@@ -1,0 +1,454 @@
+"""Swap the activation modules of a network that exists, and put the old ones back.
+
+A swap is planned on the whole model first (which modules, which dimension holds the channels, how many) and then applied as a list of
+assignments, so an error leaves the model as it was and `restore` is the same list backwards.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from actune.family import Family, resolve
+from actune.module import Activation
+
+Scope = Literal["layer", "channel", "neuron"]
+Act = str | Family | nn.Module | Callable[[], nn.Module]
+Where = str | type | Sequence[str] | Sequence[type] | Callable[[str, nn.Module], bool] | None
+
+# --- What is an activation -------------------------------------------------------------------------------------------------------------
+
+ELEMENTWISE: tuple[type[nn.Module], ...] = (
+    Activation, nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid,
+    nn.Mish, nn.PReLU, nn.ReLU, nn.ReLU6, nn.RReLU, nn.SELU, nn.Sigmoid, nn.SiLU, nn.Softplus, nn.Softshrink, nn.Softsign,
+    nn.Tanh, nn.Tanhshrink, nn.Threshold,
+)  # fmt: skip
+
+# Classes of timm and transformers that are not subclasses of torch's; they count when they hold no parameter and no module.
+LOOKALIKES = frozenset(
+    "AccurateGELUActivation ClippedGELUActivation FastGELUActivation GELU GELUActivation GELUTanh HardMish HardMishMe HardSigmoid "
+    "HardSigmoidMe HardSwish HardSwishMe LaplaceActivation MemoryEfficientSwish Mish MishActivation MishMe NewGELUActivation "
+    "PytorchGELUTanh QuickGELU QuickGELUActivation ReLUSquaredActivation Sigmoid SiLUActivation Swish SwishMe Tanh".split()
+)
+
+# Why a module that contains an activation is left alone.
+LEFT_ALONE: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
+    ((nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax, nn.GLU), "not elementwise"),
+    ((nn.RNNBase, nn.RNNCellBase), "its activations run inside one fused call"),
+)
+
+# Names of torch's functional activations, whatever they are called through: F.relu, torch.relu, Tensor.relu, relu_.
+FUNCTIONS = frozenset(
+    "celu elu expit gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log_sigmoid logsigmoid mish prelu relu relu6 rrelu "
+    "selu sigmoid silu softplus softshrink softsign special_expit tanh tanhshrink threshold".split()
+)
+
+
+def is_activation(module: nn.Module) -> bool:
+    """Is this module an elementwise activation function that `swap` replaces by default?"""
+    return isinstance(module, ELEMENTWISE) or (type(module).__name__ in LOOKALIKES and _bare(module))
+
+
+def _bare(module: nn.Module) -> bool:
+    return not module._modules and not module._parameters and not module._buffers
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) and not isinstance(value, nn.Module) and getattr(value, "__name__", "").strip("_") in FUNCTIONS
+
+
+# --- Where a layer puts its channels ---------------------------------------------------------------------------------------------------
+
+
+class _Layout(NamedTuple):
+    dim: int
+    width: int | None
+
+
+_LAYERS: tuple[tuple[tuple[type[nn.Module], ...], int, Callable[[Any], int]], ...] = (
+    ((nn.Linear, nn.Bilinear), -1, lambda layer: layer.out_features),
+    ((nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), 1, lambda layer: layer.out_channels),
+    ((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm), 1, lambda layer: layer.num_features),
+    ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), 1, lambda layer: layer.num_features),
+    ((nn.GroupNorm,), 1, lambda layer: layer.num_channels),
+    ((nn.LayerNorm, nn.RMSNorm), -1, lambda layer: layer.normalized_shape[-1]),
+    ((nn.Embedding, nn.EmbeddingBag), -1, lambda layer: layer.embedding_dim),
+    ((nn.MultiheadAttention,), -1, lambda layer: layer.embed_dim),
+    ((nn.RNNBase,), -1, lambda layer: (layer.proj_size or layer.hidden_size) * (1 + layer.bidirectional)),
+    ((nn.RNNCellBase,), -1, lambda layer: layer.hidden_size),
+)
+
+# Layers that keep the channels of their input where they are.
+_PASSING = (
+    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.LocalResponseNorm,
+    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample,
+)  # fmt: skip
+
+
+def _layout(module: nn.Module) -> _Layout | None:
+    """The dimension and number of the channels in the output of a layer that has channels (a lazy layer has no number yet)."""
+    for classes, dim, width in _LAYERS:
+        if isinstance(module, classes):
+            return _Layout(dim, width(module) or None)
+    return None
+
+
+class _Seen(NamedTuple):
+    """One use of an activation: the layer before it and what its input looks like, as far as known."""
+
+    layer: nn.Module | None = None
+    dim: int | None = None
+    width: int | None = None
+    shape: tuple[int, ...] | None = None
+    device: torch.device | None = None
+
+
+def _look_before(root: nn.Module, name: str) -> _Seen:
+    """What comes before the module called `name`, as far as the containers alone can tell."""
+    if not name:
+        return _Seen()
+    prefix, _, key = name.rpartition(".")
+    parent = root.get_submodule(prefix)
+    if isinstance(parent, nn.Sequential):
+        children = list(parent._modules.items())
+        before = children[: [child for child, _ in children].index(key)]
+        return _last_layer(module for _, module in reversed(before)) or _look_before(root, prefix)
+    own = _layout(parent)  # such as timm's BatchNormAct2d: a normalization that holds its activation
+    if own is not None:
+        return _Seen(parent, *own)
+    # Elsewhere the order of the calls is not known, but when all siblings agree the dimension is.
+    dims = {layout.dim for child in parent.children() if (layout := _layout(child)) is not None}
+    return _Seen(dim=dims.pop()) if len(dims) == 1 else _Seen()
+
+
+def _last_layer(backwards: Iterable[nn.Module | None]) -> _Seen | None:
+    """The last layer with channels before a place in a Sequential; None where the whole stretch only passes its input on."""
+    for module in backwards:
+        if module is None or isinstance(module, _PASSING) or is_activation(module):
+            continue
+        layout = _layout(module)
+        if layout is not None:
+            return _Seen(module, *layout)
+        if not isinstance(module, nn.Sequential):
+            return _Seen()
+        inner = _last_layer(reversed(list(module.children())))
+        if inner is not None:
+            return inner
+    return None
+
+
+# --- The report ------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One module that was replaced, under all the names that held it."""
+
+    names: tuple[str, ...]
+    old: str
+    new: str
+    channels: int | tuple[int, ...] | None
+    dim: int | None
+
+    def __str__(self) -> str:
+        fit = [f"channels={self.channels}"] * (self.channels is not None) + [f"dim={self.dim}"] * (self.dim is not None)
+        return f"{' = '.join(name or '(root)' for name in self.names)}: {self.old} -> {self.new} {' '.join(fit)}".rstrip()
+
+
+@dataclass(frozen=True, eq=False)
+class SwapReport:
+    """What a swap did.
+
+    `model` is the model to go on with (the one given, unless that was an activation itself). `skipped` holds (name, class, reason).
+    `functional_calls` counts the calls such as `F.relu(x)` in one run of the model on `example`, which no module holds and which no swap
+    reaches; it is None without an example.
+    """
+
+    model: nn.Module = field(repr=False)
+    replaced: tuple[Replacement, ...]
+    skipped: tuple[tuple[str, str, str], ...]
+    functional_calls: int | None
+    _undo: _Undo = field(repr=False)
+
+    def __str__(self) -> str:
+        lines = [f"replaced {_count(len(self.replaced), 'module')}", *(f"  {replacement}" for replacement in self.replaced)]
+        if self.skipped:
+            groups = Counter((kind, reason) for _, kind, reason in self.skipped)
+            first = {(kind, reason): name for name, kind, reason in reversed(self.skipped)}
+            lines.append(f"skipped {_count(len(self.skipped), 'place')}")
+            for key, count in groups.items():
+                more = f" and {count - 1} more" if count > 1 else ""
+                lines.append(f"  {first[key] or '(root)'}{more}: {key[0]}: {key[1]}")
+        if self.functional_calls is not None:
+            lines.append(f"{_count(self.functional_calls, 'functional activation call')} out of reach")
+        return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+# --- Which modules ---------------------------------------------------------------------------------------------------------------------
+
+
+class _Slot(NamedTuple):
+    """A place of the tree that holds a module; it has several names when a parent has. The root's slot has no parent."""
+
+    parent: nn.Module | None
+    key: str
+    names: tuple[str, ...]
+
+
+class _Place(NamedTuple):
+    """A module to replace and the slots to replace it in."""
+
+    module: nn.Module
+    slots: tuple[_Slot, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for slot in self.slots for name in slot.names)
+
+
+def _slots(model: nn.Module) -> dict[nn.Module, list[_Slot]]:
+    names: dict[tuple[nn.Module, str], list[str]] = {}
+    for prefix, parent in model.named_modules(remove_duplicate=False):
+        for key, child in parent._modules.items():
+            if child is not None:
+                names.setdefault((parent, key), []).append(f"{prefix}.{key}" if prefix else key)
+    slots: dict[nn.Module, list[_Slot]] = {model: [_Slot(None, "", ("",))]}
+    for (parent, key), found in names.items():
+        slots.setdefault(parent._modules[key], []).append(_Slot(parent, key, tuple(found)))  # type: ignore[arg-type]
+    return slots
+
+
+def _matcher(where: Where) -> tuple[Callable[[str, nn.Module], bool], Callable[[nn.Module], bool]]:
+    """The two questions of `where`: is this module meant, and may it be replaced?"""
+    items = [where] if isinstance(where, str | type) else list(where) if isinstance(where, Sequence) else []
+    if where is None:
+        return lambda name, module: True, is_activation
+    if items and all(isinstance(item, str) for item in items):
+        return lambda name, module: any(fnmatchcase(name, str(item)) for item in items), is_activation
+    if items and all(isinstance(item, type) for item in items):
+        classes = tuple(item for item in items if isinstance(item, type))
+        return lambda name, module: isinstance(module, classes), lambda module: True
+    if callable(where):
+        return where, lambda module: is_activation(module) or (_bare(module) and not _is_layer(module))
+    raise TypeError(f"where={where!r} is not a name pattern, a list of them, a class, a tuple of classes or a function of (name, module)")
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.modules.") and not isinstance(module, nn.Identity | LEFT_ALONE[0][0])
+
+
+def _select(model: nn.Module, where: Where) -> tuple[list[_Place], list[tuple[str, str, str]]]:
+    """The modules to replace, and those that `where` means but that are not replaced."""
+    meant, replaceable = _matcher(where)
+    places: list[_Place] = []
+    skipped: list[tuple[str, str, str]] = []
+    for module, slots in _slots(model).items():
+        chosen = tuple(slot for slot in slots if any(meant(name, module) for name in slot.names))
+        if chosen and replaceable(module):
+            places.append(_Place(module, chosen))
+        elif chosen:
+            name = chosen[0].names[0]
+            skipped += [(name, type(module).__name__, reason)] * ((reason := _reason(module, where)) is not None)  # type: ignore[list-item]
+        if not is_activation(module):  # what an activation module calls is its own affair
+            held = [(f"{name}.{key}".lstrip("."), value) for name in slots[0].names[:1] for key, value in vars(module).items()]
+            functions = [(name, value) for name, value in held if _is_function(value) and not callable(where) and meant(name, module)]
+            skipped += [(name, value.__name__, "a function, not a module") for name, value in functions]
+    if not places:
+        raise ValueError(_nothing(model, where))
+    inside = {child: place for place in places for child in place.module.modules() if child is not place.module}
+    for place in places:
+        if place.module in inside:
+            outer = inside[place.module].names[0] or "(root)"
+            raise ValueError(f"where={where!r} matches {outer!r} and {place.names[0]!r} inside it; let it match one of them")
+    return places, skipped
+
+
+def _reason(module: nn.Module, where: Where) -> str | None:
+    for classes, reason in LEFT_ALONE:
+        if isinstance(module, classes):
+            return reason
+    # Without `where` nobody asked about convolutions; with it, containers that match are no news.
+    return None if where is None or module._modules else "not an activation; where=its class replaces it all the same"
+
+
+def _nothing(model: nn.Module, where: Where) -> str:
+    found = [f"{name or '(root)'} ({type(module).__name__})" for name, module in model.named_modules() if is_activation(module)]
+    if not found:
+        return f"where={where!r} matches nothing: the model has no activation modules (functional calls are out of reach)"
+    rest = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    return f"where={where!r} matches no activation module; the model has {', '.join(found[:6])}{rest}"
+
+
+# --- One run of the model, to see shapes -----------------------------------------------------------------------------------------------
+
+
+class _CountFunctions(TorchFunctionMode):
+    """Counts functional activation calls outside of activation modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.depth = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += self.depth == 0 and getattr(func, "__name__", "").strip("_") in FUNCTIONS
+        return func(*args, **(kwargs or {}))
+
+
+def _observe(model: nn.Module, example: object, places: list[_Place]) -> tuple[dict[nn.Module, list[_Seen]], int]:
+    """Run the model once and see what reaches each chosen module; and how many activations are functional."""
+    seen: dict[nn.Module, list[_Seen]] = {place.module: [] for place in places}
+    made_by = WeakTensorKeyDictionary()
+    latest: list[nn.Module] = []
+    counter = _CountFunctions()
+
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        counter.depth += 1
+        x = next(value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+        if module in seen:
+            seen[module].append(_use(x, made_by.get(x), latest))
+
+    def leave(module: nn.Module, args: object, output: object) -> None:
+        counter.depth -= 1
+
+    def layer(module: nn.Module, args: object, output: Any) -> None:
+        latest[:] = [module]
+        tensor = output[0] if isinstance(output, tuple) else output
+        if isinstance(tensor, torch.Tensor):
+            made_by[tensor] = module
+
+    inputs = tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), example)  # the first layer may work in place
+    args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (inputs if isinstance(inputs, tuple) else (inputs,), {})
+    with _untouched(model), torch.no_grad(), _every_module_called():
+        for module in model.modules():
+            if module in seen or is_activation(module):
+                module.register_forward_pre_hook(enter, with_kwargs=True)
+                module.register_forward_hook(leave)
+            elif _layout(module) is not None:
+                module.register_forward_hook(layer)
+        with counter:
+            model(*args, **kwargs)
+    return seen, counter.calls
+
+
+def _use(x: torch.Tensor, producer: nn.Module | None, latest: list[nn.Module]) -> _Seen:
+    """Which dimension of x holds channels: as the layer that made it has them, else the latest layer that fits, else by custom."""
+    shape = tuple(x.shape)
+    for layer in [producer, *latest]:
+        layout = _layout(layer) if layer is not None else None
+        if layout is not None and -len(shape) <= layout.dim < len(shape) and shape[layout.dim] == layout.width:
+            return _Seen(layer, layout.dim, layout.width, shape, x.device)
+    dim = 1 if len(shape) >= 4 else -1
+    return _Seen(None, dim, shape[dim] if shape else None, shape, x.device)
+
+
+@contextmanager
+def _every_module_called() -> Iterator[None]:
+    """In inference TransformerEncoderLayer takes a path that calls none of its modules."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """Give back the model as it was: attributes, hooks and buffers of every module, and the random generators."""
+    lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]
+    if lazy:
+        raise ValueError(f"example: {lazy[0]!r} of the model has no shape yet; run the model once before the swap")
+    tables = [table for module in model.modules() for table in (vars(module), *_tables(module))]
+    saved = [(table, table.copy()) for table in tables]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    devices = {tensor.device.index or 0 for tensor in (*model.parameters(), *model.buffers()) if tensor.is_cuda}
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=sorted(devices)):
+        try:
+            yield
+        finally:
+            for table, before in saved:
+                table.clear()
+                table.update(before)
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    if not torch.equal(buffer, before):  # an expanded buffer could not be written to
+                        buffer.copy_(before)
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+def _tables(module: nn.Module) -> list[dict[str, Any]]:
+    """The dictionaries among a module's attributes that torch's own machinery changes."""
+    return [vars(module)[key] for key in ("_parameters", "_buffers", "_modules", *_HOOKS) if isinstance(vars(module)[key], dict)]
+
+
+# --- The plan --------------------------------------------------------------------------------------------------------------------------
+
+_HOOKS = (
+    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks", "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called", "_backward_pre_hooks", "_backward_hooks", "_is_full_backward_hook",
+)  # fmt: skip
+
+
+class _Edit(NamedTuple):
+    """One reversible assignment."""
+
+    table: dict[str, Any]
+    key: str
+    old: Any
+    new: Any
+
+
+class _Fit(NamedTuple):
+    dim: int | None
+    channels: int | tuple[int, ...] | None
+
+
+class _Change(NamedTuple):
+    """A module, the one that takes its place, and the parameters nearby (nearest first), whose company the new ones keep."""
+
+    place: _Place
+    new: nn.Module
+    fit: _Fit
+    near: tuple[nn.Parameter, ...]
+
+
+def _fit(uses: list[_Seen], scope: str | None) -> _Fit | str:
+    """The dimension and size that suit every use of a module, or the reason why none does."""
+    known = [use for use in uses if use.dim is not None]
+    options = [{1, -1} if use.shape is not None and len(use.shape) == 2 else {use.dim} for use in known]
+    common = set.intersection(*options) if options else set()
+    dim = next((use.dim for use in known if use.dim in common), None)
+    if scope == "channel":
+        widths = list(dict.fromkeys(use.width for use in uses))
+        if len({width for width in widths if width is not None}) > 1:
+            return f"called with {', '.join(map(str, widths))} channels, which one set of channel parameters cannot serve"
+        if known and not common:
+            return f"called with channels in dimensions {', '.join(str(use.dim) for use in known)}, which one module cannot serve"
+        return _Fit(dim, widths[0] if len(widths) == 1 else None)
+    if scope == "neuron":
+        shapes = list(dict.fromkeys(use.shape[1:] for use in uses if use.shape is not None))
+        if len(shapes) > 1:
+            return f"called with {', '.join(map(str, shapes))} neurons, which one set of neuron parameters cannot serve"
+        return _Fit(dim, shapes[0] if shapes else None)
+    return _Fit(dim, None)
