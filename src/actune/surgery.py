@@ -452,3 +452,67 @@ def _fit(uses: list[_Seen], scope: str | None) -> _Fit | str:
             return f"called with {', '.join(map(str, shapes))} neurons, which one set of neuron parameters cannot serve"
         return _Fit(dim, shapes[0] if shapes else None)
     return _Fit(dim, None)
+
+
+def _maker(act: Act, scope: str | None) -> tuple[str | None, Callable[..., nn.Module]]:
+    """The scope to fit, None where there is nothing to fit, and what makes a fresh module from dim, channels, device, dtype."""
+    if isinstance(act, str | Family):
+        act = Activation(resolve(act), scope=scope or "layer")
+    if isinstance(act, Activation):
+        return (scope or act.scope) if act.family.params else None, functools.partial(act.fresh, scope=scope)
+    if scope is not None:
+        raise ValueError(f"scope={scope!r} is for formulas; act={act!r} is a module of its own and has no scope")
+    if not callable(act):
+        raise TypeError(f"act={act!r} is not a name, a formula, a Family, a module, or a function that makes a module")
+    make = functools.partial(copy.deepcopy, act) if isinstance(act, nn.Module) else act
+
+    def fresh(*, device: torch.device | None, dtype: torch.dtype | None, **_: object) -> nn.Module:
+        module = make()
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"act={act!r} made {module!r}, not a module")
+        return module.to(device=device, dtype=dtype)
+
+    return None, fresh
+
+
+def _plan(model: nn.Module, place: _Place, uses: list[_Seen], scope: str | None, make: Callable[..., nn.Module]) -> _Change | str:
+    """The module that takes the place, or the reason why none can."""
+    uses = uses or [_look_before(model, name) for name in place.names]
+    fit = _fit(uses, scope)
+    if isinstance(fit, str):
+        return fit
+    if scope == "channel" and fit.dim is None:
+        raise ValueError(f"cannot tell which dimension holds the channels at {place.names[0]!r}; pass example=, an input of the model")
+    near = _near(model, place, uses)
+    like = next((p for p in near if p.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)), None)
+    devices = [use.device for use in uses if use.device is not None] or [like.device if like is not None else None]
+    new = make(channels=fit.channels, dim=fit.dim, device=devices[0], dtype=like.dtype if like is not None else None)
+    new.train(place.module.training)
+    owned = list(place.module.parameters())
+    if owned and not any(p.requires_grad for p in owned):  # a frozen PReLU is followed by a frozen activation
+        new.requires_grad_(False)
+    return _Change(place, new, fit, near)
+
+
+def _near(model: nn.Module, place: _Place, uses: list[_Seen]) -> tuple[nn.Parameter, ...]:
+    """Parameters from near to far: of the module itself, the layer before it, the parent, its parent, … the model."""
+    path = place.names[0].split(".")[:-1]
+    around = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path), -1, -1)]
+    modules = [place.module, *(use.layer for use in uses if use.layer is not None), *around]
+    return tuple({id(p): p for module in modules for p in module.parameters()}.values())
+
+
+def _edits(change: _Change) -> Iterator[_Edit]:
+    """The assignments that put the new module in place; it shares the hook tables of the old one, so handles stay valid."""
+    old, new = change.place.module, change.new
+    for key in _HOOKS:
+        if vars(old)[key]:
+            if vars(new)[key]:
+                raise ValueError(f"{change.place.names[0]!r} and the new {type(new).__name__} both have hooks; remove one side's")
+            yield _Edit(vars(new), key, vars(new)[key], vars(old)[key])
+    for slot in change.place.slots:
+        if slot.parent is not None:
+            yield _Edit(slot.parent._modules, slot.key, old, new)  # type: ignore[arg-type]
+            # A fused path of torch's own would go on with the old function.
+            if "activation_relu_or_gelu" in vars(slot.parent):
+                yield _Edit(vars(slot.parent), "activation_relu_or_gelu", vars(slot.parent)["activation_relu_or_gelu"], 0)

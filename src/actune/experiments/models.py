@@ -14,10 +14,10 @@ ActivationFactory = Callable[[int], nn.Module]  # the width of the last dimensio
 def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int = 64, layers: int = 8) -> nn.Module:
     """A plain perceptron: `layers` linear layers with PyTorch's initial weights, an activation after each but the last.
 
-    Nothing normalises in between, so what the activation does to the signal's scale decides whether depth can be trained.
+    Nothing normalises in between, so what the activation does to the scale of the signal decides whether depth can be trained.
     """
-    sizes = [inputs, *[width] * (layers - 1), outputs]
-    modules: list[nn.Module] = []
-    for below, above in zip(sizes[:-1], sizes[1:], strict=True):
-        modules += [nn.Linear(below, above), activation(above)]
-    return nn.Sequential(*modules[:-1])
+    widths = [*[width] * (layers - 1), outputs]
+    modules: list[nn.Module] = [nn.Linear(inputs, widths[0])]
+    for below, above in zip(widths[:-1], widths[1:], strict=True):
+        modules += [activation(below), nn.Linear(below, above)]
+    return nn.Sequential(*modules)

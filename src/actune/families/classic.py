@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
-from ..expr import Expr, apply
+from ..expr import Expr
+from ..functions import erfc, sigmoid, softplus, sqrt, tanh
 from ..family import Param, declare
-
-tanh, softplus, sigmoid = (lambda x, name=name: apply(name, x) for name in ("tanh", "softplus", "sigmoid"))
 
 
 @declare(paper="arXiv:1908.08681", reference=F.mish)
@@ -31,4 +30,4 @@ def silu(x: Expr) -> Expr:
 @declare(paper="arXiv:1606.08415", reference=F.gelu)
 def gelu(x: Expr) -> Expr:
     """The input times the normal distribution function."""
-    return 0.5 * x * apply("erfc", -x / apply("sqrt", 2))
+    return 0.5 * x * erfc(-x / sqrt(2))

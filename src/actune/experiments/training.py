@@ -1,0 +1,132 @@
+"""Training of one network with one activation function and one seed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..family import Family, resolve
+from ..module import Activation
+from .data import Part
+from .models import ActivationFactory
+from .tasks import Task, task
+
+__all__ = ["ActivationLike", "Outcome", "activation_factory", "train"]
+
+ActivationLike = str | Family | nn.Module | type[nn.Module]  # a name or formula, a family, a module to copy, or its class
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one training gave. Equal outcomes agree in every bit but the seconds.
+
+    validation_loss   after the last epoch, not the luckiest one; inf if the training diverged
+    history           the validation loss after each epoch
+    test_accuracy     None unless it was asked for
+    diverged          the validation loss became infinite or nan, and training stopped there
+    """
+
+    validation_loss: float
+    validation_accuracy: float
+    test_accuracy: float | None
+    seconds: float = field(compare=False)
+    history: tuple[float, ...]
+    diverged: bool
+
+
+def train(
+    what: Task | str,
+    activation: ActivationLike,
+    seed: int,
+    *,
+    report: Callable[[int, float], None] | None = None,
+    test: bool = False,
+    device: torch.device | str = "cpu",
+) -> Outcome:
+    """Train the task's network with this activation everywhere; the seed fixes the initial weights and the order of the batches.
+
+    report   called as report(epoch, validation loss) after each epoch (from 0) with a finite loss; what it raises ends the training
+    test     also measure the accuracy on the test part, which is not touched otherwise: leave that to the final comparison
+
+    The same task, activation, seed and number of threads give the same bits on a CPU. The global generators keep their state.
+    """
+    t = task(what)
+    factory = activation_factory(activation, t.scope)
+    split = t.data()
+    part, validation = split.train.to(device), split.validation.to(device)
+    with _seeded(seed, torch.device(device)):
+        start = time.perf_counter()
+        orders = [torch.randperm(len(part)) for _ in range(t.epochs)]  # first, so that every activation sees the same batches
+        model = t.model(factory).to(device)
+        optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, fused=True)
+        history: list[float] = []
+        for epoch, order in enumerate(orders):
+            _epoch(model, optimizer, part, order.to(device), t.batch_size)
+            loss, accuracy = _evaluate(model, validation)
+            history.append(loss if math.isfinite(loss) else math.inf)
+            if not math.isfinite(loss):
+                break
+            if report is not None:
+                report(epoch, loss)
+        return Outcome(
+            validation_loss=history[-1],
+            validation_accuracy=accuracy,
+            test_accuracy=_evaluate(model, split.test.to(device))[1] if test else None,
+            seconds=time.perf_counter() - start,
+            history=tuple(history),
+            diverged=history[-1] == math.inf,
+        )
+
+
+def activation_factory(activation: ActivationLike, scope: str) -> ActivationFactory:
+    """Build new modules of this activation for any width; the scope holds for names, formulas and families.
+
+    A module is copied, an Activation with its initial values and its own scope; the given one is never used itself.
+    """
+    if isinstance(activation, Activation):
+        return lambda width: activation.fresh(channels=_channels(activation.scope, width), dim=-1)
+    if isinstance(activation, nn.Module):
+        return lambda width: copy.deepcopy(activation)
+    if isinstance(activation, type) and issubclass(activation, nn.Module):
+        return lambda width: activation()
+    family = resolve(activation)
+    return lambda width: Activation(family, scope=scope, channels=_channels(scope, width), dim=-1)
+
+
+def _channels(scope: str, width: int) -> int | None:
+    return None if scope == "layer" else width
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's generators for a while and give them their states back."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def _epoch(model: nn.Module, optimizer: torch.optim.Optimizer, part: Part, order: Tensor, batch_size: int) -> None:
+    model.train()
+    for batch in order.split(batch_size):
+        optimizer.zero_grad()
+        cross_entropy(model(part.inputs[batch]), part.classes[batch]).backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def _evaluate(model: nn.Module, part: Part) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy."""
+    model.eval()
+    scores = model(part.inputs)
+    return float(cross_entropy(scores, part.classes)), float((scores.argmax(-1) == part.classes).float().mean())
