@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from .exact import latex, value
 from .expr import Expr, FormulaError, apply, parse, suggestion, symbol, to_text
 from .ops import ALIASES, OPS, Op
 
@@ -122,8 +123,6 @@ class Family:
 
     def latex(self) -> str:
         """The formula in LaTeX."""
-        from .exact import latex
-
         return latex(self.expr)
 
     def __call__(self, x: Any) -> Expr:
@@ -186,10 +185,8 @@ def _check(f: Family) -> None:
     """A declaration that is wrong fails where it stands, not in a user's training."""
     if not f.summary:
         raise ValueError(f"{f.name}: no docstring; its first line is the summary")
-    from .kernels.formula import evaluate
-
     for x in (-1.25, 0.0, 0.75):
-        y = evaluate(f.expr, {"x": x, **dict(f.initial())})
+        y = value(f.expr, {"x": x, **dict(f.initial())})
         if not math.isfinite(y):
             raise ValueError(f"{f.name}: the value at x={x} and the initial parameters is {y}; mend the formula or the initial values")
 

@@ -97,6 +97,7 @@ _ROWS = (
     Op("square", 1, torch.square, ("2*a",), lambda S, a: a**2),
     Op("reciprocal", 1, torch.reciprocal, ("-(y*y)",), lambda S, a: 1 / a),
     Op("sqrt", 1, torch.sqrt, ("0.5/y",), lambda S, a: S.sqrt(a)),
+    Op("hypot", 2, torch.hypot, ("a/y", "b/y"), lambda S, a, b: S.sqrt(a**2 + b**2)),
     Op("pi", 0, None, (), lambda S: S.pi),
     # exponentials and logarithms
     Op("exp", 1, torch.exp, ("y",), lambda S, a: S.exp(a)),
