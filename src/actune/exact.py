@@ -18,6 +18,8 @@ __all__ = ["latex", "to_sympy", "value"]
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
 
+LARGE = 1e5
+
 
 class _Mpmath:
     """mpmath under the names that the table uses."""
@@ -30,6 +32,28 @@ class _Mpmath:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.mp, name)
+
+    # Beyond e^100000 a number counts as infinite: mpmath would go on, with exponents that fill the memory.
+
+    def exp(self, a: Any) -> Any:
+        return self.mp.exp(a) if abs(a) < LARGE or self.mp.isnan(a) else self.mp.inf if a > 0 else self.mp.zero
+
+    def expm1(self, a: Any) -> Any:
+        return self.mp.expm1(a) if abs(a) < LARGE or self.mp.isnan(a) else self.mp.inf if a > 0 else -self.mp.one
+
+    def sinh(self, a: Any) -> Any:
+        return self.mp.sinh(a) if abs(a) < LARGE or self.mp.isnan(a) else self.mp.inf * self.mp.sign(a)
+
+    def cosh(self, a: Any) -> Any:
+        return self.mp.cosh(a) if abs(a) < LARGE or self.mp.isnan(a) else self.mp.inf
+
+    def pow(self, a: Any, b: Any) -> Any:
+        if a == 0:
+            return self.mp.inf if b < 0 else self.mp.mpf(b == 0)
+        size = b * self.log(abs(a))
+        if not abs(size) < LARGE or a < 0 and not self.mp.isint(b):
+            return self.mp.nan if a < 0 or self.mp.isnan(size) else self.exp(size)
+        return self.mp.power(a, b)
 
     def log(self, a: Any) -> Any:
         return self.mp.ninf if a == 0 else self.mp.log(a) if a > 0 else self.mp.nan
@@ -64,8 +88,8 @@ class _Sympy:
     def log1p(self, a: Any) -> Any:
         return self.sympy.log(1 + a)
 
-    def sinc(self, a: Any) -> Any:
-        return self.sympy.sinc(a)
+    def pow(self, a: Any, b: Any) -> Any:
+        return a**b
 
     def Where(self, condition: Any, a: Any, b: Any) -> Any:  # noqa: N802
         return self.sympy.Piecewise((a, condition), (b, True))

@@ -23,7 +23,7 @@ __all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "parse", "sugg
 T = TypeVar("T")
 
 MAX_CHARACTERS, MAX_NODES, MAX_DEPTH = 20_000, 5_000, 100  # of a formula that comes from outside
-MAX_JSON = 1_000_000
+MAX_JSON = 1_000_000  # characters, and nodes as written out
 
 
 class FormulaError(ValueError):
@@ -172,7 +172,7 @@ class Expr:
         return to_text(self)
 
     def __repr__(self) -> str:
-        return f"parse({str(self)!r})"
+        return f"parse({str(self)!r})" if self.size() <= 200 else f"<formula of {self.size():,} nodes>"
 
 
 _LOCK = threading.Lock()
@@ -259,18 +259,41 @@ def _diff(e: Expr, wrt: str) -> Expr:
 
 def _chain(n: Expr, slopes: list[Expr]) -> Expr:
     values = dict(zip("abc", n.args, strict=False)) | {"y": n}
+    if OPS[n.op].slope is not None:
+        return _fill(_slope_rule(n.op), values | dict(zip(("da", "db", "dc"), slopes, strict=False)))
     total = _ZERO
     for rule, slope in zip(_rules(n.op), slopes, strict=True):
         if slope is not _ZERO:  # exactly zero: a symbol that does not occur there
-            partial = rule.fold(lambda s: values[s.args[0]] if s.op == "symbol" else s, lambda s, *args: _simple(s.op, args))
-            if partial is not _ZERO:
-                total = _simple("add", (total, _simple("mul", (partial, slope))))
+            total = _simple("add", (total, _select(_fill(rule, values), slope)))
     return total
+
+
+def _fill(rule: Expr, values: Mapping[str, Expr]) -> Expr:
+    return rule.fold(lambda s: values[s.args[0]] if s.op == "symbol" else s, lambda s, *args: _simple(s.op, args))
+
+
+def _select(partial: Expr, slope: Expr) -> Expr:
+    """partial*slope, where a factor that is exactly zero on one side of a condition selects: 0*inf is never computed."""
+    if partial is _ZERO or slope is _ZERO:
+        return _ZERO
+    for factor, rest in ((slope, lambda e: _select(partial, e)), (partial, lambda e: _select(e, slope))):
+        if _has_zero_branch(factor):
+            return _simple("where", (factor.args[0], rest(factor.args[1]), rest(factor.args[2])))
+    return _simple("mul", (partial, slope))
+
+
+def _has_zero_branch(e: Expr) -> bool:
+    return e.op == "where" and any(branch is _ZERO or _has_zero_branch(branch) for branch in e.args[1:])
 
 
 @functools.cache
 def _rules(name: str) -> tuple[Expr, ...]:
     return tuple(parse(text) for text in OPS[name].grad)
+
+
+@functools.cache
+def _slope_rule(name: str) -> Expr:
+    return parse(OPS[name].slope or "")
 
 
 # -- simplification ------------------------------------------------------------------------------------------------------
@@ -299,6 +322,8 @@ def _simple(op: str, args: tuple[Expr, ...]) -> Expr:
 def _add(a: Expr, b: Expr) -> Expr | None:
     if a is _ZERO or b is _ZERO:
         return b if a is _ZERO else a
+    if b.op == "const" and b.args[0] < 0:
+        return _simple("sub", (a, const(-b.args[0])))
     return _simple("sub", (a, b.args[0])) if b.op == "neg" else None
 
 
@@ -364,6 +389,8 @@ def _number(value: float) -> str:
 
 def to_text(e: Expr) -> str:
     """The formula as text that `parse` turns back into the same object."""
+    if e.size() > MAX_JSON:
+        raise FormulaError(f"written out the formula has more than {MAX_JSON:,} nodes; keep it as JSON")
 
     def leaf(n: Expr) -> tuple[str, int]:
         if n.op == "symbol":

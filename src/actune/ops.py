@@ -24,6 +24,7 @@ class Op:
 
     torch       floating-point tensors to a tensor; accurate to a few units in the last place over the whole range
     grad        the partial derivative in each argument, text in the language; the value that torch takes at a kink
+    slope       instead of `grad`: the whole derivative, from the derivatives `da, db, dc` of the arguments, where it selects among them
     exact       (S, *arguments): the definition in exact arithmetic
     infix       how text writes it, with `binds` its precedence; None: a call, `name(a, b)`
     boolean     the value is a truth value: only `where` takes it
@@ -39,6 +40,7 @@ class Op:
     infix: str | None = None
     binds: int = 9
     boolean: bool = False
+    slope: str | None = None
     show: str | None = None
     definition: Any = None
 
@@ -64,7 +66,9 @@ def _series(a: str, coefficients: list[float]) -> str:
 _I1_SLOPE = _series("square(a)", [(2 * k + 1) / 2 / 4**k / (math.factorial(k) * math.factorial(k + 1)) for k in range(9)])
 # (cos(t) - sin(t)/t)/t = sum_k (-1)^k 2k t^(2k-1) / (2k+1)!: for |t| < 1, where the quotient cancels.
 _SINC_SLOPE = _series("square(pi*a)", [(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 12)])
-_TIE = "where(a > b, {0}, where(a == b, 1/2, {1}))"  # torch shares the gradient of a tie
+# torch shares the gradient of a tie, and gives it to nobody where the two limits of a clip meet above the value.
+_TIE = "where(a {0} b, da, where(a == b, (da + db)/2, db))"
+_CLIP = "where(c < b, dc, where(a < b, where(b == c, 0, db), where(a > c, dc, da)))"
 
 _compare = {"<": torch.lt, "<=": torch.le, ">": torch.gt, ">=": torch.ge, "==": torch.eq, "!=": torch.ne}
 
@@ -79,8 +83,8 @@ def _i0e(a: torch.Tensor) -> torch.Tensor:
 
 
 def _softplus(a: torch.Tensor) -> torch.Tensor:
-    # F.softplus drops log1p(exp(-a)) above its threshold of 20: 2e-9, which float64 sees. logaddexp would be exact but is slower.
-    return torch.clamp(a, min=0) + torch.log1p(torch.exp(-torch.abs(a)))
+    # F.softplus drops log1p(exp(-a)) above its threshold of 20: 2e-9, which float64 sees.
+    return torch.logaddexp(a, torch.zeros((), dtype=a.dtype, device=a.device))
 
 
 _ROWS = (
@@ -91,7 +95,7 @@ _ROWS = (
     Op("div", 2, torch.div, ("1/b", "-y/b"), lambda S, a, b: a / b, "/", 3),
     Op("neg", 1, torch.neg, ("-1",), lambda S, a: -a, "-", 4),
     Op("pow", 2, torch.pow, ("where(b == 0, 0, b*a^(b - 1))", "where(a == 0, where(b >= 0, 0, y*log(a)), y*log(a))"),
-       lambda S, a, b: a**b, "^", 5),
+       lambda S, a, b: S.pow(a, b), "^", 5),
     Op("abs", 1, torch.abs, ("sign(a)",), lambda S, a: S.Abs(a)),
     Op("sign", 1, torch.sign, ("0",), lambda S, a: S.sign(a)),
     Op("square", 1, torch.square, ("2*a",), lambda S, a: a**2),
@@ -110,7 +114,8 @@ _ROWS = (
     # trigonometric and hyperbolic
     Op("sin", 1, torch.sin, ("cos(a)",), lambda S, a: S.sin(a)),
     Op("cos", 1, torch.cos, ("-sin(a)",), lambda S, a: S.cos(a)),
-    Op("sinc", 1, torch.sinc, (f"where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a)",), lambda S, a: S.sinc(S.pi * a)),
+    Op("sinc", 1, torch.sinc, (f"where(a == 0, 0, where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a))",),
+       lambda S, a: S.sinc(S.pi * a)),
     Op("sinh", 1, torch.sinh, ("cosh(a)",), lambda S, a: S.sinh(a)),
     Op("cosh", 1, torch.cosh, ("sinh(a)",), lambda S, a: S.cosh(a)),
     Op("tanh", 1, torch.tanh, ("4*(sigmoid(2*a)*sigmoid(-2*a))",), lambda S, a: S.tanh(a)),
@@ -125,11 +130,10 @@ _ROWS = (
     # rectifiers and choices
     Op("relu", 1, torch.relu, ("where(a > 0, 1, 0)",), lambda S, a: S.Max(a, 0), show="relu"),
     Op("softsign", 1, F.softsign, ("1/square(1 + abs(a))",), lambda S, a: a / (1 + S.Abs(a)), show="softsign"),
-    Op("max", 2, torch.maximum, (_TIE.format(1, 0), _TIE.format(0, 1)), lambda S, a, b: S.Max(a, b)),
-    Op("min", 2, torch.minimum, (_TIE.format(0, 1), _TIE.format(1, 0)), lambda S, a, b: S.Min(a, b)),
-    Op("clip", 3, torch.clamp, ("where(a < b, 0, where(a > c, 0, 1))", "where(a < b, where(b < c, 1, 0), 0)",
-                                "where(a > c, 1, where(c < b, 1, 0))"), lambda S, a, b, c: S.Min(S.Max(a, b), c)),
-    Op("where", 3, torch.where, (), lambda S, c, a, b: S.Where(c, a, b)),  # its derivative selects, see expr.diff
+    Op("max", 2, torch.maximum, exact=lambda S, a, b: S.Max(a, b), slope=_TIE.format(">")),
+    Op("min", 2, torch.minimum, exact=lambda S, a, b: S.Min(a, b), slope=_TIE.format("<")),
+    Op("clip", 3, torch.clamp, exact=lambda S, a, b, c: S.Min(S.Max(a, b), c), slope=_CLIP),
+    Op("where", 3, torch.where, exact=lambda S, c, a, b: S.Where(c, a, b)),  # its derivative selects, see expr.diff
     *(Op(symbol, 2, function, ("0", "0"), lambda S, a, b, symbol=symbol: S.compare(symbol, a, b), symbol, 1, boolean=True)
       for symbol, function in _compare.items()),
 )  # fmt: skip

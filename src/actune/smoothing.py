@@ -12,6 +12,7 @@ from typing import Any
 from .expr import Expr, FormulaError, lift, symbol
 from .family import Family, resolve
 
+from .functions import abs as absolute
 from .functions import clip, erfc, exp, pi, relu, softplus, sqrt, square, where
 
 __all__ = ["KERNELS", "gaussian", "smooth"]
@@ -142,8 +143,8 @@ def _relu(n: Expr, f: Ramps) -> Ramps:
         return Ramps(relu(f.p), _ZERO)
     if not f.knots:  # relu(q*(x - c)): a ramp to the right for q > 0, to the left for q < 0
         c = _crossing(f)
-        up, down = (relu(f.q), relu(-f.q)) if f.q.op != "const" else (lift(max(_number(f.q), 0.0)), lift(max(-_number(f.q), 0.0)))
-        return Ramps(_times(down, c), (-down).simplify(), ((c, (up + down).simplify()),))
+        steep, down = (lift(abs(_number(f.q))), lift(max(-_number(f.q), 0.0))) if f.q.op == "const" else (absolute(f.q), relu(-f.q))
+        return Ramps(_times(down, c), (-down).simplify(), ((c, steep),))
     if not f.numeric:
         raise FormulaError(f"cannot smooth a function with {n}: its kinks depend on parameters; give them values")
     knots = sorted(_number(c) for c, _ in f.knots)

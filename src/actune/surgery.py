@@ -27,6 +27,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from .family import Family, resolve
 from .module import Activation
 
+__all__ = ["Replacement", "SwapReport", "is_activation", "parameter_groups", "restore", "swap"]
+
 Scope = Literal["layer", "channel", "neuron"]
 Act = str | Family | nn.Module | Callable[[], nn.Module]
 Where = str | type | Sequence[str] | Sequence[type] | Callable[[str, nn.Module], bool] | None
@@ -229,14 +231,15 @@ class _Place(NamedTuple):
 
 
 def _slots(model: nn.Module) -> dict[nn.Module, list[_Slot]]:
-    names: dict[tuple[nn.Module, str], list[str]] = {}
-    for prefix, parent in model.named_modules(remove_duplicate=False):
-        for key, child in parent._modules.items():
-            if child is not None:
-                names.setdefault((parent, key), []).append(f"{prefix}.{key}" if prefix else key)
-    slots: dict[nn.Module, list[_Slot]] = {model: [_Slot(None, "", ("",))]}
+    """Every module, in the order of the tree, with the slots that hold it."""
+    named = dict(model.named_modules(remove_duplicate=False))
+    names: dict[tuple[nn.Module | None, str], list[str]] = {}
+    for name in named:
+        prefix, _, key = name.rpartition(".")
+        names.setdefault((named[prefix] if name else None, key), []).append(name)
+    slots: dict[nn.Module, list[_Slot]] = {}
     for (parent, key), found in names.items():
-        slots.setdefault(parent._modules[key], []).append(_Slot(parent, key, tuple(found)))  # type: ignore[arg-type]
+        slots.setdefault(named[found[0]], []).append(_Slot(parent, key, tuple(found)))
     return slots
 
 
@@ -256,9 +259,8 @@ def _matcher(where: Where) -> tuple[Callable[[str, nn.Module], bool], Callable[[
 
 
 def _unknown(module: nn.Module) -> bool:
-    """A bare module that is no layer of torch's: a function that accepts it, knows it."""
-    known = type(module).__module__.startswith("torch.nn.modules.") and not isinstance(module, (nn.Identity, *NOT_ELEMENTWISE))
-    return _bare(module) and not known
+    """A bare module that is not torch's: it may be an activation that only the user knows."""
+    return _bare(module) and not type(module).__module__.startswith("torch.nn.modules.")
 
 
 def _select(model: nn.Module, where: Where) -> tuple[list[_Place], list[tuple[str, str, str]]]:
@@ -490,7 +492,7 @@ def _plan(model: nn.Module, place: _Place, uses: list[_Seen], scope: str | None,
     if isinstance(fit, str):
         return fit
     if scope == "channel" and fit.dim is None:
-        raise ValueError(f"{place.names[0]!r}: cannot tell which dimension holds the channels; pass an input of the model as example=")
+        raise ValueError(f"cannot tell which dimension holds the channels at {place.names[0]!r}; pass example=, a model input")
     near = _near(model, place, uses)
     like = next((p for p in near if p.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)), None)
     device = next((use.device for use in uses if use.device is not None), like.device if like is not None else None)
@@ -586,8 +588,10 @@ def _take_out(optimizer: torch.optim.Optimizer, gone: set[int]) -> tuple[_Remove
         for position, p in enumerate(group["params"]):
             if id(p) in gone:
                 removed.append(_Removed(index, position, p, names[position] if names else None, optimizer.state.pop(p, None)))
-        for key in {"params", "param_names"} & group.keys():
-            group[key][:] = [value for value, p in zip(group[key], list(group["params"]), strict=True) if id(p) not in gone]
+        stay = [position for position, p in enumerate(group["params"]) if id(p) not in gone]
+        if names:
+            names[:] = [names[position] for position in stay]
+        group["params"][:] = [group["params"][position] for position in stay]
     return tuple(removed)
 
 
@@ -650,16 +654,15 @@ def swap(
                that are not torch's. Default: every elementwise activation module, gates and outputs included
     example    an input of the model: a tensor, a tuple of arguments or a dict of keyword arguments. The model runs on it once, and
                is left without a trace of that, to see which dimension holds the channels and how many there are
-    optimizer  the model's: parameters that disappear leave it, new ones join in a copy of their neighbours' group, without its
+    optimizer  the model's: parameters that disappear leave it, new ones join it in a copy of their neighbours' group without
                weight decay
     scope      "layer", "channel" or "neuron", where it is not the one of `act`
 
-    A module held under several names stays one module under these names. New parameters have the dtype and device of the parameters
-    around them; new modules have the train or eval mode and the hooks of the old. New modules never work in place, as
+    A module held under several names stays one module under these names. New parameters have the dtype and device of those
+    around; new modules have the mode (train or eval) and the hooks of the old, and none works in place, as
     `nn.ReLU(inplace=True)` does. What was not replaced is in `report.skipped`, with the reason.
-
-    Raises ValueError where `where` matches no activation or the arguments do not fit the model, TypeError for an argument of another
-    kind. The model is then as it was.
+    Raises ValueError where `where` matches no activation or the arguments do not fit the model, TypeError for an argument of
+    another kind. The model is then as it was.
     """
     fit_scope, make = _maker(act, scope)
     places, skipped = _select(model, where)
@@ -693,7 +696,7 @@ def restore(model: nn.Module, report: SwapReport) -> nn.Module:
     undo = report._undo
     if model is not report.model:
         raise ValueError(f"model={type(model).__name__} is not the one of this report; pass report.model")
-    if any(edit.table.get(edit.key) is not edit.new for edit in undo.edits):
+    if any(edit.table.get(edit.key) is not edit.new for edit in undo.edits if isinstance(edit.new, dict | nn.Module)):
         raise ValueError("report is out of date: its swap was undone, or the model was changed since; undo later swaps first")
     for old, new in undo.pairs:
         old.train(new.training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import nn
 
@@ -18,6 +19,6 @@ def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int 
     """
     widths = [*[width] * (layers - 1), outputs]
     modules: list[nn.Module] = [nn.Linear(inputs, widths[0])]
-    for below, above in zip(widths[:-1], widths[1:], strict=True):
+    for below, above in pairwise(widths):
         modules += [activation(below), nn.Linear(below, above)]
     return nn.Sequential(*modules)

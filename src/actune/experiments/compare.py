@@ -1,0 +1,313 @@
+"""Comparison of activation functions on fresh seeds, paired by seed, with intervals and corrected tests."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..family import Family, resolve
+from ..module import Activation
+from .stats import LEVEL, Estimate, estimate, holm, paired_p
+from .tasks import Task, task
+from .training import ActivationLike, Outcome, activation_factory, train
+
+__all__ = ["Comparison", "Progress", "Ranked", "Row", "compare", "rank"]
+
+Progress = Callable[[int, int], None]  # (trainings done, trainings in all)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One function in a comparison.
+
+    outcomes      one training for each seed, in the order of the seeds
+    accuracy      on the test part; a diverged network counts with the accuracy that it has
+    difference    to the baseline, paired by seed; None for the baseline itself
+    p, p_corrected   of the two-sided paired t-test, and after Holm's correction over the table; nan without a test
+    """
+
+    name: str
+    formula: str
+    outcomes: tuple[Outcome, ...]
+    accuracy: Estimate
+    difference: Estimate | None
+    p: float
+    p_corrected: float
+
+    @property
+    def validation_loss(self) -> float:
+        return fmean(o.validation_loss for o in self.outcomes)
+
+    @property
+    def diverged(self) -> int:
+        """How many of the trainings diverged."""
+        return sum(o.diverged for o in self.outcomes)
+
+    @property
+    def better(self) -> bool:
+        """Whether the corrected test says that this function beats the baseline."""
+        return self.difference is not None and self.difference.mean > 0 and self.p_corrected < LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Functions compared on one task; the rows are sorted by mean test accuracy, the best first."""
+
+    task: str
+    baseline: str
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    versions: Mapping[str, str]
+
+    def row(self, name: str) -> Row:
+        return next(r for r in self.rows if r.name == name)
+
+    def verdict(self) -> str:
+        """What the comparison shows, in a plain sentence or two."""
+        base = self.row(self.baseline)
+        others = [r for r in self.rows if r is not base]
+        if not others:
+            return f"{base.name} stands alone on {self.task}; name other functions to compare it with."
+        if len(self.seeds) == 1:
+            return f"One seed shows nothing on {self.task}: compare on several (10 or more where a training takes a second)."
+        winners = [r for r in others if r.better]
+        best = winners[0] if winners else others[0]
+        numbers = _numbers(best, base, len(self.seeds))
+        if not winners:
+            return f"Nothing beats {base.name} on {self.task}. The best of the others, {best.name}: {numbers}"
+        count = f" {len(winners)} of {len(others)} functions beat it." if len(others) > 1 else ""
+        return f"{best.name} beats {base.name} on {self.task}: {numbers}{count}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain data for `json.dumps`; what is not finite (no interval, no test, a diverged loss) is None."""
+        return {
+            "task": self.task,
+            "baseline": self.baseline,
+            "seeds": list(self.seeds),
+            "versions": dict(self.versions),
+            "verdict": self.verdict(),
+            "functions": [_plain(asdict(r) | {"validation_loss": r.validation_loss, "diverged": r.diverged}) for r in self.rows],
+        }
+
+
+def compare(
+    what: Task | str,
+    names: Sequence[ActivationLike] | Mapping[str, ActivationLike],
+    *,
+    seeds: int = 10,
+    baseline: ActivationLike = "relu",
+    workers: int = 1,
+    first_seed: int = 1000,
+    progress: Progress | None = None,
+    device: torch.device | str = "cpu",
+) -> Comparison:
+    """Train every function on the same fresh seeds and test each against the baseline on the test part.
+
+    names       names, formulas, families or modules; a mapping gives them names of its own. The baseline joins by itself
+    seeds       how many, from `first_seed` on; take seeds on which nothing was chosen (`search` and `rank` use small ones)
+    workers     processes, one torch thread each; any number gives the same results. With more than one, the calling script
+                needs the usual `if __name__ == "__main__":`
+    """
+    t = task(what)
+    named = _named(names)
+    (base, base_activation), *_ = _named([baseline]).items()
+    named = {base: base_activation} | named
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    used = tuple(range(first_seed, first_seed + seeds))
+    outcomes = dict(zip(named, _train_all(t, list(named.values()), used, workers, True, progress, device), strict=True))
+    rows = _rows({name: _formula(a) for name, a in named.items()}, outcomes, base)
+    return Comparison(t.name, base, used, rows, _versions())
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate with its mean validation loss over the seeds; one that diverged on any seed has inf."""
+
+    activation: ActivationLike
+    validation_loss: float
+    outcomes: tuple[Outcome, ...]
+
+
+def rank(
+    what: Task | str,
+    candidates: Sequence[ActivationLike],
+    seeds: Sequence[int] = range(100, 105),
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Ranked]:
+    """Order candidates by their mean validation loss over several seeds, the best first; ties keep the given order.
+
+    This is how leaders are chosen: a function that was lucky with one seed falls back here. The test part is never touched.
+    """
+    if not seeds:
+        raise ValueError("rank needs seeds, got none; give several that the search did not use")
+    results = _train_all(task(what), candidates, seeds, workers, False, progress, device)
+    ranked = [Ranked(a, fmean(o.validation_loss for o in runs), runs) for a, runs in zip(candidates, results, strict=True)]
+    return sorted(ranked, key=lambda r: r.validation_loss)
+
+
+# -- rows -----------------------------------------------------------------------------------------------------------------
+
+
+def _rows(formulas: Mapping[str, str], outcomes: Mapping[str, tuple[Outcome, ...]], base: str) -> tuple[Row, ...]:
+    accuracy = {name: [_tested(o) for o in runs] for name, runs in outcomes.items()}
+    differences = {
+        name: [a - b for a, b in zip(values, accuracy[base], strict=True)] for name, values in accuracy.items() if name != base
+    }
+    p = {name: paired_p(d) for name, d in differences.items()}
+    single = len(accuracy[base]) == 1
+    corrected = dict(p) if single else dict(zip(p, holm(list(p.values())), strict=True))
+    rows = [
+        Row(
+            name=name,
+            formula=formulas[name],
+            outcomes=outcomes[name],
+            accuracy=estimate(values),
+            difference=estimate(differences[name]) if name != base else None,
+            p=p.get(name, math.nan),
+            p_corrected=corrected.get(name, math.nan),
+        )
+        for name, values in accuracy.items()
+    ]
+    return tuple(sorted(rows, key=lambda r: -r.accuracy.mean))
+
+
+def _tested(outcome: Outcome) -> float:
+    assert outcome.test_accuracy is not None  # compare always tests
+    return outcome.test_accuracy
+
+
+# -- trainings -----------------------------------------------------------------------------------------------------------
+
+
+def _train_all(
+    t: Task,
+    activations: Sequence[ActivationLike],
+    seeds: Sequence[int],
+    workers: int,
+    test: bool,
+    progress: Progress | None,
+    device: torch.device | str,
+) -> list[tuple[Outcome, ...]]:
+    """The outcomes of each activation in the order of the seeds; one torch thread everywhere, so that workers change nothing."""
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    _check(t, activations)
+    jobs = [(t, a, seed, test, device) for seed in seeds for a in activations]
+    done: list[Outcome] = []
+    for outcome in _sequential(jobs) if workers == 1 else _parallel(jobs, workers):
+        done.append(outcome)
+        if progress is not None:
+            progress(len(done), len(jobs))
+    return [tuple(done[i :: len(activations)]) for i in range(len(activations))]
+
+
+Job = tuple[Task, ActivationLike, int, bool, torch.device | str]
+
+
+def _job(job: Job) -> Outcome:
+    t, activation, seed, test, device = job
+    return train(t, activation, seed, test=test, device=device)
+
+
+def _sequential(jobs: Sequence[Job]) -> Iterator[Outcome]:
+    with _one_thread():
+        yield from map(_job, jobs)
+
+
+def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    spawn = multiprocessing.get_context("spawn")  # a forked child would inherit torch's thread pools in an unknown state
+    with ProcessPoolExecutor(min(workers, len(jobs)), spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.map(_job, jobs)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _check(t: Task, activations: Sequence[ActivationLike]) -> None:
+    """Build and call each network once, so that a wrong name or module fails before the first training and not after the last."""
+    inputs = t.data().train.inputs[:2]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for activation in activations:
+            t.model(activation_factory(activation, t.scope))(inputs)
+
+
+# -- names and numbers ---------------------------------------------------------------------------------------------------
+
+
+def _named(given: Sequence[ActivationLike] | Mapping[str, ActivationLike]) -> dict[str, ActivationLike]:
+    """Each activation under the name that the table shows."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    named: dict[str, ActivationLike] = {}
+    for activation in [given] if isinstance(given, str) else given:
+        name = _name(activation)
+        if named.setdefault(name, activation) != activation:
+            raise ValueError(f"two different functions are called {name!r}; give a mapping from names to functions")
+    return named
+
+
+def _name(activation: ActivationLike) -> str:
+    if isinstance(activation, str):
+        return activation.strip()
+    if isinstance(activation, type):
+        return activation.__name__
+    if isinstance(activation, (Family, Activation)):
+        return str(activation.family if isinstance(activation, Activation) else activation)
+    return type(activation).__name__
+
+
+def _formula(activation: ActivationLike) -> str:
+    if isinstance(activation, Activation):
+        return activation.family.text
+    if isinstance(activation, (str, Family)):
+        return resolve(activation).text
+    return repr(activation) if isinstance(activation, nn.Module) else f"torch: {activation.__name__}"
+
+
+def _numbers(row: Row, base: Row, seeds: int) -> str:
+    d = row.difference
+    assert d is not None
+    return (
+        f"test accuracy {100 * row.accuracy.mean:.1f} % against {100 * base.accuracy.mean:.1f} %, {100 * d.mean:+.1f} points "
+        f"(95 % interval {100 * d.low:+.1f} to {100 * d.high:+.1f}, corrected p = {row.p_corrected:.2g}) over {seeds} seeds."
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = version("actune")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        own = "not installed"
+    return {"actune": own, "torch": torch.__version__, "python": platform.python_version()}

@@ -1,0 +1,131 @@
+"""Tables for the terminal: comparisons, the catalogue, one family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.table import Table
+from rich.text import Text
+
+from ..family import Family, Param
+
+if TYPE_CHECKING:
+    from ..experiments.compare import Comparison, Row
+    from ..experiments.stats import Estimate
+
+__all__ = ["comparison_table", "families_table", "family_table"]
+
+SHORT, LONG = 48, 300  # characters of a formula in a list, and of a derivative
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """One row a function, the best first; functions that beat the baseline are bold, the baseline is marked."""
+    n = len(comparison.seeds)
+    table = Table(
+        title=f"{comparison.task}: test accuracy over {n} seed{'s'[: n > 1]}",
+        caption=f"95 % t-intervals; gains are paired by seed; p: paired t-test against {comparison.baseline}, Holm's correction",
+    )
+    table.add_column("function", overflow="fold", max_width=48)
+    for title in ("accuracy %", "interval", "gain", "interval", "p corrected", "val. loss"):
+        table.add_column(title, justify="right", no_wrap=True)
+    if any(r.diverged for r in comparison.rows):
+        table.add_column("diverged", justify="right", no_wrap=True)
+    for row in comparison.rows:
+        cells = _cells(row, row.name == comparison.baseline)
+        style = "bold" if row.better else "dim" if row.diverged else ""
+        table.add_row(*(Text(c) for c in cells[: len(table.columns)]), style=style)
+    return table
+
+
+def _cells(row: Row, base: bool) -> list[str]:
+    gain = row.difference
+    return [
+        f"{row.name} (baseline)" if base else row.name,
+        f"{100 * row.accuracy.mean:.1f}",
+        _interval(row.accuracy, "{:.1f}"),
+        "" if gain is None else f"{100 * gain.mean:+.1f}",
+        "" if gain is None else _interval(gain, "{:+.1f}"),
+        "" if gain is None else _p(row.p_corrected),
+        f"{row.validation_loss:.3f}",
+        f"{row.diverged} of {len(row.outcomes)}" if row.diverged else "",
+    ]
+
+
+def _interval(e: Estimate, form: str) -> str:
+    return "–" if math.isnan(e.low) else f"{form.format(100 * e.low)} … {form.format(100 * e.high)}"
+
+
+def _p(p: float) -> str:
+    return "–" if math.isnan(p) else "<1e-9" if p < 1e-9 else f"{p:.2g}"
+
+
+def families_table(families: Iterable[Family]) -> Table:
+    """One row a family: its formula (its summary where that is long) with the initial values of its parameters, and its source."""
+    table = Table(caption="after the semicolon the initial values, fixed ones in brackets; * known at second hand only")
+    table.add_column("name", no_wrap=True)
+    table.add_column("function", overflow="fold")
+    table.add_column("source", overflow="fold", max_width=20)
+    for f in families:
+        formula = str(f.expr)
+        function = Text(formula) if len(formula) <= SHORT else Text(f.summary.partition("\n")[0].rstrip("."), "italic")
+        if f.params:
+            function.append("; " + ", ".join(_parameter(name, p) for name, p in f.params.items()), "dim not italic")
+        table.add_row(Text(f.name, "bold"), function, Text(f.paper + ("*" if f.reported else "")))
+    return table
+
+
+def family_table(family: Family) -> Table:
+    """Everything known of one family, a line each."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _details(family):
+        if value:
+            table.add_row(Text(name), Text(value))
+    return table
+
+
+def _details(f: Family) -> list[tuple[str, str]]:
+    derivative = str(f.expr.diff("x").simplify())
+    return [
+        ("name", ", ".join((f.name, *f.aliases))),
+        ("summary", f.summary),
+        ("formula", str(f.expr)),
+        ("derivative", derivative if len(derivative) <= LONG else f"{derivative[: LONG - 1]}…"),
+        ("LaTeX", f.latex()),
+        ("parameters", "\n".join(_parameter(name, p) + _range(p.constraint) for name, p in f.params.items())),
+        ("source", f.paper + (" (known at second hand only)" if f.reported else "")),
+        ("facts", ", ".join(_facts(f))),
+        ("notes", f.notes),
+    ]
+
+
+def _range(constraint: Any) -> str:
+    """What a parameter may be, in signs; nothing for any real number."""
+    signs = []
+    for name, strict, loose in (("lower_bound", ">", "≥"), ("upper_bound", "<", "≤")):
+        bound = getattr(constraint, name, None)
+        if bound is not None:
+            signs.append(f"{loose if bool(constraint.check(torch.tensor(float(bound)))) else strict} {bound:g}")
+    return f"   ({', '.join(signs)})" if signs else ""
+
+
+def _facts(f: Family) -> list[str]:
+    low, high = f.bounds
+    claims = (("odd", f.odd), ("even", f.even), ("monotone", f.monotone), ("jumps", not f.continuous))
+    facts = [word for word, holds in claims if holds]
+    if low is not None:
+        facts.append(f"at least {low:g}")
+    if high is not None:
+        facts.append(f"at most {high:g}")
+    if f.kinks:
+        facts.append("kinks at " + ", ".join(f"{k:g}" for k in f.kinks))
+    return facts
+
+
+def _parameter(name: str, p: Param) -> str:
+    value = f"({', '.join(f'{v:.3g}' for v in p.init)})" if isinstance(p.init, tuple) else f"{p.init:.4g}"
+    return f"{name}={value}" if p.trainable else f"[{name}={value}]"
