@@ -139,7 +139,7 @@ def computed(e: Expr, x: Tensor, values: dict[str, float]) -> tuple[np.ndarray, 
 
 
 def measure(e: Expr, x: Tensor, values: dict[str, float]) -> tuple[Worst, Worst]:
-    """The worst error of the value, and of the first derivatives, at these points. At a kink a derivative may lie between both sides'."""
+    """The worst error of the value, and of the first derivatives, at these points; at a kink a slope may lie in between."""
     dtype, points = x.dtype, x.double().numpy()
     up = truth(e, points, values)
     y, d = computed(e, x, values)
@@ -159,7 +159,7 @@ def measure(e: Expr, x: Tensor, values: dict[str, float]) -> tuple[Worst, Worst]
     return _worst(value_error[None], points, ["value"]), _worst(error, points, names)
 
 
-def _units(got: np.ndarray, true: np.ndarray, rest: np.ndarray, scale: np.ndarray, dtype: torch.dtype, factor: Any = 1.0) -> np.ndarray:
+def _units(got: Any, true: Any, rest: Any, scale: Any, dtype: torch.dtype, factor: Any = 1.0) -> np.ndarray:
     """Error in u of the scale; what overflows the dtype is not judged.
 
     What underflows may be off by the smallest normal number, times the factor x in a value: in x*sigmoid(x) it is the sigmoid

@@ -355,9 +355,9 @@ def test_verdict_names_the_best_with_its_gain(monkeypatch):
 
 def test_verdict_says_plainly_when_nothing_beats_the_baseline(monkeypatch):
     told(ACCURACIES, monkeypatch)
-    nothing = "Nothing beats relu on tiny. The best of the others, silu:"
+    nothing = "Nothing beats relu on tiny beyond chance. The best of the others, silu:"
     assert compare(TINY, ["silu", "gelu"], seeds=4).verdict().startswith(nothing)
-    assert compare(TINY, list(ACCURACIES), seeds=4, baseline="tanh").verdict().startswith("Nothing beats tanh on tiny.")
+    assert compare(TINY, list(ACCURACIES), seeds=4, baseline="tanh").verdict().startswith("Nothing beats tanh on tiny beyond chance.")
     assert "stands alone" in compare(TINY, [], seeds=4).verdict()
     assert "One seed shows nothing" in compare(TINY, ["tanh"], seeds=1).verdict()
 

@@ -145,7 +145,7 @@ def test_precedence_is_pythons() -> None:
     ("|x", "expected '|'"), ("max(x)", "max takes 2 arguments, got 1"), ("exp(x, x)", "exp takes 1 argument, got 2"), ("é", "unexpected 'é'"),
     ("x" * 30_000, "may have 20,000 characters, this one has 30,000"), ("(" * 15_000 + "x", "nested 100 deep"), ("-" * 15_000 + "x", "nested 100 deep"),
     ("+" * 15_000 + "x", "nested 100 deep"), ("x^" * 9_000 + "x", "nested 100 deep"), ("exp(" * 4_000, "nested 100 deep"),
-    ("|" * 15_000, "nested 100 deep"), ("x+" * 9_000 + "x", "may have 5,000 operations"), ("__import__('os')", "unknown function '__import__'"),
+    ("|" * 15_000, "nested 100 deep"), ("x+" * 9_000 + "x", "may have 5,000 operations"), ("__import__(x)", "unknown function '__import__'"),
     ("x.real", "unexpected '.'"), ("x; b=1", "unexpected ';'"), ("x if x else x", "got 'if'"),
 ])  # fmt: skip
 def test_what_cannot_be_read_gets_one_line(text: str, message: str) -> None:
@@ -229,10 +229,10 @@ def test_orders() -> None:
 def test_shared_parts_are_computed_once() -> None:
     e = parse("tanh(x)")
     for _ in range(30):
-        e = e * e + e  # 2^30 nodes as written
+        e = (e + e) / 2  # 2^30 nodes as written
     program = compile_program((e,), ("x",))
     assert len(program.steps) == 61
-    assert math.isfinite(evaluate(e, {"x": 0.1}).item())
+    assert evaluate(e, {"x": 0.1}).item() == pytest.approx(math.tanh(0.1))
 
 
 def test_latex() -> None:

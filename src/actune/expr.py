@@ -276,14 +276,21 @@ def _select(partial: Expr, slope: Expr) -> Expr:
     """partial*slope, where a factor that is exactly zero on one side of a condition selects: 0*inf is never computed."""
     if partial is _ZERO or slope is _ZERO:
         return _ZERO
-    for factor, rest in ((slope, lambda e: _select(partial, e)), (partial, lambda e: _select(e, slope))):
-        if _has_zero_branch(factor):
-            return _simple("where", (factor.args[0], rest(factor.args[1]), rest(factor.args[2])))
+    for factor, times in ((slope, lambda e: _select(partial, e)), (partial, lambda e: _select(e, slope))):
+        if factor.op == "where" and _has_zero(factor):
+            return _simple("where", (factor.args[0], times(factor.args[1]), times(factor.args[2])))
+        if factor.op in ("add", "sub") and _has_zero(factor):
+            return _simple(factor.op, (times(factor.args[0]), times(factor.args[1])))
+        if factor.op == "div" and _has_zero(factor.args[0]):
+            return _simple("div", (times(factor.args[0]), factor.args[1]))
     return _simple("mul", (partial, slope))
 
 
-def _has_zero_branch(e: Expr) -> bool:
-    return e.op == "where" and any(branch is _ZERO or _has_zero_branch(branch) for branch in e.args[1:])
+@functools.lru_cache(maxsize=8192)
+def _has_zero(e: Expr) -> bool:
+    """Whether this is a choice, or a sum of choices, with a side that is exactly zero."""
+    parts = e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub") else ()
+    return any((part is _ZERO and e.op == "where") or _has_zero(part) for part in parts)
 
 
 @functools.cache

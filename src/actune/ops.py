@@ -109,13 +109,12 @@ _ROWS = (
     Op("log", 1, torch.log, ("1/a",), lambda S, a: S.log(a)),
     Op("log1p", 1, torch.log1p, ("1/(1 + a)",), lambda S, a: S.log1p(a)),
     Op("sigmoid", 1, torch.sigmoid, ("y*sigmoid(-a)",), lambda S, a: 1 / (1 + S.exp(-a)), show="sigma"),
-    Op("log_sigmoid", 1, F.logsigmoid, ("sigmoid(-a)",), lambda S, a: -S.log1p(S.exp(-a)), show="logsigmoid"),
-    Op("softplus", 1, _softplus, ("sigmoid(a)",), lambda S, a: S.log1p(S.exp(a)), show="softplus"),
+    Op("log_sigmoid", 1, F.logsigmoid, ("sigmoid(-a)",), lambda S, a: -S.Max(-a, 0) - S.log1p(S.exp(-S.Abs(a))), show="logsigmoid"),
+    Op("softplus", 1, _softplus, ("sigmoid(a)",), lambda S, a: S.Max(a, 0) + S.log1p(S.exp(-S.Abs(a))), show="softplus"),
     # trigonometric and hyperbolic
     Op("sin", 1, torch.sin, ("cos(a)",), lambda S, a: S.sin(a)),
     Op("cos", 1, torch.cos, ("-sin(a)",), lambda S, a: S.cos(a)),
-    Op("sinc", 1, torch.sinc, (f"where(a == 0, 0, where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a))",),
-       lambda S, a: S.sinc(S.pi * a)),
+    Op("sinc", 1, torch.sinc, (f"where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a)",), lambda S, a: S.sinc(S.pi * a)),
     Op("sinh", 1, torch.sinh, ("cosh(a)",), lambda S, a: S.sinh(a)),
     Op("cosh", 1, torch.cosh, ("sinh(a)",), lambda S, a: S.cosh(a)),
     Op("tanh", 1, torch.tanh, ("4*(sigmoid(2*a)*sigmoid(-2*a))",), lambda S, a: S.tanh(a)),
@@ -124,9 +123,9 @@ _ROWS = (
     # special functions
     Op("erf", 1, torch.erf, ("2/sqrt(pi)*exp(-square(a))",), lambda S, a: S.erf(a)),
     Op("erfc", 1, torch.erfc, ("-(2/sqrt(pi))*exp(-square(a))",), lambda S, a: S.erfc(a)),
-    Op("i0e", 1, _i0e, ("i1e(a) - sign(a)*y",), lambda S, a: S.exp(-S.Abs(a)) * S.besseli(0, a), show="i0e"),
+    Op("i0e", 1, _i0e, ("i1e(a) - sign(a)*y",), lambda S, a: S.scaled_besseli(0, a), show="i0e"),
     Op("i1e", 1, _i1e, (f"where(abs(a) < 0.5, exp(-abs(a))*{_I1_SLOPE}, i0e(a) - y/a) - sign(a)*y",),
-       lambda S, a: S.exp(-S.Abs(a)) * S.besseli(1, a), show="i1e"),
+       lambda S, a: S.scaled_besseli(1, a), show="i1e"),
     # rectifiers and choices
     Op("relu", 1, torch.relu, ("where(a > 0, 1, 0)",), lambda S, a: S.Max(a, 0), show="relu"),
     Op("softsign", 1, F.softsign, ("1/square(1 + abs(a))",), lambda S, a: a / (1 + S.Abs(a)), show="softsign"),

@@ -82,7 +82,7 @@ class Comparison:
         best = winners[0] if winners else others[0]
         numbers = _numbers(best, base, len(self.seeds))
         if not winners:
-            return f"Nothing beats {base.name} on {self.task}. The best of the others, {best.name}: {numbers}"
+            return f"Nothing beats {base.name} on {self.task} beyond chance. The best of the others, {best.name}: {numbers}"
         count = f" {len(winners)} of {len(others)} functions beat it." if len(others) > 1 else ""
         return f"{best.name} beats {base.name} on {self.task}: {numbers}{count}"
 

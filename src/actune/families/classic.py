@@ -7,7 +7,9 @@ only where the function has reached its limit to more digits than any dtype has,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,15 @@ from torch.distributions.constraints import greater_than
 from .. import functions as op
 from ..expr import Expr
 from ..family import Param, declare, positive
+
+
+def _horner(x: Expr, coefficients: Sequence[Any]) -> Expr:
+    """The polynomial, lowest power first."""
+    total: Expr = coefficients[-1]
+    for c in coefficients[-2::-1]:
+        total = c + x * total
+    return total
+
 
 # -- piecewise linear ----------------------------------------------------------------------------------------------------
 
@@ -58,15 +69,15 @@ def hardtanh(x: Expr) -> Expr:
     return op.where(x <= -1, -1, op.where(x >= 1, 1, x))
 
 
-@declare(paper="arXiv:1905.02244", reference=F.hardsigmoid, monotone=True, bounds=(0.0, 1.0), kinks=(-3.0, 3.0), aliases=("hard_sigmoid",),
-         notes="torch's, x/6 + 1/2; for x/5 + 1/2 see keras_hard_sigmoid.")  # fmt: skip
+@declare(paper="arXiv:1905.02244", reference=F.hardsigmoid, monotone=True, bounds=(0.0, 1.0), kinks=(-3.0, 3.0),
+         aliases=("hard_sigmoid",), notes="torch's, x/6 + 1/2; for x/5 + 1/2 see keras_hard_sigmoid.")  # fmt: skip
 def hardsigmoid(x: Expr) -> Expr:
     """A straight line in place of the sigmoid, from 0 at -3 to 1 at 3."""
     return op.where(x <= -3, 0, op.where(x >= 3, 1, x / 6 + 0.5))
 
 
 @declare(paper="arXiv:1511.00363", monotone=True, bounds=(0.0, 1.0), kinks=(-2.5, 2.5),
-         notes="The slope of Theano and of Keras before version 3, PANGAEA's HardSigmoid. The slope at both kinks is 0, as torch's is.")  # fmt: skip
+         notes="That of Theano, of Keras before version 3 and of PANGAEA. The slope at both kinks is 0.")  # fmt: skip
 def keras_hard_sigmoid(x: Expr) -> Expr:
     """A straight line in place of the sigmoid, from 0 at -2.5 to 1 at 2.5."""
     return op.where(x <= -2.5, 0, op.where(x >= 2.5, 1, 0.2 * x + 0.5))
@@ -85,8 +96,9 @@ def hardshrink(x: Expr) -> Expr:
     return op.where(op.abs(x) <= 0.5, 0, x)
 
 
-@declare(paper="arXiv:1402.3337", reference=partial(F.threshold, threshold=1.0, value=0.0), monotone=True, bounds=(0.0, None), kinks=(1.0,),
-         continuous=False, aliases=("thresholded_relu",), notes="torch leaves the threshold open; 1 is the paper's.")  # fmt: skip
+@declare(paper="arXiv:1402.3337", reference=partial(F.threshold, threshold=1.0, value=0.0), monotone=True, bounds=(0.0, None),
+         kinks=(1.0,), continuous=False, aliases=("thresholded_relu",),
+         notes="torch leaves the threshold open; 1 is the paper's.")  # fmt: skip
 def threshold(x: Expr) -> Expr:
     """The input where it is above 1, else 0."""
     return op.where(x <= 1, 0, x)
@@ -95,7 +107,8 @@ def threshold(x: Expr) -> Expr:
 # -- exponential on the left ---------------------------------------------------------------------------------------------
 
 
-@declare(paper="arXiv:1511.07289", reference=F.elu, monotone=True, bounds=(-1.0, None), joints=(0.0,), alpha=Param(1.0, trainable=False))
+@declare(paper="arXiv:1511.07289", reference=F.elu, monotone=True, bounds=(-1.0, None), joints=(0.0,),
+         alpha=Param(1.0, trainable=False), notes="The slope has a jump at 0 for any other alpha; celu has none.")  # fmt: skip
 def elu(x: Expr, alpha: Expr) -> Expr:
     """The input on the right, an exponential that ends at -alpha on the left."""
     return op.where(x > 0, x, alpha * op.expm1(x))
@@ -120,7 +133,8 @@ def elish(x: Expr) -> Expr:
     return op.where(x > 0, x, op.expm1(x)) * op.sigmoid(x)
 
 
-@declare(paper="arXiv:2411.13010", bounds=(-0.205752, None), joints=(0.0,), alpha_p=Param(0.8, positive), alpha_n=Param(0.8, greater_than(0.5)),
+@declare(paper="arXiv:2411.13010", bounds=(-0.205752, None), joints=(0.0,),
+         alpha_p=Param(0.8, positive), alpha_n=Param(0.8, greater_than(0.5)),
          notes="beta = 0.5 is fixed, as in the paper; its softplus parametrization is replaced by the constraints.")  # fmt: skip
 def xielu(x: Expr, alpha_p: Expr, alpha_n: Expr) -> Expr:
     """A parabola on the right, the integral of ELU on the left."""
@@ -165,7 +179,7 @@ def swish(x: Expr, beta: Expr) -> Expr:
          notes="The paper takes beta from 1 to 2; 1.375 is one of its choices.")  # fmt: skip
 def e_swish(x: Expr, beta: Expr) -> Expr:
     """SiLU times a constant."""
-    return beta * x * op.sigmoid(x)
+    return beta * (x * op.sigmoid(x))
 
 
 @declare(paper="arXiv:1702.03118", bounds=(-0.0998394, 1.0998394))
@@ -221,16 +235,18 @@ def serf(x: Expr) -> Expr:
     return x * op.erf(op.softplus(x))
 
 
-@declare(paper="arXiv:2109.04386", alpha=Param(0.75), beta=Param(0.75), bounds=(-0.405281, None), notes="Initial values as reported for the paper.")
+@declare(paper="arXiv:2109.04386", alpha=Param(0.75), beta=Param(0.75), bounds=(-0.405281, None),
+         notes="Initial values as reported for the paper.")  # fmt: skip
 def erfact(x: Expr, alpha: Expr, beta: Expr) -> Expr:
     """The input times erf of a trained exponential."""
     return x * op.erf(alpha * op.exp(op.min(beta * x, 40)))
 
 
-@declare(paper="arXiv:2109.04386", gamma=Param(1.25), delta=Param(0.85), bounds=(-0.506007, None), notes="Initial values as reported for the paper.")
+@declare(paper="arXiv:2109.04386", gamma=Param(1.25), delta=Param(0.85), bounds=(-0.506007, None),
+         notes="Initial values as reported for the paper.")  # fmt: skip
 def pserf(x: Expr, gamma: Expr, delta: Expr) -> Expr:
     """Serf with a trained softplus."""
-    return x * op.erf(gamma * op.softplus(delta * x))
+    return x * op.erf(gamma * op.softplus(op.min(delta * x, 1e18)))
 
 
 @declare(paper="arXiv:1901.05894", even=True, bounds=(0.0, None))
@@ -324,7 +340,8 @@ def lecun_tanh(x: Expr) -> Expr:
     return 1.7159 * op.tanh(2 / 3 * x)
 
 
-@declare(paper="arXiv:1602.05980", monotone=True, bounds=(-0.25, 1.0), kinks=(0.0,), notes="The slope at 0 is the left one, as in leaky ReLU.")
+@declare(paper="arXiv:1602.05980", monotone=True, bounds=(-0.25, 1.0), kinks=(0.0,),
+         notes="The slope at 0 is the left one, as in leaky ReLU.")  # fmt: skip
 def penalized_tanh(x: Expr) -> Expr:
     """tanh with a smaller slope on the left."""
     return op.where(x > 0, 1, 0.25) * op.tanh(x)
@@ -372,7 +389,8 @@ def squareplus(x: Expr, b: Expr) -> Expr:
     return op.where(x > 0, x / 2 + root / 2, b / 2 / (root - x))
 
 
-@declare(paper="arXiv:2109.08668", monotone=True, bounds=(0.0, None), joints=(0.0,), aliases=("relu2", "squared_relu", "square_relu"))
+@declare(paper="arXiv:2109.08668", monotone=True, bounds=(0.0, None), joints=(0.0,),
+         aliases=("relu2", "squared_relu", "square_relu"))  # fmt: skip
 def relu_squared(x: Expr) -> Expr:
     """The square of ReLU."""
     return op.square(op.relu(x))
@@ -419,30 +437,22 @@ def symlog(x: Expr) -> Expr:
 
 @declare(paper="folklore", reference=F.tanhshrink, odd=True, monotone=True, aliases=("tanh_shrink",))
 def tanhshrink(x: Expr) -> Expr:
-    """The input minus its tanh; near 0, where that cancels, by Lambert's continued fraction of tanh."""
-    t: Expr | float = 19.0
-    for k in range(17, 1, -2):
-        t = k + op.square(x) / t
-    return op.where(op.abs(x) < 1, x * (op.square(x) / (t + op.square(x))), x - op.tanh(x))
-
-
-def _horner(x: Expr, coefficients: tuple[Expr, ...]) -> Expr:
-    """The polynomial, lowest power first."""
-    total = coefficients[-1]
-    for c in coefficients[-2::-1]:
-        total = c + x * total
-    return total
+    """The input minus its tanh; near 0, where that cancels, from Lambert's continued fraction of tanh."""
+    s = op.square(x)
+    above = _horner(s, (11486475, 810810, 12870, 44))
+    below = _horner(s, (34459425, 16216200, 945945, 13860, 45))
+    return op.where(op.abs(x) < 0.5, x * (s * (above / below)), x - op.tanh(x))
 
 
 @declare(
     paper="arXiv:1907.06732", aliases=("pau", "pade"),
     a=Param((0.0, 0.5, 0.4103, 0.1132, 0.01116, 0.0001791)), b=Param((0.2264, 0.0003582), positive),
-    notes="Initial values: GELU on [-5, 5], largest error 0.003; fitted by us. The published fits have even denominators (their odd "
-          "coefficients are near 0), so ours is 1 + b0*x^2 + b1*x^4 with b > 0: no pole and no kink, where the paper takes "
-          "absolute values.")  # fmt: skip
+    notes="Initial values: GELU on [-5, 5], largest error 0.003; fitted by us. The published fits have odd coefficients near 0 "
+          "in the denominator, so ours is 1 + b0*x^2 + b1*x^4 with b > 0: no pole, and no kink as from the paper's absolute "
+          "values.")  # fmt: skip
 def rational(x: Expr, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> Expr:
-    """A quotient of polynomials with trained coefficients (Padé); beyond 1 in powers of 1/x, so that no power overflows."""
+    """A quotient of polynomials with trained coefficients (Padé); far out in powers of 1/x, so that no power overflows."""
     s, z = op.square(x), 1 / x
     near = _horner(x, a) / (1 + s * (b[0] + b[1] * s))
     far = _horner(z, a[::-1]) / (b[1] + op.square(z) * (b[0] + op.square(z)))
-    return op.where(op.abs(x) <= 1, near, x * far)
+    return op.where(op.abs(x) <= 100, near, x * far)

@@ -194,12 +194,10 @@ def change(e: Expr, rng: Random, space: Space) -> Expr:
 
 
 def _redraw(node: Expr, arguments: tuple[Expr, ...], rng: Random, space: Space) -> Expr:
-    """Another operator of the node's arity on these arguments."""
+    """Another operator of the node's arity on these arguments; the node itself where the space seems to have no other."""
     draw, arguments = (_binary, arguments) if arity(node) == 2 else (_unary, arguments or (_X,))
-    while True:
-        new = fill(draw(rng, space), *arguments)
-        if new is not node:
-            return new
+    drawn = (fill(draw(rng, space), *arguments) for _ in range(100))
+    return next((new for new in drawn if new is not node), node)
 
 
 def regenerate(e: Expr, rng: Random, space: Space) -> Expr:

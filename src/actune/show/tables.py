@@ -26,10 +26,10 @@ def comparison_table(comparison: Comparison) -> Table:
     n = len(comparison.seeds)
     table = Table(
         title=f"{comparison.task}: test accuracy over {n} seed{'s'[: n > 1]}",
-        caption=f"95 % t-intervals; gains are paired by seed; p: paired t-test against {comparison.baseline}, Holm's correction",
+        caption=f"± 95 % t-interval; gain over {comparison.baseline} paired by seed; p by paired t-test with Holm's correction",
     )
-    table.add_column("function", overflow="fold", max_width=48)
-    for title in ("accuracy %", "interval", "gain", "interval", "p corrected", "val. loss"):
+    table.add_column("function", overflow="fold", min_width=16, max_width=48)
+    for title in ("accuracy %", "gain", "p", "val. loss"):
         table.add_column(title, justify="right", no_wrap=True)
     if any(r.diverged for r in comparison.rows):
         table.add_column("diverged", justify="right", no_wrap=True)
@@ -44,18 +44,18 @@ def _cells(row: Row, base: bool) -> list[str]:
     gain = row.difference
     return [
         f"{row.name} (baseline)" if base else row.name,
-        f"{100 * row.accuracy.mean:.1f}",
-        _interval(row.accuracy, "{:.1f}"),
-        "" if gain is None else f"{100 * gain.mean:+.1f}",
-        "" if gain is None else _interval(gain, "{:+.1f}"),
+        _estimate(row.accuracy, "{:.1f}"),
+        "" if gain is None else _estimate(gain, "{:+.1f}"),
         "" if gain is None else _p(row.p_corrected),
         f"{row.validation_loss:.3f}",
         f"{row.diverged} of {len(row.outcomes)}" if row.diverged else "",
     ]
 
 
-def _interval(e: Estimate, form: str) -> str:
-    return "–" if math.isnan(e.low) else f"{form.format(100 * e.low)} … {form.format(100 * e.high)}"
+def _estimate(e: Estimate, form: str) -> str:
+    """In percent or points, with half the width of its interval (t-intervals are symmetric)."""
+    mean = form.format(100 * e.mean)
+    return mean if math.isnan(e.low) else f"{mean} ± {50 * (e.high - e.low):.1f}"
 
 
 def _p(p: float) -> str:

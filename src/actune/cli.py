@@ -1,0 +1,223 @@
+"""The command line: each command calls one function of the library and shows what it returns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+app = typer.Typer(
+    name="actune",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Find, run and ship the activation function that suits a neural network.",
+    epilog="Start with:  actune search digits",
+)
+out, err = Console(), Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, one thread each.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Fresh seeds on which each function is trained for the comparison.")]
+Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda, …")]
+
+
+@app.command("list", epilog="Example:  actune list zorro")
+def list_(
+    pattern: Annotated[str, typer.Argument(help="Only names or papers that contain this text.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the activation functions of the catalogue."""
+    from .family import family, list_families
+    from .show.tables import families_table
+
+    found = [f for f in map(family, list_families()) if pattern.lower() in f"{f.name} {' '.join(f.aliases)} {f.paper} {f.summary}".lower()]
+    if not found:
+        raise ValueError(f"no activation function has {pattern!r} in its name or source; `actune list` shows all")
+    if as_json:
+        _print_json([_record(f) for f in found])
+    else:
+        out.print(families_table(found))
+
+
+@app.command(epilog="Examples:  actune show zorro_tanh --plot zorro.png  |  actune show 'x*sigmoid(b*x); b=1'")
+def show(
+    function: Annotated[str, typer.Argument(help="A name or a formula.")],
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of the function and its derivative (PNG).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show one function: formula, derivative, parameters, source, facts."""
+    from .family import resolve
+    from .show.tables import family_table
+
+    found = resolve(function)
+    if plot is not None:
+        from .show.plots import plot_family
+
+        plot_family(_writable(plot), found)
+    if as_json:
+        _print_json(_record(found) | {"derivative": str(found.expr.diff().simplify()), "latex": found.latex(), "plot": plot and str(plot)})
+        return
+    out.print(family_table(found))
+    if plot is not None:
+        out.print(f"plot: {plot}", highlight=False)
+
+
+@app.command(epilog="Example:  actune compare digits relu gelu apalu 'tanh(x) + erf(x)' --seeds 10 --workers 2")
+def compare(
+    task: Annotated[str, typer.Argument(help="The task, such as digits.")],
+    functions: Annotated[list[str], typer.Argument(help="Names or formulas.")],
+    seeds: Seeds = 10,
+    baseline: Annotated[str, typer.Option(help="The function to beat.")] = "relu",
+    workers: Workers = 1,
+    device: Device = "cpu",
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of the functions (PNG).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train functions on the same fresh seeds and test each against a baseline."""
+    from . import experiments
+    from .show.tables import comparison_table
+
+    with _bar("comparing", as_json) as advance:
+        result = experiments.compare(task, functions, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance)
+    if plot is not None:
+        from .show.plots import plot_functions
+
+        plot_functions(_writable(plot), functions[0], [baseline, *functions[1:]])
+    if as_json:
+        _print_json(result.to_json())
+        return
+    out.print(comparison_table(result))
+    out.print(f"\n{result.verdict()}", highlight=False)
+
+
+@app.command(epilog="Example:  actune search digits --trials 100 --workers 2 --storage digits.db --plot digits.png")
+def search(
+    task: Annotated[str, typer.Argument(help="The task, such as digits.")],
+    trials: Annotated[int, typer.Option(min=1, help="Finished trials that the study is to have in the end.")] = 100,
+    workers: Workers = 1,
+    storage: Annotated[str | None, typer.Option(help="File (SQLite) or database URL that keeps the study; run again to go on.")] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")] = None,
+    device: Device = "cpu",
+    seeds: Seeds = 10,
+    proof: Annotated[bool, typer.Option("--proof/--no-proof", help="Compare the best with the usual functions on fresh seeds.")] = True,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of the winner and the baselines (PNG).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search the activation function that suits a task, and prove that it helps."""
+    from .search.study import leaders
+    from .search.study import search as run
+
+    if plot is not None:
+        _writable(plot)
+    with _bar(f"searching {trials} trials", as_json) as advance:
+        found = run(task, trials=trials, workers=workers, storage=storage, study=study, seed=seed, device=device,
+                    progress=lambda s, t: advance(_finished(s), trials, _best(s)))  # fmt: skip
+    best = leaders(found, 5)
+    if not as_json:
+        _print_leaders(found, best)
+    result: dict[str, Any] = {"task": task, "study": found.study_name, "trials": _finished(found), "best": best[0].text,
+                              "validation_loss": found.best_value, "leaders": [f.text for f in best]}  # fmt: skip
+    winner = best[0]
+    if proof:
+        from .search.proof import prove
+        from .show.tables import comparison_table
+
+        with _bar("proving on fresh seeds", as_json) as advance:
+            proved = prove(found, task, seeds=seeds, workers=workers, device=device, progress=advance)
+        winner = proved.winner
+        result["proof"] = proved.to_json()
+        if not as_json:
+            out.print(comparison_table(proved.comparison))
+            out.print(f"\n{proved.verdict()}", highlight=False)
+    if plot is not None:
+        from .show.plots import plot_functions
+
+        plot_functions(plot, winner, ["relu", "gelu", "silu"])
+        result["plot"] = str(plot)
+        if not as_json:
+            out.print(f"plot: {plot}", highlight=False)
+    if as_json:
+        _print_json(result)
+
+
+def _print_leaders(study: Any, best: list[Any]) -> None:
+    out.print(f"{_finished(study)} trials; the best on one seed, by validation loss {study.best_value:.3f}:", highlight=False)
+    for f in best:
+        out.print(f"  {f.text}", highlight=False, markup=False)
+    out.print()
+
+
+def _finished(study: Any) -> int:
+    from .search.fleet import finished
+
+    return len(finished(study.get_trials(deepcopy=False)))
+
+
+def _best(study: Any) -> str:
+    try:
+        return f"best {study.best_value:.3f}"
+    except ValueError:  # nothing complete yet
+        return ""
+
+
+def _record(f: Any) -> dict[str, Any]:
+    """A family as plain data."""
+    return {
+        "name": f.name, "aliases": list(f.aliases), "formula": str(f.expr), "text": f.text, "paper": f.paper, "summary": f.summary,
+        "reported": f.reported, "notes": f.notes, "kinks": list(f.kinks), "bounds": list(f.bounds), "odd": f.odd, "even": f.even,
+        "monotone": f.monotone,
+        "parameters": {n: {"initial": p.init, "constraint": str(p.constraint), "trainable": p.trainable} for n, p in f.params.items()},
+    }  # fmt: skip
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _writable(path: Path) -> Path:
+    """Refuse a picture that could not be written before the work, not after it."""
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--plot must name a .png file, got {str(path)!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def _bar(title: str, quiet: bool) -> Iterator[Any]:
+    """A progress bar on the error stream; yields advance(done, total, note)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=err, disable=quiet, transient=True) as progress:
+        bar = progress.add_task(title, total=None, note="")
+        yield lambda done, total, note="": progress.update(bar, completed=done, total=total, note=note)
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one line on the error stream and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        print("actune: interrupted; with --storage the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print(f"actune: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
