@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 import actune
-from actune.experiments import Comparison, Outcome, Part, Split, Task, compare, list_tasks, rank, task, train
+from actune.experiments import Comparison, Outcome, Part, Row, Split, Task, compare, list_tasks, rank, task, train
 from actune.experiments.data import digits
 from actune.experiments.models import mlp
-from actune.experiments.stats import estimate, holm, paired_p
+from actune.experiments.stats import Estimate, estimate, holm, paired_p
 
 compare_module = sys.modules["actune.experiments.compare"]
 WINNER = "tanh(x) + erf(erf(expm1(x)))"
@@ -269,6 +269,7 @@ def test_a_given_module_is_copied_with_its_own_scope_and_stays_as_it_was():
         ([0.01, 0.02, 0.03, 0.04], [0.04, 0.06, 0.06, 0.06]),
         ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
         ([0.6, 0.5, 0.001], [1.0, 1.0, 0.003]),
+        ([0.9, 0.8], [1.0, 1.0]),
         ([0.02], [0.02]),
         ([], []),
     ],
@@ -357,7 +358,7 @@ def test_verdict_says_plainly_when_nothing_beats_the_baseline(monkeypatch):
     told(ACCURACIES, monkeypatch)
     nothing = "Nothing beats relu on tiny beyond chance. The best of the others, silu:"
     assert compare(TINY, ["silu", "gelu"], seeds=4).verdict().startswith(nothing)
-    assert compare(TINY, list(ACCURACIES), seeds=4, baseline="tanh").verdict().startswith("Nothing beats tanh on tiny beyond chance.")
+    assert compare(TINY, ["relu", "gelu"], seeds=4, baseline="tanh").verdict().startswith("Nothing beats tanh on tiny beyond")
     assert "stands alone" in compare(TINY, [], seeds=4).verdict()
     assert "One seed shows nothing" in compare(TINY, ["tanh"], seeds=1).verdict()
 
@@ -365,6 +366,15 @@ def test_verdict_says_plainly_when_nothing_beats_the_baseline(monkeypatch):
 def test_a_gain_without_significance_is_not_a_win(monkeypatch):
     told(ACCURACIES | {"silu": [0.80, 0.99, 0.84, 0.81]}, monkeypatch)
     assert compare(TINY, ["silu"], seeds=4).verdict().startswith("Nothing beats relu")
+
+
+def test_only_the_corrected_test_decides():
+    gain = Estimate(0.02, 0.01, 0.03)
+    row = Row("new", "x", (), Estimate(0.9, 0.8, 1.0), gain, p=0.03, p_corrected=0.06)
+    assert not row.better
+    assert replace(row, p_corrected=0.04).better
+    assert not replace(row, p_corrected=0.04, difference=Estimate(-0.02, -0.03, -0.01)).better
+    assert not replace(row, p_corrected=0.04, difference=None).better
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -397,6 +407,8 @@ def test_the_same_function_twice_makes_no_difference():
     c = compare(TINY, {"other": nn.ReLU}, seeds=3, baseline=nn.ReLU)
     assert c.row("other").difference.mean == 0
     assert c.row("other").p == 1
+    with pytest.raises(ValueError, match="no row is called 'othr'; did you mean 'other'"):
+        c.row("othr")
     assert c.verdict().startswith("Nothing beats ReLU")
 
 

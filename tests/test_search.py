@@ -558,7 +558,7 @@ actune.search(objective, trials=6, storage={str(tmp_path / "s.db")!r}, study="s"
 
 def test_a_silent_worker_of_another_machine_is_run_again(tmp_path):
     storage = open_storage(tmp_path / "s.db", heartbeat=1, grace=1)
-    study = optuna.create_study(study_name="s", storage=storage)
+    study = optuna.create_study(study_name="s", storage=f"sqlite:///{tmp_path}/s.db")
     trial = study.ask()
     storage.record_heartbeat(trial._trial_id)
     trial.set_user_attr("actune:worker", "elsewhere:1")

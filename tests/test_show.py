@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch.distributions import constraints
 
 import actune
 from actune.experiments.compare import Comparison, Row
@@ -205,6 +206,17 @@ def test_one_family_is_shown_with_all_that_is_known(name):
         assert p.trainable or f"[{parameter}=" in text
 
 
-def test_constraints_are_shown_in_signs():
-    text = printed(family_table(actune.family("zorro_tanh")))
-    assert "a=4 (> 0)" in " ".join(text.split())
+@pytest.mark.parametrize(
+    ("constraint", "signs"),
+    [
+        (constraints.positive, "a=1 (> 0)"),
+        (constraints.nonnegative, "a=1 (≥ 0)"),
+        (constraints.less_than(3.0), "a=1 (< 3)"),
+        (constraints.interval(-1.0, 2.0), "a=1 (≥ -1, ≤ 2)"),
+        (constraints.real, "a=1"),
+    ],
+)
+def test_constraints_are_shown_in_signs(constraint, signs):
+    f = actune.Family("scaled", actune.parse("a*x"), {"a": actune.Param(1.0, constraint)})
+    lines = [" ".join(line.split()) for line in printed(family_table(f)).splitlines()]
+    assert f"parameters {signs}" in lines

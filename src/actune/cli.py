@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -204,18 +203,19 @@ def _bar(title: str, quiet: bool) -> Iterator[Any]:
 def main() -> None:
     """Run the command line; bad input ends with one line on the error stream and exit code 2."""
     try:
-        app(standalone_mode=False)
-    except click.ClickException as error:
-        _fail(error.format_message())
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        _fail(getattr(error, "format_message", error.__str__)())
     except (ValueError, OSError) as error:
         _fail(str(error))
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("actune: interrupted; with --storage the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
 
 
 def _fail(message: str) -> None:
-    print(f"actune: {' '.join(message.split())}", file=sys.stderr)
+    if message:  # empty where the help was printed instead
+        print(f"actune: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
 

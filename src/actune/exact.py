@@ -142,7 +142,7 @@ def to_sympy(e: Expr, *, named: bool = False) -> Any:
         if n.op == "symbol":
             return S.sympy.Symbol(n.args[0], real=True)
         number = n.args[0]
-        return S.sympy.Integer(int(number)) if number.is_integer() else S.sympy.Float(repr(number)) if named else S.sympy.Rational(number)
+        return S.sympy.Integer(int(number)) if number.is_integer() and abs(number) < 1e15 else S.sympy.Float(repr(number)) if named else S.sympy.Rational(number)
 
     return (e if named else e.expand()).fold(leaf, node)
 

@@ -65,6 +65,7 @@ def _series(a: str, coefficients: list[float]) -> str:
 # I1'(a) = sum_k (2k+1)/2 (a/2)^2k / (k! (k+1)!): for |a| < 1/2, where I0(a) - I1(a)/a divides zero by zero in its own derivative.
 _I1_SLOPE = _series("square(a)", [(2 * k + 1) / 2 / 4**k / (math.factorial(k) * math.factorial(k + 1)) for k in range(9)])
 # (cos(t) - sin(t)/t)/t = sum_k (-1)^k 2k t^(2k-1) / (2k+1)!: for |t| < 1, where the quotient cancels.
+# (No where(a == 0, 0, ...): the second derivative at 0 would then be 0, not -pi^2/3.)
 _SINC_SLOPE = _series("square(pi*a)", [(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 12)])
 # torch shares the gradient of a tie, and gives it to nobody where the two limits of a clip meet above the value.
 _TIE = "where(a {0} b, da, where(a == b, (da + db)/2, db))"
@@ -114,7 +115,8 @@ _ROWS = (
     # trigonometric and hyperbolic
     Op("sin", 1, torch.sin, ("cos(a)",), lambda S, a: S.sin(a)),
     Op("cos", 1, torch.cos, ("-sin(a)",), lambda S, a: S.cos(a)),
-    Op("sinc", 1, torch.sinc, (f"where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a)",), lambda S, a: S.sinc(S.pi * a)),
+    Op("sinc", 1, torch.sinc, (f"where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a)",),
+       lambda S, a: S.sinc(S.pi * a)),
     Op("sinh", 1, torch.sinh, ("cosh(a)",), lambda S, a: S.sinh(a)),
     Op("cosh", 1, torch.cosh, ("sinh(a)",), lambda S, a: S.cosh(a)),
     Op("tanh", 1, torch.tanh, ("4*(sigmoid(2*a)*sigmoid(-2*a))",), lambda S, a: S.tanh(a)),

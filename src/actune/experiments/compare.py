@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..expr import suggestion
 from ..family import Family, resolve
 from ..module import Activation
 from .stats import LEVEL, Estimate, estimate, holm, paired_p
@@ -68,7 +69,11 @@ class Comparison:
     versions: Mapping[str, str]
 
     def row(self, name: str) -> Row:
-        return next(r for r in self.rows if r.name == name)
+        """The row of this name."""
+        rows = {r.name: r for r in self.rows}
+        if name not in rows:
+            raise ValueError(f"no row is called {name!r}{suggestion(name, rows)} (there are {', '.join(rows)})")
+        return rows[name]
 
     def verdict(self) -> str:
         """What the comparison shows, in a plain sentence or two."""

@@ -1,3 +1,3 @@
 """The catalogue: declarations only."""
 
-from . import apalu, classic, smooth, zorro  # noqa: F401
+from . import apalu, classic, discovered, smooth, zorro  # noqa: F401

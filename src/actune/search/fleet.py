@@ -156,7 +156,7 @@ def _work(study: optuna.Study, objective: Objective, may_begin: Callable[[], boo
             try:
                 study.optimize(guard, catch=(Exception,), callbacks=[next_or_stop])
                 return
-            except (ValueError, UpdateFinishedTrialError):
+            except Exception:
                 if not _was_taken(study, guard.number):
                     raise
             except KeyboardInterrupt:

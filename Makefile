@@ -1,0 +1,30 @@
+# make demo: search an activation function and prove that it helps.   make test: all tests.   Both set everything up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Sleeping, not spinning, threads: two pools on few cores would wait for each other.
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: demo test lint types clean
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "actune needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/ready
+	mkdir -p demo
+	$(BIN)/actune search digits --trials 100 --workers 2 --storage demo/digits.db --plot demo/digits.png
+
+test: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+
+types: $(VENV)/ready
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo build src/*.egg-info

@@ -1,0 +1,125 @@
+"""The command line: what it prints, what it refuses, in one line and with exit code 2."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import actune
+from actune.cli import app, main
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output, errors of `actune ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["actune", *arguments])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+@pytest.fixture
+def actune_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    return lambda *arguments: run(capsys, monkeypatch, *arguments)
+
+
+def test_list_has_every_family(actune_command) -> None:
+    code, out, _ = actune_command("list", "--json")
+    assert code == 0
+    assert [f["name"] for f in json.loads(out)] == actune.list_families()
+    code, out, _ = actune_command("list", "zorro")
+    assert code == 0
+    assert "zorro_tanh" in out
+    assert "gelu_sine" not in out
+
+
+@pytest.mark.parametrize("name", ["silu", "x*sigmoid(b*x); b=2", "rational"])
+def test_show(actune_command, name: str) -> None:
+    code, out, _ = actune_command("show", name)
+    assert code == 0
+    assert "derivative" in out
+    code, out, _ = actune_command("show", name, "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert actune.parse(shown["formula"]) is actune.resolve(name).expr
+    assert shown["latex"]
+
+
+def test_show_draws(actune_command, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "apalu.png"
+    code, out, _ = actune_command("show", "apalu", "--plot", str(path))
+    assert code == 0
+    assert str(path) in out.replace("\n", "")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["show", "swsh"], "unknown activation function 'swsh'; did you mean 'swish'?"),
+    (["show", "x*sigmoid(b*x)"], "no initial value for b; give one (b=1.0)"),
+    (["show", "x*("], "cannot read the formula at character 4"),
+    (["show", "relu", "--plot", "a.jpg"], "--plot must name a .png file, got 'a.jpg'"),
+    (["shw"], "No such command 'shw'"),
+    (["list", "--nothing"], "No such option: --nothing"),
+    (["list", "nothing at all"], "no activation function has 'nothing at all'"),
+    (["search", "digit"], "unknown task 'digit'; did you mean 'digits'?"),
+    (["search", "digits", "--trials", "0"], "Invalid value for '--trials'"),
+    (["search", "digits", "--plot", "a.txt"], "--plot must name a .png file"),
+    (["compare", "digits"], "Missing argument"),
+    (["compare", "digits", "rleu"], "did you mean 'relu'?"),
+    (["compare", "digits", "relu", "--seeds", "x"], "Invalid value for '--seeds'"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_2(actune_command, arguments: list[str], message: str) -> None:
+    code, out, errors = actune_command(*arguments)
+    assert code == 2
+    assert out == ""
+    assert message in errors
+    assert errors.startswith("actune: ")
+    assert errors.count("\n") == 1
+
+
+def test_every_command_has_an_example(actune_command) -> None:
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__  # type: ignore[union-attr]
+        code, out, _ = actune_command(name, "--help")
+        assert code == 0
+        assert f"actune {name}" in out, name
+
+
+def test_without_arguments_it_helps(actune_command) -> None:
+    _, out, errors = actune_command()
+    assert "actune search digits" in out
+    assert errors == ""
+
+
+def test_compare(actune_command, tmp_path: Path) -> None:
+    code, out, _ = actune_command("compare", "digits", "apalu", "--seeds", "2", "--json", "--plot", str(tmp_path / "a.png"))
+    compared = json.loads(out)
+    assert code == 0
+    assert {f["name"] for f in compared["functions"]} == {"relu", "apalu"}
+    assert all(len(f["outcomes"]) == 2 for f in compared["functions"])
+    assert (tmp_path / "a.png").exists()
+
+
+def test_search_proves_goes_on_and_draws(actune_command, tmp_path: Path) -> None:
+    storage, plot = str(tmp_path / "study.db"), str(tmp_path / "winner.png")
+    code, out, _ = actune_command("search", "digits", "--trials", "3", "--storage", storage, "--no-proof")
+    assert code == 0
+    assert "3 trials" in out
+    code, out, _ = actune_command("search", "digits", "--trials", "5", "--storage", storage, "--seeds", "2", "--plot", plot, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["trials"] == 5
+    assert actune.resolve(found["best"])
+    assert found["proof"]["verdict"]
+    assert actune.resolve(found["proof"]["winner"])
+    assert Path(plot).exists()
+
+
+def test_the_command_is_installed_or_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "actune.cli", "list", "gelu", "--json"], capture_output=True, text=True, check=True)
+    assert "gelu" in {f["name"] for f in json.loads(done.stdout)}
