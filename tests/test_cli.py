@@ -58,21 +58,24 @@ def test_show_draws(actune_command, tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["show", "swsh"], "unknown activation function 'swsh'; did you mean 'swish'?"),
-    (["show", "x*sigmoid(b*x)"], "no initial value for b; give one (b=1.0)"),
-    (["show", "x*("], "cannot read the formula at character 4"),
-    (["show", "relu", "--plot", "a.jpg"], "--plot must name a .png file, got 'a.jpg'"),
-    (["shw"], "No such command 'shw'"),
-    (["list", "--nothing"], "No such option: --nothing"),
-    (["list", "nothing at all"], "no activation function has 'nothing at all'"),
-    (["search", "digit"], "unknown task 'digit'; did you mean 'digits'?"),
-    (["search", "digits", "--trials", "0"], "Invalid value for '--trials'"),
-    (["search", "digits", "--plot", "a.txt"], "--plot must name a .png file"),
-    (["compare", "digits"], "Missing argument"),
-    (["compare", "digits", "rleu"], "did you mean 'relu'?"),
-    (["compare", "digits", "relu", "--seeds", "x"], "Invalid value for '--seeds'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "swsh"], "unknown activation function 'swsh'; did you mean 'swish'?"),
+        (["show", "x*sigmoid(b*x)"], "no initial value for b; give one (b=1.0)"),
+        (["show", "x*("], "cannot read the formula at character 4"),
+        (["show", "relu", "--plot", "a.jpg"], "--plot must name a .png file, got 'a.jpg'"),
+        (["shw"], "No such command 'shw'"),
+        (["list", "--nothing"], "No such option: --nothing"),
+        (["list", "nothing at all"], "no activation function has 'nothing at all'"),
+        (["search", "digit"], "unknown task 'digit'; did you mean 'digits'"),
+        (["search", "digits", "--trials", "0"], "Invalid value for '--trials'"),
+        (["search", "digits", "--plot", "a.txt"], "--plot must name a .png file"),
+        (["compare", "digits"], "Missing argument"),
+        (["compare", "digits", "rleu"], "did you mean 'relu'?"),
+        (["compare", "digits", "relu", "--seeds", "x"], "Invalid value for '--seeds'"),
+    ],
+)
 def test_bad_input_is_one_line_and_exit_code_2(actune_command, arguments: list[str], message: str) -> None:
     code, out, errors = actune_command(*arguments)
     assert code == 2
@@ -110,7 +113,9 @@ def test_search_proves_goes_on_and_draws(actune_command, tmp_path: Path) -> None
     code, out, _ = actune_command("search", "digits", "--trials", "3", "--storage", storage, "--no-proof")
     assert code == 0
     assert "3 trials" in out
-    code, out, _ = actune_command("search", "digits", "--trials", "5", "--storage", storage, "--seeds", "2", "--plot", plot, "--json")
+    code, out, _ = actune_command(
+        "search", "digits", "--trials", "5", "--storage", storage, "--seeds", "2", "--plot", plot, "--json"
+    )
     found = json.loads(out)
     assert code == 0
     assert found["trials"] == 5
@@ -121,5 +126,7 @@ def test_search_proves_goes_on_and_draws(actune_command, tmp_path: Path) -> None
 
 
 def test_the_command_is_installed_or_runs_as_a_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "actune.cli", "list", "gelu", "--json"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "actune.cli", "list", "gelu", "--json"], capture_output=True, text=True, check=True
+    )
     assert "gelu" in {f["name"] for f in json.loads(done.stdout)}

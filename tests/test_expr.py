@@ -60,7 +60,10 @@ def may_stand(e: Expr, x: float, ours: float, theirs: float, a: float, b: float)
         error = abs(exact - ours)
         if error <= 1e-9 * (1 + abs(exact)) or error <= 1.01 * abs(exact - theirs):
             return True
-        nudged = (exact_slope(e, x * (1 + d), a * (1 + f), b * (1 + g)) for d, f, g in ((1e-12, 0, 0), (-1e-12, 0, 0), (0, 1e-12, 0), (0, 0, 1e-12)))
+        nudged = (
+            exact_slope(e, x * (1 + d), a * (1 + f), b * (1 + g))
+            for d, f, g in ((1e-12, 0, 0), (-1e-12, 0, 0), (0, 1e-12, 0), (0, 0, 1e-12))
+        )
         return bool(error <= max(abs(exact - other) for other in nudged))
 
 
@@ -107,22 +110,57 @@ def test_simplify_keeps_the_value(part: int) -> None:
                     assert abs(before - after) <= mpmath.mpf(10) ** -12 * (1 + abs(before)), str(e)
 
 
-@pytest.mark.parametrize(("text", "plain"), [
-    ("x + 0", "x"), ("0 + x", "x"), ("x*1", "x"), ("x/1", "x"), ("x^1", "x"), ("x^2", "square(x)"), ("-(-x)", "x"), ("x - -x", "x + x"),
-    ("2*3 + x", "6 + x"), ("where(1 < 2, x, a)", "x"), ("where(x > 0, a, a)", "a"), ("max(x, x)", "x"), ("0*x", "0*x"), ("1/0*x", "1/0*x"),
-    ("-1*x", "-x"), ("x + -2", "x - 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("x + 0", "x"),
+        ("0 + x", "x"),
+        ("x*1", "x"),
+        ("x/1", "x"),
+        ("x^1", "x"),
+        ("x^2", "square(x)"),
+        ("-(-x)", "x"),
+        ("x - -x", "x + x"),
+        ("2*3 + x", "6 + x"),
+        ("where(1 < 2, x, a)", "x"),
+        ("where(x > 0, a, a)", "a"),
+        ("max(x, x)", "x"),
+        ("0*x", "0*x"),
+        ("1/0*x", "1/0*x"),
+        ("-1*x", "-x"),
+        ("x + -2", "x - 2"),
+    ],
+)
 def test_simplify(text: str, plain: str) -> None:
     """Neutral operations go; 0*x stays, since x may be infinite."""
     assert str(parse(text).simplify()) == plain
 
 
-@pytest.mark.parametrize(("text", "same"), [
-    ("x**2", "x^2"), ("|x|", "abs(x)"), ("||x| - 1|", "abs(abs(x) - 1)"), ("maximum(x, 1)", "max(x, 1)"), ("max(1, 2, x)", "max(max(1, 2), x)"),
-    ("-x^2", "-(x^2)"), ("2^-x", "2^(-x)"), ("x^2^3", "x^(2^3)"), ("a - b - x", "(a - b) - x"), ("a/b/x", "(a/b)/x"), ("a - (b - x)", "a-(b-x)"),
-    ("1e3*x", "1000*x"), (".5*x", "0.5*x"), ("2.*x", "2*x"), ("+x", "x"), ("-2", "-(2)"), ("x--2", "x - (-2)"), ("ln(x)", "log(x)"),
-    ("where(x >= 0, x, a*expm1(x))", "where(0*1 <= x, x, a*expm1(x))"), (" x\n*\tx ", "x*x"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("x**2", "x^2"),
+        ("|x|", "abs(x)"),
+        ("||x| - 1|", "abs(abs(x) - 1)"),
+        ("maximum(x, 1)", "max(x, 1)"),
+        ("max(1, 2, x)", "max(max(1, 2), x)"),
+        ("-x^2", "-(x^2)"),
+        ("2^-x", "2^(-x)"),
+        ("x^2^3", "x^(2^3)"),
+        ("a - b - x", "(a - b) - x"),
+        ("a/b/x", "(a/b)/x"),
+        ("a - (b - x)", "a-(b-x)"),
+        ("1e3*x", "1000*x"),
+        (".5*x", "0.5*x"),
+        ("2.*x", "2*x"),
+        ("+x", "x"),
+        ("-2", "-(2)"),
+        ("x--2", "x - (-2)"),
+        ("ln(x)", "log(x)"),
+        ("where(x >= 0, x, a*expm1(x))", "where(0*1 <= x, x, a*expm1(x))"),
+        (" x\n*\tx ", "x*x"),
+    ],
+)
 def test_notation(text: str, same: str) -> None:
     e = parse(text)
     assert parse(str(e)) is e
@@ -131,23 +169,55 @@ def test_notation(text: str, same: str) -> None:
 
 
 def test_precedence_is_pythons() -> None:
-    for text in ("2 + 3*4", "2*3 + 4", "-3**2", "2**3**2", "10 - 4 - 3", "24/4/2", "2*-3", "2**-1", "-(2 + 3)*4", "8/2*4", "1 - -1"):
-        assert float(evaluate(parse(text), {"x": 0.0})) == eval(text)  # noqa: S307 - text from this list
+    for text in (
+        "2 + 3*4",
+        "2*3 + 4",
+        "-3**2",
+        "2**3**2",
+        "10 - 4 - 3",
+        "24/4/2",
+        "2*-3",
+        "2**-1",
+        "-(2 + 3)*4",
+        "8/2*4",
+        "1 - -1",
+    ):
+        assert float(evaluate(parse(text), {"x": 0.0})) == eval(text)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("x*sigmiod(x)", "at character 3, x*»sigmiod(x): unknown function 'sigmiod'; did you mean 'sigmoid'?"),
-    ("x*(b + ", "at character 7, x*(b +»: expected a number, a name, '-', '(' or '|', got 'the end'"),
-    ("x $ 2", "at character 3, x »$ 2: unexpected '$'"), ("2x", "at character 2, 2»x: expected an operator or the end, got 'x'"),
-    ("sin", "expected '(' after the function 'sin'"), ("(x > 0)*x", "got the comparison 'x > 0'; use where(condition, a, b)"),
-    ("where(x, 1, 2)", "where needs a comparison such as x > 0"), ("a < b < c", "expected an operator or the end, got '<'"),
-    ("x > 0", "a comparison is no activation function"), ("1e999", "must be finite"), ("", "expected a number"), ("x)", "got ')'"),
-    ("|x", "expected '|'"), ("max(x)", "max takes 2 arguments, got 1"), ("exp(x, x)", "exp takes 1 argument, got 2"), ("é", "unexpected 'é'"),
-    ("x" * 30_000, "may have 20,000 characters, this one has 30,000"), ("(" * 15_000 + "x", "nested 100 deep"), ("-" * 15_000 + "x", "nested 100 deep"),
-    ("+" * 15_000 + "x", "nested 100 deep"), ("x^" * 9_000 + "x", "nested 100 deep"), ("exp(" * 4_000, "nested 100 deep"),
-    ("|" * 15_000, "nested 100 deep"), ("x+" * 9_000 + "x", "may have 5,000 operations"), ("__import__(x)", "unknown function '__import__'"),
-    ("x.real", "unexpected '.'"), ("x; b=1", "unexpected ';'"), ("x if x else x", "got 'if'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x*sigmiod(x)", "at character 3, x*»sigmiod(x): unknown function 'sigmiod'; did you mean 'sigmoid'?"),
+        ("x*(b + ", "at character 7, x*(b +»: expected a number, a name, '-', '(' or '|', got 'the end'"),
+        ("x $ 2", "at character 3, x »$ 2: unexpected '$'"),
+        ("2x", "at character 2, 2»x: expected an operator or the end, got 'x'"),
+        ("sin", "expected '(' after the function 'sin'"),
+        ("(x > 0)*x", "got the comparison 'x > 0'; use where(condition, a, b)"),
+        ("where(x, 1, 2)", "where needs a comparison such as x > 0"),
+        ("a < b < c", "expected an operator or the end, got '<'"),
+        ("x > 0", "a comparison is no activation function"),
+        ("1e999", "must be finite"),
+        ("", "expected a number"),
+        ("x)", "got ')'"),
+        ("|x", "expected '|'"),
+        ("max(x)", "max takes 2 arguments, got 1"),
+        ("exp(x, x)", "exp takes 1 argument, got 2"),
+        ("é", "unexpected 'é'"),
+        ("x" * 30_000, "may have 20,000 characters, this one has 30,000"),
+        ("(" * 15_000 + "x", "nested 100 deep"),
+        ("-" * 15_000 + "x", "nested 100 deep"),
+        ("+" * 15_000 + "x", "nested 100 deep"),
+        ("x^" * 9_000 + "x", "nested 100 deep"),
+        ("exp(" * 4_000, "nested 100 deep"),
+        ("|" * 15_000, "nested 100 deep"),
+        ("x+" * 9_000 + "x", "may have 5,000 operations"),
+        ("__import__(x)", "unknown function '__import__'"),
+        ("x.real", "unexpected '.'"),
+        ("x; b=1", "unexpected ';'"),
+        ("x if x else x", "got 'if'"),
+    ],
+)
 def test_what_cannot_be_read_gets_one_line(text: str, message: str) -> None:
     with pytest.raises(FormulaError) as caught:
         parse(text)
@@ -169,8 +239,25 @@ def test_a_short_json_that_would_fill_the_memory_is_refused() -> None:
         from_json(json.dumps(rows))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "[[]]", '[["add",0,0]]', '[["symbol","x"],["sin",5]]', '[["symbol","x"],["sin",-1]]', '[["const",NaN]]',
-                                  '[["nothing"]]', '[["symbol",1]]', '[["const","a"]]', '[["symbol","sin"]]', "[" * 100_000, '[["symbol","x"],["sin"]]'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "[[]]",
+        '[["add",0,0]]',
+        '[["symbol","x"],["sin",5]]',
+        '[["symbol","x"],["sin",-1]]',
+        '[["const",NaN]]',
+        '[["nothing"]]',
+        '[["symbol",1]]',
+        '[["const","a"]]',
+        '[["symbol","sin"]]',
+        "[" * 100_000,
+        '[["symbol","x"],["sin"]]',
+    ],
+)
 def test_json_that_is_no_formula_is_refused(text: str) -> None:
     with pytest.raises(FormulaError, match="cannot read the formula from JSON"):
         from_json(text)
@@ -201,8 +288,19 @@ def test_a_formula_is_one_immutable_object() -> None:
     assert parse("0") is parse("-0") is const(-0.0)
 
 
-@pytest.mark.parametrize("build", [lambda: const(math.inf), lambda: const(math.nan), lambda: X + math.nan, lambda: symbol("sin"), lambda: symbol("a b"),
-                                   lambda: apply("nothing", X), lambda: apply("add", X), lambda: (X > 0) + X])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: const(math.inf),
+        lambda: const(math.nan),
+        lambda: X + math.nan,
+        lambda: symbol("sin"),
+        lambda: symbol("a b"),
+        lambda: apply("nothing", X),
+        lambda: apply("add", X),
+        lambda: (X > 0) + X,
+    ],
+)
 def test_what_cannot_be_built(build) -> None:
     with pytest.raises(FormulaError):
         build()

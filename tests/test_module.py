@@ -18,10 +18,16 @@ SHAPE = (4, 3, 5, 2)
 FORMULA = "max(x*sigmoid(b*x), c*atan(x))"
 
 
-@pytest.mark.parametrize(("options", "shape"), [
-    ({"scope": "layer"}, (1,)), ({"scope": "channel", "dim": 1}, (3,)), ({"scope": "channel", "dim": -1}, (2,)), ({"scope": "channel", "dim": -2}, (5,)),
-    ({"scope": "neuron"}, (3, 5, 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"scope": "layer"}, (1,)),
+        ({"scope": "channel", "dim": 1}, (3,)),
+        ({"scope": "channel", "dim": -1}, (2,)),
+        ({"scope": "channel", "dim": -2}, (5,)),
+        ({"scope": "neuron"}, (3, 5, 2)),
+    ],
+)
 def test_scopes_share_a_parameter_where_they_say(options: dict, shape: tuple[int, ...]) -> None:
     """Each parameter acts on exactly its own elements: moving one entry moves the output there and nowhere else."""
     act = Activation("swish", **options)
@@ -183,7 +189,9 @@ def test_double_backward_and_functional_transforms() -> None:
     act = Activation(FORMULA, b=1.3, c=0.7, dtype=torch.float64)
     x = torch.randn(6, dtype=torch.float64)
     second = torch.func.vmap(torch.func.grad(torch.func.grad(act)))(x)
-    want = torch.stack([torch.autograd.functional.hessian(lambda t: torch.maximum(t * torch.sigmoid(1.3 * t), 0.7 * torch.atan(t)), v) for v in x])
+    want = torch.stack(
+        [torch.autograd.functional.hessian(lambda t: torch.maximum(t * torch.sigmoid(1.3 * t), 0.7 * torch.atan(t)), v) for v in x]
+    )
     torch.testing.assert_close(second, want)
     tangent = torch.func.jvp(act, (x,), (torch.ones_like(x),))[1]
     torch.testing.assert_close(tangent, torch.func.vmap(torch.func.grad(act))(x))
@@ -207,22 +215,31 @@ def test_empty_0d_and_non_contiguous_inputs() -> None:
     torch.testing.assert_close(act(x), x * torch.sigmoid(x))
 
 
-@pytest.mark.parametrize(("build", "message"), [
-    (lambda: Activation("swsh"), "unknown activation function 'swsh'; did you mean 'swish'?"),
-    (lambda: Activation("x*sigmoid(b*x)"), "no initial value for b; give one (b=1.0)"),
-    (lambda: Activation("swish", beta1=1.0), "swish has no parameter 'beta1'; did you mean 'beta'?"),
-    (lambda: Activation("x*c; b=1"), "has no parameter b"),
-    (lambda: Activation("x*b; b=one"), "cannot read the initial value 'b=one' after ';'"),
-    (lambda: Activation("apalu", a=-1.0), "initial value -1.0 is outside its constraint"),
-    (lambda: Activation("swish", scope="chanel"), "scope must be one of layer, channel, neuron, got 'chanel'; did you mean 'channel'?"),
-    (lambda: Activation("swish", channels=3), "channels=3 has no meaning for scope 'layer'"),
-    (lambda: Activation("swish", scope="channel", channels=0), "channels must be a positive number for scope 'channel', got 0"),
-    (lambda: Activation("swish", trainable={"gamma": True}), "trainable names 'gamma', which swish does not have"),
-    (lambda: Activation("swish", scope="channel", dim=3)(torch.randn(2, 2)), "dim=3 is not a dimension of the input of shape (2, 2)"),
-    (lambda: Activation("swish", scope="neuron")(torch.randn(2)), "needs an input with a batch dimension"),
-    (lambda: Activation(3), "must be a name, a formula or a Family, got int"),
-    (lambda: actune.family("rleu"), "did you mean 'relu'?"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Activation("swsh"), "unknown activation function 'swsh'; did you mean 'swish'?"),
+        (lambda: Activation("x*sigmoid(b*x)"), "no initial value for b; give one (b=1.0)"),
+        (lambda: Activation("swish", beta1=1.0), "swish has no parameter 'beta1'; did you mean 'beta'?"),
+        (lambda: Activation("x*c; b=1"), "has no parameter b"),
+        (lambda: Activation("x*b; b=one"), "cannot read the initial value 'b=one' after ';'"),
+        (lambda: Activation("apalu", a=-1.0), "initial value -1.0 is outside its constraint"),
+        (
+            lambda: Activation("swish", scope="chanel"),
+            "scope must be one of layer, channel, neuron, got 'chanel'; did you mean 'channel'?",
+        ),
+        (lambda: Activation("swish", channels=3), "channels=3 has no meaning for scope 'layer'"),
+        (lambda: Activation("swish", scope="channel", channels=0), "channels must be a positive number for scope 'channel', got 0"),
+        (lambda: Activation("swish", trainable={"gamma": True}), "trainable names 'gamma', which swish does not have"),
+        (
+            lambda: Activation("swish", scope="channel", dim=3)(torch.randn(2, 2)),
+            "dim=3 is not a dimension of the input of shape (2, 2)",
+        ),
+        (lambda: Activation("swish", scope="neuron")(torch.randn(2)), "needs an input with a batch dimension"),
+        (lambda: Activation(3), "must be a name, a formula or a Family, got int"),
+        (lambda: actune.family("rleu"), "did you mean 'relu'?"),
+    ],
+)
 def test_bad_input_gets_one_line(build, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared
         build()

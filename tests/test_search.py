@@ -506,8 +506,10 @@ def test_a_killed_worker_is_replaced_and_its_trial_run_again(tmp_path):
     study = search(slow, trials=9, workers=2, storage=tmp_path / "s.db", progress=progress)
     outcome(study, 9)
     assert superseded(study.trials) == set(killed)
-    assert len({t.user_attrs["actune:worker"] for t in study.trials}) == 3
     assert len(study.trials) == 10
+    (again,) = (t for t in study.trials if "failed_trial" in t.system_attrs)
+    assert again.user_attrs["actune:worker"] != study.trials[killed[0]].user_attrs["actune:worker"]
+    assert again.user_attrs[KEY] == study.trials[killed[0]].user_attrs[KEY]
 
 
 def test_workers_without_storage_report_failures_and_stop_at_the_asked_number():

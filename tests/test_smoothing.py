@@ -20,10 +20,18 @@ DENSITY = {  # density, half of the support that matters
     "triangular": (lambda t, s: (s - abs(t)) / s**2, 1),
 }
 FUNCTIONS = {  # formula: its kinks
-    "relu(x)": (0,), "max(x, 0.15*x)": (0,), "clip(x, -1, 1)": (-1, 1), "abs(x) - abs(x - 2)/3": (0, 2), "where(x > 0, x, 0.1*x)": (0,),
-    "max(min(x, 1), 0.1*x - 1)": (-10 / 9, 1, 20), "where(x < -1, -1, where(x > 1, 1, x))": (-1, 1), "relu(1 - abs(x))": (-1, 0, 1), "2*x - 1": (),
-    "-relu(-2*x + 1)": (0.5,), "where(x >= 1, 1, min(x, 1))": (1,),
-}  # fmt: skip
+    "relu(x)": (0,),
+    "max(x, 0.15*x)": (0,),
+    "clip(x, -1, 1)": (-1, 1),
+    "abs(x) - abs(x - 2)/3": (0, 2),
+    "where(x > 0, x, 0.1*x)": (0,),
+    "max(min(x, 1), 0.1*x - 1)": (-10 / 9, 1, 20),
+    "where(x < -1, -1, where(x > 1, 1, x))": (-1, 1),
+    "relu(1 - abs(x))": (-1, 0, 1),
+    "2*x - 1": (),
+    "-relu(-2*x + 1)": (0.5,),
+    "where(x >= 1, 1, min(x, 1))": (1,),
+}
 
 
 def test_every_kernel_is_tested() -> None:
@@ -67,10 +75,16 @@ def test_a_logistic_relu_is_softplus() -> None:
     assert str(smooth("relu", "logistic", 1)) == "softplus(x/1)" or smooth("relu", "logistic", 1) is parse("softplus(x)")
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("x*x", "a product of two functions of x"), ("1/x", "a quotient by a function of x"), ("tanh(x)", "tanh is not piecewise linear"),
-    ("where(x > 0, x + 1, x)", "not known to be continuous at x = 0"), ("relu(max(x, a*x)); a=1", "its kinks depend on parameters"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x*x", "a product of two functions of x"),
+        ("1/x", "a quotient by a function of x"),
+        ("tanh(x)", "tanh is not piecewise linear"),
+        ("where(x > 0, x + 1, x)", "not known to be continuous at x = 0"),
+        ("relu(max(x, a*x)); a=1", "its kinks depend on parameters"),
+    ],
+)
 def test_what_cannot_be_smoothed(text: str, message: str) -> None:
     with pytest.raises(FormulaError, match=message):
         smooth(text)

@@ -38,7 +38,11 @@ def list_(
     from .family import family, list_families
     from .show.tables import families_table
 
-    found = [f for f in map(family, list_families()) if pattern.lower() in f"{f.name} {' '.join(f.aliases)} {f.paper} {f.summary}".lower()]
+    found = [
+        f
+        for f in map(family, list_families())
+        if pattern.lower() in f"{f.name} {' '.join(f.aliases)} {f.paper} {f.summary}".lower()
+    ]
     if not found:
         raise ValueError(f"no activation function has {pattern!r} in its name or source; `actune list` shows all")
     if as_json:
@@ -63,7 +67,9 @@ def show(
 
         plot_family(_writable(plot), found)
     if as_json:
-        _print_json(_record(found) | {"derivative": str(found.expr.diff().simplify()), "latex": found.latex(), "plot": plot and str(plot)})
+        _print_json(
+            _record(found) | {"derivative": str(found.expr.diff().simplify()), "latex": found.latex(), "plot": plot and str(plot)}
+        )
         return
     out.print(family_table(found))
     if plot is not None:
@@ -86,7 +92,9 @@ def compare(
     from .show.tables import comparison_table
 
     with _bar("comparing", as_json) as advance:
-        result = experiments.compare(task, functions, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance)
+        result = experiments.compare(
+            task, functions, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance
+        )
     if plot is not None:
         from .show.plots import plot_functions
 
@@ -103,12 +111,18 @@ def search(
     task: Annotated[str, typer.Argument(help="The task, such as digits.")],
     trials: Annotated[int, typer.Option(min=1, help="Finished trials that the study is to have in the end.")] = 100,
     workers: Workers = 1,
-    storage: Annotated[str | None, typer.Option(help="File (SQLite) or database URL that keeps the study; run again to go on.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="File (SQLite) or database URL that keeps the study; run again to go on.")
+    ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")
+    ] = None,
     device: Device = "cpu",
     seeds: Seeds = 10,
-    proof: Annotated[bool, typer.Option("--proof/--no-proof", help="Compare the best with the usual functions on fresh seeds.")] = True,
+    proof: Annotated[
+        bool, typer.Option("--proof/--no-proof", help="Compare the best with the usual functions on fresh seeds.")
+    ] = True,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the winner and the baselines (PNG).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -175,7 +189,9 @@ def _record(f: Any) -> dict[str, Any]:
         "name": f.name, "aliases": list(f.aliases), "formula": str(f.expr), "text": f.text, "paper": f.paper, "summary": f.summary,
         "reported": f.reported, "notes": f.notes, "kinks": list(f.kinks), "bounds": list(f.bounds), "odd": f.odd, "even": f.even,
         "monotone": f.monotone,
-        "parameters": {n: {"initial": p.init, "constraint": str(p.constraint), "trainable": p.trainable} for n, p in f.params.items()},
+        "parameters": {
+            n: {"initial": p.init, "constraint": str(p.constraint), "trainable": p.trainable} for n, p in f.params.items()
+        },
     }  # fmt: skip
 
 
@@ -194,10 +210,26 @@ def _writable(path: Path) -> Path:
 @contextmanager
 def _bar(title: str, quiet: bool) -> Iterator[Any]:
     """A progress bar on the error stream; yields advance(done, total, note)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=err, disable=quiet, transient=True) as progress:
-        bar = progress.add_task(title, total=None, note="")
-        yield lambda done, total, note="": progress.update(bar, completed=done, total=total, note=note)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    progress = Progress(*columns, console=err, disable=quiet, transient=True)
+    bar = progress.add_task(title, total=None, note="")
+
+    def advance(done: int, total: int, note: str = "") -> None:
+        progress.start()  # with the first news: what is refused at once leaves no trace of a bar
+        progress.update(bar, completed=done, total=total, note=note)
+
+    try:
+        yield advance
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def main() -> None:

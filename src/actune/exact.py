@@ -51,7 +51,7 @@ class _Mpmath:
         if a == 0:
             return self.mp.inf if b < 0 else self.mp.mpf(b == 0)
         size = b * self.log(abs(a))
-        if not abs(size) < LARGE or a < 0 and not self.mp.isint(b):
+        if not abs(size) < LARGE or (a < 0 and not self.mp.isint(b)):
             return self.mp.nan if a < 0 or self.mp.isnan(size) else self.exp(size)
         return self.mp.power(a, b)
 
@@ -74,7 +74,7 @@ class _Mpmath:
     def sqrt(self, a: Any) -> Any:
         return self.mp.sqrt(a) if a >= 0 else self.mp.nan
 
-    def Where(self, condition: bool, a: Any, b: Any) -> Any:  # noqa: N802 - SymPy's spelling, like Max and Min
+    def Where(self, condition: bool, a: Any, b: Any) -> Any:
         return a if condition else b
 
     def compare(self, sign: str, a: Any, b: Any) -> bool:
@@ -104,7 +104,7 @@ class _Sympy:
     def pow(self, a: Any, b: Any) -> Any:
         return a**b
 
-    def Where(self, condition: Any, a: Any, b: Any) -> Any:  # noqa: N802
+    def Where(self, condition: Any, a: Any, b: Any) -> Any:
         return self.sympy.Piecewise((a, condition), (b, True))
 
     def compare(self, sign: str, a: Any, b: Any) -> Any:
@@ -129,7 +129,7 @@ def value(e: Expr, values: Mapping[str, Any]) -> Any:
 
 
 def to_sympy(e: Expr, *, named: bool = False) -> Any:
-    """The formula as a SymPy expression; with `named`, functions such as the sigmoid keep their name instead of their definition."""
+    """The formula as a SymPy expression; with `named`, functions such as the sigmoid keep their name."""
     S = _sympy()
 
     def node(n: Expr, *args: Any) -> Any:
@@ -142,7 +142,13 @@ def to_sympy(e: Expr, *, named: bool = False) -> Any:
         if n.op == "symbol":
             return S.sympy.Symbol(n.args[0], real=True)
         number = n.args[0]
-        return S.sympy.Integer(int(number)) if number.is_integer() and abs(number) < 1e15 else S.sympy.Float(repr(number)) if named else S.sympy.Rational(number)
+        return (
+            S.sympy.Integer(int(number))
+            if number.is_integer() and abs(number) < 1e15
+            else S.sympy.Float(repr(number))
+            if named
+            else S.sympy.Rational(number)
+        )
 
     return (e if named else e.expand()).fold(leaf, node)
 

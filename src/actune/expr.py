@@ -113,7 +113,9 @@ class Expr:
         return apply(">=", self, other)
 
     def __bool__(self) -> bool:
-        raise TypeError(f"the formula {_shorten(str(self))!r} has no truth value; to choose by a condition use where(condition, a, b)")
+        raise TypeError(
+            f"the formula {_shorten(str(self))!r} has no truth value; to choose by a condition use where(condition, a, b)"
+        )
 
     # Reading.
     @property
@@ -227,9 +229,9 @@ def apply(name: str, *args: Any) -> Expr:
     for i, e in enumerate(exprs):
         truth = not e.leaf and OPS[e.op].boolean
         if truth != (op.name == "where" and i == 0):
-            raise FormulaError(
-                f"{op.name} needs a number as argument {i + 1}, got the comparison {_shorten(str(e))!r}; use where(condition, a, b)" if truth
-                else f"where needs a comparison such as x > 0 as its first argument, got {_shorten(str(e))!r}")  # fmt: skip
+            wrong = f"{op.name} needs a number as argument {i + 1}, got the comparison {_shorten(str(e))!r}; use where(condition, a, b)"
+            missing = f"where needs a comparison such as x > 0 as its first argument, got {_shorten(str(e))!r}"
+            raise FormulaError(wrong if truth else missing)
     if op.name == "neg" and exprs[0].op == "const":
         return const(-exprs[0].args[0])
     return Expr(op.name, exprs)
@@ -386,7 +388,9 @@ _NEUTRAL: dict[str, Callable[..., Expr | None]] = {
 # -- text ----------------------------------------------------------------------------------------------------------------
 
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\*\*|[<>=!]=|[-+*/^(),|<>]))", re.ASCII)
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\*\*|[<>=!]=|[-+*/^(),|<>]))", re.ASCII
+)
 _INFIX = {op.infix: op for op in OPS.values() if op.infix and op.arity == 2}
 
 
@@ -552,7 +556,7 @@ def _shorten(text: str, width: int = 60) -> str:
 
 
 def to_json(e: Expr) -> str:
-    """The formula as JSON: the list of its distinct nodes, arguments by index; the last is the formula. Shared parts stay shared."""
+    """The formula as JSON: the list of its distinct nodes, arguments by index; the last is the formula."""
     index: dict[Expr, int] = {}
     rows: list[list[Any]] = []
     for n in e.nodes():

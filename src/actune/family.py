@@ -112,7 +112,9 @@ class Family:
             return self
         for name, v in values.items():
             if name not in self.params:
-                raise ValueError(f"{self.name} has no parameter {name!r}{suggestion(name, self.params)} (it has {_names(self.params)})")
+                raise ValueError(
+                    f"{self.name} has no parameter {name!r}{suggestion(name, self.params)} (it has {_names(self.params)})"
+                )
             if isinstance(v, tuple) != isinstance(self.params[name].init, tuple) or (
                 isinstance(v, tuple) and len(v) != len(self.params[name].init)  # type: ignore[arg-type]
             ):
@@ -188,13 +190,17 @@ def _check(f: Family) -> None:
     for x in (-1.25, 0.0, 0.75):
         y = value(f.expr, {"x": x, **dict(f.initial())})
         if not math.isfinite(y):
-            raise ValueError(f"{f.name}: the value at x={x} and the initial parameters is {y}; mend the formula or the initial values")
+            raise ValueError(
+                f"{f.name}: the value at x={x} and the initial parameters is {y}; mend the formula or the initial values"
+            )
 
 
 def _define(f: Family) -> None:
     """Make the family a function of the language, unless a primitive has its name."""
     if f.name not in OPS:
-        definition = f.expr.substitute({"x": symbol("a"), **dict(f.initial())}) if f.params else f.expr.substitute({"x": symbol("a")})
+        definition = (
+            f.expr.substitute({"x": symbol("a"), **dict(f.initial())}) if f.params else f.expr.substitute({"x": symbol("a")})
+        )
         OPS[f.name] = Op(f.name, 1, definition=definition, show=f.name.replace("_", " "))
     for alias in f.aliases:
         ALIASES[alias] = f.name
@@ -206,7 +212,7 @@ def list_families() -> list[str]:
 
 
 def family(name: str) -> Family:
-    """The family of this name or alias (`silu` and `swish1` are one); an unknown name raises ValueError with the nearest known one."""
+    """The family of this name or alias (`silu` and `swish1` are one); an unknown one raises ValueError with the nearest."""
     if not isinstance(name, str):
         raise ValueError(f"the name of a family must be text, got {type(name).__name__}")
     found = FAMILIES.get(ALIASES.get(name, name))
@@ -228,7 +234,7 @@ def resolve(spec: str | Family, **initial: Any) -> Family:
         raise ValueError(f"an activation must be a name, a formula or a Family, got {type(spec).__name__}")
     text, _, values = spec.partition(";")
     name = ALIASES.get(text.strip(), text.strip())
-    if name in FAMILIES or name.isidentifier() and name != "x":
+    if name in FAMILIES or (name.isidentifier() and name != "x"):
         return family(name).with_initial(**_read_values(values), **initial)
     e = parse(text)
     given = {**_read_values(values), **initial}

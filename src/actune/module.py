@@ -60,7 +60,7 @@ class Activation(nn.Module):
         chosen = _trainable(self.family, trainable)
         for name, p in self.family.params.items():
             if scope != "layer" and channels is None:
-                parameter: nn.Parameter = UninitializedParameter(requires_grad=chosen[name], device=device, dtype=dtype)
+                parameter: Any = UninitializedParameter(requires_grad=chosen[name], device=device, dtype=dtype)  # type: ignore[call-arg]
             else:
                 parameter = nn.Parameter(self._initial(p, device=device, dtype=dtype), requires_grad=chosen[name])
             self.register_parameter(name, parameter)
@@ -135,16 +135,20 @@ class Activation(nn.Module):
 
     def _dim_of(self, x: Tensor) -> int:
         if not -x.ndim <= self.dim < x.ndim:
-            raise ValueError(f"dim={self.dim} is not a dimension of the input of shape {tuple(x.shape)}; choose the channel dimension")
+            raise ValueError(
+                f"dim={self.dim} is not a dimension of the input of shape {tuple(x.shape)}; choose the channel dimension"
+            )
         return self.dim % x.ndim
 
     def _broadcast_shape(self, x: Tensor) -> tuple[int, ...]:
         if self.scope == "layer":
             return (1,) * x.ndim
         if self._shape_of(x) != self.channels:
-            where = f"along dim={self.dim} " if self.scope == "channel" else "without the batch dimension "
-            raise ValueError(f"channels={self.channels} does not fit the input of shape {tuple(x.shape)}, which has {self._shape_of(x)} {where}"
-                             "; make the module with that number")  # fmt: skip
+            where = f"along dim={self.dim}" if self.scope == "channel" else "without the batch dimension"
+            raise ValueError(
+                f"channels={self.channels} does not fit the input of shape {tuple(x.shape)}, "
+                f"which has {self._shape_of(x)} {where}; make the module with that number"
+            )
         if self.scope == "neuron":
             return (1, *_tuple(self.channels))
         at = self._dim_of(x)

@@ -24,7 +24,7 @@ class Op:
 
     torch       floating-point tensors to a tensor; accurate to a few units in the last place over the whole range
     grad        the partial derivative in each argument, text in the language; the value that torch takes at a kink
-    slope       instead of `grad`: the whole derivative, from the derivatives `da, db, dc` of the arguments, where it selects among them
+    slope       instead of `grad`: the whole derivative, from those of the arguments, `da, db, dc`, where it selects among them
     exact       (S, *arguments): the definition in exact arithmetic
     infix       how text writes it, with `binds` its precedence; None: a call, `name(a, b)`
     boolean     the value is a truth value: only `where` takes it

@@ -7,11 +7,11 @@ it is enough to know the smooth ramp of each kernel. The idea is SAU's (arXiv 21
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from .expr import Expr, FormulaError, lift, symbol
 from .family import Family, resolve
-
 from .functions import abs as absolute
 from .functions import clip, erfc, exp, pi, relu, softplus, sqrt, square, where
 
@@ -160,7 +160,7 @@ def _roots(f: Ramps, knots: list[float]) -> list[float]:
     """Where a numeric function crosses zero: one candidate for each piece."""
     ends = [knots[0] - 1.0, *knots, knots[-1] + 1.0]
     found = []
-    for i, (left, right) in enumerate(zip(ends, ends[1:], strict=False)):
+    for i, (left, right) in enumerate(pairwise(ends)):
         a, b = f.at(left), f.at(right)
         if a != b:
             root = left - a * (right - left) / (b - a)
@@ -172,8 +172,10 @@ def _roots(f: Ramps, knots: list[float]) -> list[float]:
 def _through(knots: list[float], f: Any) -> Ramps:
     """The ramps of a numeric function with these knots."""
     ends = [knots[0] - 1.0, *knots, knots[-1] + 1.0]
-    slopes = [(f(b) - f(a)) / (b - a) for a, b in zip(ends, ends[1:], strict=False)]
-    changes = tuple((lift(c), lift(after - before)) for c, before, after in zip(knots, slopes, slopes[1:], strict=False) if after != before)
+    slopes = [(f(b) - f(a)) / (b - a) for a, b in pairwise(ends)]
+    changes = tuple(
+        (lift(c), lift(after - before)) for c, before, after in zip(knots, slopes, slopes[1:], strict=False) if after != before
+    )
     return Ramps(lift(f(knots[0]) - slopes[0] * knots[0]), lift(slopes[0]), changes)
 
 
@@ -204,11 +206,13 @@ def _where(n: Expr, side: Ramps, f: Ramps, g: Ramps) -> Ramps:
     right, left = (f, g) if rising else (g, f)
     if not left.knots and not right.knots:
         jump = (right.p - left.p + _times((right.q - left.q).simplify(), c)).simplify()
-        if jump.op == "const" and abs(_number(jump)) < 1e-12 or (right.p is left.p and c is _ZERO):
+        if (jump.op == "const" and abs(_number(jump)) < 1e-12) or (right.p is left.p and c is _ZERO):
             return replace(left, knots=((c, (right.q - left.q).simplify()),))
     elif left.numeric and right.numeric and c.op == "const" and abs(left.at(_number(c)) - right.at(_number(c))) < 1e-12:
         at = _number(c)
-        knots = sorted({at, *(_number(k) for k, _ in left.knots if _number(k) < at), *(_number(k) for k, _ in right.knots if _number(k) > at)})
+        knots = sorted(
+            {at, *(_number(k) for k, _ in left.knots if _number(k) < at), *(_number(k) for k, _ in right.knots if _number(k) > at)}
+        )
         return _through(knots, lambda t: left.at(t) if t < at else right.at(t))
     raise FormulaError(f"cannot smooth a function with {n}: it is not known to be continuous at x = {c}")
 

@@ -84,12 +84,17 @@ class Comparison:
         if len(self.seeds) == 1:
             return f"One seed shows nothing on {self.task}: compare on several (10 or more where a training takes a second)."
         winners = [r for r in others if r.better]
-        best = winners[0] if winners else others[0]
-        numbers = _numbers(best, base, len(self.seeds))
         if not winners:
-            return f"Nothing beats {base.name} on {self.task} beyond chance. The best of the others, {best.name}: {numbers}"
+            numbers = _numbers(others[0], base, len(self.seeds))
+            return f"Nothing beats {base.name} on {self.task} beyond chance. The best of the others, {others[0].name}: {numbers}"
         count = f" {len(winners)} of {len(others)} functions beat it." if len(others) > 1 else ""
-        return f"{best.name} beats {base.name} on {self.task}: {numbers}{count}"
+        return self.verdict_on(winners[0].name) + count
+
+    def verdict_on(self, name: str) -> str:
+        """Whether this function beats the baseline, in a plain sentence with the numbers."""
+        row, base = self.row(name), self.row(self.baseline)
+        says = "beats" if row.better else "does not beat"
+        return f"{name} {says} {base.name} on {self.task}: {_numbers(row, base, len(self.seeds))}"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data for `json.dumps`; what is not finite (no interval, no test, a diverged loss) is None."""

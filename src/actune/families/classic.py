@@ -455,4 +455,4 @@ def rational(x: Expr, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> Expr:
     s, z = op.square(x), 1 / x
     near = _horner(x, a) / (1 + s * (b[0] + b[1] * s))
     far = _horner(z, a[::-1]) / (b[1] + op.square(z) * (b[0] + op.square(z)))
-    return op.where(op.abs(x) <= 100, near, x * far)
+    return op.where(op.abs(x) <= 10, near, x * far)

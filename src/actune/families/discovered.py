@@ -20,7 +20,14 @@ def pangaea_gated_asinh(x: Expr, alpha: Expr, beta: Expr) -> Expr:
     return log_sigmoid(alpha * x) * (beta * asinh(x))
 
 
-@declare(paper=PANGAEA, reported=True, alpha=Param(1.0), beta=Param(1.0), gamma=Param(1.0), notes="Reported for ResNet-v1-56 on CIFAR-100.")
+@declare(
+    paper=PANGAEA,
+    reported=True,
+    alpha=Param(1.0),
+    beta=Param(1.0),
+    gamma=Param(1.0),
+    notes="Reported for ResNet-v1-56 on CIFAR-100.",
+)
 def pangaea_line_log_sigmoid(x: Expr, alpha: Expr, beta: Expr, gamma: Expr) -> Expr:
     """A line minus a log-sigmoid."""
     return alpha * x - beta * log_sigmoid(gamma * x)
@@ -38,8 +45,13 @@ def pangaea_swish_swish(x: Expr, alpha: Expr) -> Expr:
     return -silu(silu(alpha * x))
 
 
-@declare(paper=PANGAEA, reported=True, alpha=Param(1.0), beta=Param(1.0),
-         notes="At the initial values both sides are equal, so each gets half of the gradient.")  # fmt: skip
+@declare(
+    paper=PANGAEA,
+    reported=True,
+    alpha=Param(1.0),
+    beta=Param(1.0),
+    notes="At the initial values both sides are equal, so each gets half of the gradient.",
+)
 def pangaea_min_log_sigmoid(x: Expr, alpha: Expr, beta: Expr) -> Expr:
     """The lower of two log-sigmoids."""
     return min(log_sigmoid(x), alpha * log_sigmoid(beta * x))

@@ -9,26 +9,35 @@ from ..smoothing import gaussian
 
 
 @declare(
-    paper="arXiv:2109.13210", alpha=Param(0.15), n=Param(20000.0, positive, trainable=False),
-    notes="alpha = 0.15 trainable and n = 20000 fixed are the paper's; there it differs from leaky ReLU by at most 1.7e-5. To smooth for "
-          "real, start n near 1 (then it may be trained too). Equation reconstructed from the definition; the factor (1 - alpha) of the "
-          "Gaussian term, which transcriptions drop, is there.")  # fmt: skip
+    paper="arXiv:2109.13210",
+    alpha=Param(0.15),
+    n=Param(20000.0, positive, trainable=False),
+    notes="alpha = 0.15 trainable and n = 20000 fixed are the paper's; there it differs from leaky ReLU by at most 1.7e-5. To smooth "
+    "for real, start n near 1 (then it may be trained too). Equation reconstructed from the definition; the factor (1 - alpha) of the "
+    "Gaussian term, which transcriptions drop, is there.",
+)
 def sau(x: Expr, alpha: Expr, n: Expr) -> Expr:
     """Smooth activation unit: leaky ReLU convolved with a normal density of standard deviation 1/n."""
     return alpha * x + (1 - alpha) * gaussian(x, 1 / n)
 
 
 @declare(
-    paper="arXiv:2111.04682", alpha=Param(0.25, trainable=False), mu=Param(1.0, positive),
-    notes="alpha = 0.25 is the paper's, mu = 1 is ours. alpha = 0 and mu = 1/sqrt(2) is exactly GELU.")  # fmt: skip
+    paper="arXiv:2111.04682",
+    alpha=Param(0.25, trainable=False),
+    mu=Param(1.0, positive),
+    notes="alpha = 0.25 is the paper's, mu = 1 is ours. alpha = 0 and mu = 1/sqrt(2) is exactly GELU.",
+)
 def smu(x: Expr, alpha: Expr, mu: Expr) -> Expr:
     """Smooth maximum unit: leaky ReLU with |x| replaced by x*erf(mu*x)."""
     return alpha * x + (1 - alpha) * x * (erfc(-(mu * (1 - alpha)) * x) / 2)
 
 
 @declare(
-    paper="arXiv:2111.04682", alpha=Param(0.25, trainable=False), mu=Param(1.0, positive),
-    notes="alpha = 0.25 is the paper's, mu = 1 is ours. The paper calls it SMU-1.")  # fmt: skip
+    paper="arXiv:2111.04682",
+    alpha=Param(0.25, trainable=False),
+    mu=Param(1.0, positive),
+    notes="alpha = 0.25 is the paper's, mu = 1 is ours. The paper calls it SMU-1.",
+)
 def smu1(x: Expr, alpha: Expr, mu: Expr) -> Expr:
     """Smooth maximum unit, second form: leaky ReLU with |x| replaced by sqrt(x^2 + mu^2)."""
     half = (1 - alpha) / 2 * x

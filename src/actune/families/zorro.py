@@ -37,32 +37,60 @@ def zorro_symmetric(x: Expr, a: Expr, b: Expr) -> Expr:
 
 
 @declare(
-    paper=PAPER, a1=Param(4.0, positive), b1=Param(2.0, positive), a2=Param(1.2, positive), b2=Param(1.0, positive), joints=(0.0, 1.0),
-    notes="Form reconstructed: (a1, b1) for x < 0, (a2, b2) for x > 1. Initial values are the authors' for LSTM (left) and for YOLOv5 "
-          "(right); a2 near 0 makes the right side linear.")  # fmt: skip
+    paper=PAPER,
+    a1=Param(4.0, positive),
+    b1=Param(2.0, positive),
+    a2=Param(1.2, positive),
+    b2=Param(1.0, positive),
+    joints=(0.0, 1.0),
+    notes="Form reconstructed: (a1, b1) for x < 0, (a2, b2) for x > 1. Initial values are the authors' for LSTM (left) and for "
+    "YOLOv5 (right); a2 near 0 makes the right side linear.",
+)
 def zorro_asymmetric(x: Expr, a1: Expr, b1: Expr, a2: Expr, b2: Expr) -> Expr:
     """Symmetric-Zorro with its own bend on each side."""
     return unit(x, where(x < 0, a1, a2), where(x < 0, b1, b2))
 
 
-@declare(paper=PAPER, m=Param(0.5, positive), a=Param(4.0, positive), b=Param(2.0, positive), joints=(-1.0, 1.0), bounds=(-0.0921, 1.0921),
-         notes=LSTM + " m = 1/2 is theirs for gates.")  # fmt: skip
+@declare(
+    paper=PAPER,
+    m=Param(0.5, positive),
+    a=Param(4.0, positive),
+    b=Param(2.0, positive),
+    joints=(-1.0, 1.0),
+    bounds=(-0.0921, 1.0921),
+    notes=LSTM + " m = 1/2 is theirs for gates.",
+)
 def zorro_sigmoid(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Symmetric-Zorro moved to the middle, Z(m*x + 1/2): a gate with a linear centre."""
     s = m * x
     return (0.5 + clip(s, -0.5, 0.5)) + sign(s) * hump(relu(absolute(s) - 0.5), a, b)
 
 
-@declare(paper=PAPER, m=Param(1.0, positive), a=Param(4.0, positive), b=Param(2.0, positive), joints=(-1.0, 1.0), odd=True,
-         bounds=(-1.1841, 1.1841), notes=LSTM + " m = 1 is theirs.")  # fmt: skip
+@declare(
+    paper=PAPER,
+    m=Param(1.0, positive),
+    a=Param(4.0, positive),
+    b=Param(2.0, positive),
+    joints=(-1.0, 1.0),
+    odd=True,
+    bounds=(-1.1841, 1.1841),
+    notes=LSTM + " m = 1 is theirs.",
+)
 def zorro_tanh(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Symmetric-Zorro as an odd function, 2*Z((m*x + 1)/2) - 1: in place of tanh."""
     s = m * x
     return clip(s, -1, 1) + sign(s) * (2 * hump(relu(absolute(s) - 1) / 2, a, b))
 
 
-@declare(paper=PAPER, m=Param(2.0, positive), a=Param(4.0, positive), b=Param(2.0, positive), joints=(0.0, 0.5), bounds=(-0.0921, 1.0921),
-         notes="Form reconstructed, Z(m*x); m = 2 is ours. " + LSTM)  # fmt: skip
+@declare(
+    paper=PAPER,
+    m=Param(2.0, positive),
+    a=Param(4.0, positive),
+    b=Param(2.0, positive),
+    joints=(0.0, 0.5),
+    bounds=(-0.0921, 1.0921),
+    notes="Form reconstructed, Z(m*x); m = 2 is ours. " + LSTM,
+)
 def zorro_sloped(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Symmetric-Zorro with a steeper linear part, to train faster."""
     return unit(m * x, a, b)
@@ -82,21 +110,35 @@ def zorro_gelu(x: Expr, a: Expr, b: Expr) -> Expr:
     return _linear_right(x, a, b)
 
 
-@declare(paper=PAPER, a=Param(1.09, positive), b=Param(2.0, positive), joints=(0.0,), notes="Fit to Swish (SiLU) on [-8, 8]: rms 0.10.")
+@declare(
+    paper=PAPER, a=Param(1.09, positive), b=Param(2.0, positive), joints=(0.0,), notes="Fit to Swish (SiLU) on [-8, 8]: rms 0.10."
+)
 def zorro_silu(x: Expr, a: Expr, b: Expr) -> Expr:
     """Zorro with a linear right side, near Swish."""
     return _linear_right(x, a, b)
 
 
-@declare(paper=PAPER, m=Param(0.4032, positive), a=Param(2.98, positive), b=Param(2.0, positive), joints=(-1.240079, 1.240079),
-         notes="Fit to the derivative of SiLU on [-8, 8]: rms 0.018.")  # fmt: skip
+@declare(
+    paper=PAPER,
+    m=Param(0.4032, positive),
+    a=Param(2.98, positive),
+    b=Param(2.0, positive),
+    joints=(-1.240079, 1.240079),
+    notes="Fit to the derivative of SiLU on [-8, 8]: rms 0.018.",
+)
 def zorro_dsilu(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Sigmoid-Zorro near the derivative of SiLU."""
     return zorro_sigmoid.expr.substitute({"x": x, "m": m, "a": a, "b": b})
 
 
-@declare(paper=PAPER, m=Param(0.6853, positive), a=Param(2.80, positive), b=Param(2.0, positive), joints=(-0.729608, 0.729608),
-         notes="Fit to the derivative of GELU on [-8, 8]: rms 0.009.")  # fmt: skip
+@declare(
+    paper=PAPER,
+    m=Param(0.6853, positive),
+    a=Param(2.80, positive),
+    b=Param(2.0, positive),
+    joints=(-0.729608, 0.729608),
+    notes="Fit to the derivative of GELU on [-8, 8]: rms 0.009.",
+)
 def zorro_dgelu(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Sigmoid-Zorro near the derivative of GELU."""
     return zorro_sigmoid.expr.substitute({"x": x, "m": m, "a": a, "b": b})

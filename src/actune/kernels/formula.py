@@ -59,7 +59,12 @@ def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> Program:
     last_use = {a: i for i, e in enumerate(calls) for a in e.args}
     temporary = set(calls) - set(outputs)
     steps = tuple(
-        (_torch(e), tuple(slots[a] for a in e.args), slots[e], tuple({slots[a] for a in e.args if last_use[a] == i and a in temporary}))
+        (
+            _torch(e),
+            tuple(slots[a] for a in e.args),
+            slots[e],
+            tuple({slots[a] for a in e.args if last_use[a] == i and a in temporary}),
+        )
         for i, e in enumerate(calls)
     )
     return Program(tuple((slots[e], e.args[0]) for e in nodes if e.op == "const"), steps, tuple(slots[e] for e in outputs))
@@ -124,7 +129,9 @@ class _Formula(torch.autograd.Function):
         wanted = [(i, j) for i in range(len(ctx.exprs)) for j, t in enumerate(tangents[3:]) if t is not None]
         total: list[Any] = [0.0] * len(ctx.exprs)
         for (i, j), slope in zip(wanted, _slopes(ctx, wanted), strict=True):
-            total[i] = total[i] + slope * tangents[3 + j]
+            t = tangents[3 + j]
+            assert t is not None
+            total[i] = total[i] + slope * t
         return tuple(total)
 
 
@@ -149,7 +156,7 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
 
 
 def evaluate(e: Expr, values: Mapping[str, Tensor | float]) -> Tensor:
-    """The value of a formula at tensors or numbers that broadcast, in the dtype of the first floating tensor (float64 without one)."""
+    """The value of a formula at tensors or numbers that broadcast, in the dtype of the first tensor (float64 without one)."""
     tensors = [v for v in values.values() if isinstance(v, Tensor)]
     dtype = tensors[0].dtype if tensors else torch.float64
     device = tensors[0].device if tensors else None
