@@ -229,9 +229,10 @@ def apply(name: str, *args: Any) -> Expr:
     for i, e in enumerate(exprs):
         truth = not e.leaf and OPS[e.op].boolean
         if truth != (op.name == "where" and i == 0):
-            wrong = f"{op.name} needs a number as argument {i + 1}, got the comparison {_shorten(str(e))!r}; use where(condition, a, b)"
-            missing = f"where needs a comparison such as x > 0 as its first argument, got {_shorten(str(e))!r}"
-            raise FormulaError(wrong if truth else missing)
+            got = repr(_shorten(str(e)))
+            number = f"{op.name} needs a number as argument {i + 1}, got the comparison {got}; use where(condition, a, b)"
+            comparison = f"where needs a comparison such as x > 0 as its first argument, got {got}"
+            raise FormulaError(number if truth else comparison)
     if op.name == "neg" and exprs[0].op == "const":
         return const(-exprs[0].args[0])
     return Expr(op.name, exprs)

@@ -12,9 +12,9 @@ from ..smoothing import gaussian
     paper="arXiv:2109.13210",
     alpha=Param(0.15),
     n=Param(20000.0, positive, trainable=False),
-    notes="alpha = 0.15 trainable and n = 20000 fixed are the paper's; there it differs from leaky ReLU by at most 1.7e-5. To smooth "
-    "for real, start n near 1 (then it may be trained too). Equation reconstructed from the definition; the factor (1 - alpha) of the "
-    "Gaussian term, which transcriptions drop, is there.",
+    notes="alpha = 0.15 trainable and n = 20000 fixed are the paper's; there it differs from leaky ReLU by at most "
+    "1.7e-5. To smooth for real, start n near 1 (then it may be trained too). Equation reconstructed from the "
+    "definition; the factor (1 - alpha) of the Gaussian term, which transcriptions drop, is there.",
 )
 def sau(x: Expr, alpha: Expr, n: Expr) -> Expr:
     """Smooth activation unit: leaky ReLU convolved with a normal density of standard deviation 1/n."""

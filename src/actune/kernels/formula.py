@@ -135,13 +135,35 @@ class _Formula(torch.autograd.Function):
         return tuple(total)
 
 
+class _Eager(_Formula):
+    """The same in the form that torch calls faster (a tenth of a millisecond less), which its function transforms cannot take."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:  # type: ignore[override]
+        outputs = _Formula.forward(*inputs)
+        _Formula.setup_context(ctx, inputs, outputs)
+        return outputs
+
+    # Its presence is what makes torch call the other form.
+    setup_context = torch.autograd.Function.setup_context
+
+
+def _apply(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """The formulas at these inputs, differentiable where gradients are recorded."""
+    if torch._C._are_functorch_transforms_active():
+        return _Formula.apply(exprs, names, dtype, *inputs)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs) or torch.autograd.forward_ad._current_level >= 0:
+        return _Eager.apply(exprs, names, dtype, *inputs)
+    return _Formula.forward(exprs, names, dtype, *inputs)
+
+
 def _slopes(ctx: Any, wanted: list[tuple[int, int]]) -> tuple[Tensor, ...]:
     """The derivatives (of output i in input j), in the precision that they are computed in."""
     inputs = ctx.saved_tensors
     if not wanted:
         return ()
     compute = _WIDER.get(inputs[0].dtype, inputs[0].dtype)
-    return _Formula.apply(tuple(ctx.exprs[i].diff(ctx.names[j]) for i, j in wanted), ctx.names, compute, *inputs)
+    return _apply(tuple(ctx.exprs[i].diff(ctx.names[j]) for i, j in wanted), ctx.names, compute, *inputs)
 
 
 def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -151,7 +173,7 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """
     if not x.is_floating_point():
         raise TypeError(f"an activation function needs a floating-point tensor, got {x.dtype}; convert it with .float()")
-    y = _Formula.apply((e,), ("x", *parameters), x.dtype, x, *parameters.values())[0]
+    y = _apply((e,), ("x", *parameters), x.dtype, x, *parameters.values())[0]
     return y if y.shape == x.shape else y.expand(x.shape)  # a constant formula
 
 
