@@ -1,6 +1,7 @@
-"""What the papers say: every family without a function of torch's own, stated a second time, in mpmath, as its source writes it.
+"""What the papers say: families stated a second time, in mpmath, as the source writes them.
 
-These are the plain textbook forms, without regard to cancellation or overflow: mpmath has the digits.
+Every family without a function of torch's own is here, and some that torch has, but not to all digits. These are the plain textbook
+forms, without regard to cancellation or overflow: mpmath has the digits.
 """
 
 from __future__ import annotations
@@ -76,6 +77,14 @@ def sinc(x: Any) -> Any:
 
 DEFINITIONS: dict[str, Definition] = {
     # classics
+    "gelu": gelu,
+    "gelu_tanh": lambda x: x / 2 * (1 + mp.tanh(mp.sqrt(2 / mp.pi) * (x + mp.mpf(0.044715) * x**3))),
+    "selu": selu,
+    "celu": lambda x, alpha: max(0, x) + min(0, alpha * (mp.exp(x / alpha) - 1)),
+    "softplus": softplus,
+    "log_sigmoid": lambda x: mp.log(sigmoid(x)),
+    "mish": lambda x: x * mp.tanh(softplus(x)),
+    "tanhshrink": lambda x: x - mp.tanh(x),
     "keras_hard_sigmoid": lambda x: max(0, min(1, mp.mpf(0.2) * x + mp.mpf(0.5))),
     "elish": lambda x: x / (1 + mp.exp(-x)) if x >= 0 else (mp.exp(x) - 1) / (1 + mp.exp(-x)),
     "xielu": xielu,

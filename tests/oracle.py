@@ -48,7 +48,7 @@ def grid(dtype: torch.dtype, marks: Sequence[float] = (), count: int = 100, seed
     steps = [t for m in at for t in (m, torch.nextafter(m, up), torch.nextafter(m, down))]
     parts = [far, -far, near, special, *(torch.cat([m.double() + around, m.double() - around]) for m in at)]
     points = torch.cat([torch.cat(parts).to(dtype), *(t.reshape(1) for t in steps)])
-    return points[~points.isinf()].unique()
+    return points[(points == 0) | (points.abs() >= tiny) & ~points.isinf()].unique()  # no subnormal inputs
 
 
 def parameters(f: actune.Family, dtype: torch.dtype, shift: float = 0.0) -> dict[str, float]:
@@ -188,7 +188,7 @@ def main(names: Sequence[str]) -> None:
         f = actune.family(name)
         cells = []
         for dtype in DTYPES:
-            found = [report(f, dtype, 400, shift) for shift in ((0.0, 0.6, -0.6) if f.params else (0.0,))]
+            found = [report(f, dtype, 200, shift) for shift in ((0.0, 0.6, -0.6) if f.params else (0.0,))]
             worst = [max((w[i] for w in found), key=lambda w: w.error) for i in (0, 1)]
             cells.append(f"{worst[0].error:8.2f} {worst[1].error:8.2f} ")
             for w in worst:

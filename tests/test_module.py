@@ -265,7 +265,7 @@ def test_fresh_is_the_same_function_with_parameters_of_its_own() -> None:
 
 def test_initial_values_are_part_of_the_text() -> None:
     f = actune.resolve(FORMULA + "; b=1, c=0.5")
-    assert f.text == FORMULA + "; b=1.0, c=0.5"
+    assert f.text == FORMULA + "; b=1, c=0.5"
     assert actune.resolve(f.text).text == f.text
     assert Activation(f.text).values()["c"].item() == 0.5
     assert actune.resolve("sau; alpha=0.3").params["alpha"].init == 0.3

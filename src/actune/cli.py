@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,7 +147,8 @@ def search(
         from .show.tables import comparison_table
 
         with _bar("proving on fresh seeds", as_json) as advance:
-            proved = prove(found, task, seeds=seeds, workers=workers, device=device, progress=advance)
+            # All cores: unlike a search, the comparison gives the same numbers whatever the workers are.
+            proved = prove(found, task, seeds=seeds, workers=max(workers, _cores()), device=device, progress=advance)
         winner = proved.winner
         result["proof"] = proved.to_json()
         if not as_json:
@@ -161,6 +163,10 @@ def search(
             out.print(f"plot: {plot}", highlight=False)
     if as_json:
         _print_json(result)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _print_leaders(study: Any, best: list[Any]) -> None:

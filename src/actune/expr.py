@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from .ops import ALIASES, OPS, Op
 
-__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "parse", "suggestion", "symbol"]
+__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "number", "parse", "suggestion", "symbol"]
 
 T = TypeVar("T")
 
@@ -292,7 +292,7 @@ def _select(partial: Expr, slope: Expr) -> Expr:
 @functools.lru_cache(maxsize=8192)
 def _has_zero(e: Expr) -> bool:
     """Whether this is a choice, or a sum of choices, with a side that is exactly zero."""
-    parts = e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub") else ()
+    parts = e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub") else e.args[:1] if e.op == "div" else ()
     return any((part is _ZERO and e.op == "where") or _has_zero(part) for part in parts)
 
 
@@ -373,6 +373,10 @@ def _neg(a: Expr) -> Expr | None:
 def _where(c: Expr, a: Expr, b: Expr) -> Expr | None:
     if a is b:
         return a
+    if a.op == "where" and a.args[0] is c:
+        return _simple("where", (c, a.args[1], b))
+    if b.op == "where" and b.args[0] is c:
+        return _simple("where", (c, a, b.args[2]))
     if all(side.op == "const" for side in c.args):
         return a if _HOLDS[c.op](*(side.args[0] for side in c.args)) else b
     return None
@@ -395,7 +399,8 @@ _TOKEN = re.compile(
 _INFIX = {op.infix: op for op in OPS.values() if op.infix and op.arity == 2}
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """The shortest text that reads back as this number."""
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
@@ -407,7 +412,7 @@ def to_text(e: Expr) -> str:
     def leaf(n: Expr) -> tuple[str, int]:
         if n.op == "symbol":
             return n.args[0], 9
-        return _number(n.args[0]), 9 if n.args[0] >= 0 else 4
+        return number(n.args[0]), 9 if n.args[0] >= 0 else 4
 
     def node(n: Expr, *parts: tuple[str, int]) -> tuple[str, int]:
         op = OPS[n.op]

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .exact import latex, value
-from .expr import Expr, FormulaError, apply, parse, suggestion, symbol, to_text
+from .expr import Expr, FormulaError, apply, number, parse, suggestion, symbol, to_text
 from .ops import ALIASES, OPS, Op
 
 __all__ = ["FAMILIES", "Family", "Param", "declare", "family", "list_families", "resolve"]
@@ -103,7 +103,7 @@ class Family:
     @property
     def text(self) -> str:
         """The formula and its initial values as text that `resolve` reads: `x*sigmoid(b*x); b=1`. Constraints are not in it."""
-        values = ", ".join(f"{name}={v!r}" for name, v in self.initial())
+        values = ", ".join(f"{name}={number(v)}" for name, v in self.initial())
         return f"{self.expr}; {values}" if values else str(self.expr)
 
     def with_initial(self, **values: float | tuple[float, ...]) -> Family:

@@ -64,8 +64,7 @@ def suggest_activation(trial: BaseTrial, name: str = "activation", *, settings: 
     for _ in range(10):
         proposal = _suggest(trial, name, settings)
         # Another worker may have drawn the same at the same time. Who sees that draws again, now knowing the other.
-        history, pending = _view(trial.study, key, trial.number)
-        if proposal.fingerprint not in {*pending, *(past.fingerprint for past in history)}:
+        if not _has_twin(trial, key, proposal.fingerprint):
             break
     return resolve(proposal.text)
 
@@ -102,6 +101,11 @@ def _suggest(trial: Trial, name: str, settings: Settings) -> Proposal:
     trial.set_user_attr(f"{key}:origin", origin)  # first: a trial that has its text has all
     trial.set_user_attr(key, proposal.text)
     return proposal
+
+
+def _has_twin(trial: Trial, key: str, fingerprint: str) -> bool:
+    others = (t for t in trial.study.get_trials(deepcopy=False) if t.number != trial.number)
+    return any(t.user_attrs.get(f"{key}:origin", {}).get("fingerprint") == fingerprint for t in others)
 
 
 def _seed(study: Study, wanted: int | None = None) -> int:
