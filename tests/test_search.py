@@ -240,7 +240,7 @@ def test_a_queued_function_is_used_and_known():
     study.enqueue_trial({}, user_attrs={KEY: "silu"})
     found = []
     study.optimize(lambda t: found.append(suggest_activation(t, settings=QUICK)) or 1.0, n_trials=40)
-    assert (found[0].text, found[1].name) == ("x*sigmoid(b*x); b=2.0", "silu")
+    assert (found[0].text, found[1].name) == ("x*sigmoid(b*x); b=2", "silu")
     assert study.trials[0].user_attrs[f"{KEY}:origin"]["kind"] == "given"
     assert "0" in study.trials[2].user_attrs[f"{KEY}:origin"]["seen"]
     assert sum(screen(f).fingerprint == screen(resolve("silu")).fingerprint for f in found) == 1

@@ -115,7 +115,7 @@ _ROWS = (
     # trigonometric and hyperbolic
     Op("sin", 1, torch.sin, ("cos(a)",), lambda S, a: S.sin(a)),
     Op("cos", 1, torch.cos, ("-sin(a)",), lambda S, a: S.cos(a)),
-    Op("sinc", 1, torch.sinc, (f"where(a == 0, 0, where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a))",),
+    Op("sinc", 1, torch.sinc, (f"where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a)",),
        lambda S, a: S.sinc(S.pi * a)),
     Op("sinh", 1, torch.sinh, ("cosh(a)",), lambda S, a: S.sinh(a)),
     Op("cosh", 1, torch.cosh, ("sinh(a)",), lambda S, a: S.cosh(a)),

@@ -76,7 +76,7 @@ def hardsigmoid(x: Expr) -> Expr:
     return op.where(x <= -3, 0, op.where(x >= 3, 1, x / 6 + 0.5))
 
 
-@declare(paper="arXiv:1511.00363", monotone=True, bounds=(0.0, 1.0), kinks=(-2.5, 2.5),
+@declare(paper="Theano; Keras before version 3", monotone=True, bounds=(0.0, 1.0), kinks=(-2.5, 2.5),
          notes="That of Theano, of Keras before version 3 and of PANGAEA. The slope at both kinks is 0.")  # fmt: skip
 def keras_hard_sigmoid(x: Expr) -> Expr:
     """A straight line in place of the sigmoid, from 0 at -2.5 to 1 at 2.5."""
@@ -216,7 +216,7 @@ def mish(x: Expr) -> Expr:
     return x * op.tanh(op.softplus(x))
 
 
-@declare(paper="Yashima 2020, the timm library", bounds=(-0.5, None), kinks=(-2.0,), joints=(0.0,),
+@declare(paper="Misra, H-Mish, 2020", bounds=(-0.5, None), kinks=(-2.0,), joints=(0.0,),
          notes="The slope at -2 is the left one, 0, as in hardswish.")  # fmt: skip
 def hard_mish(x: Expr) -> Expr:
     """Mish with a parabola in the middle."""
@@ -294,7 +294,7 @@ def softplus(x: Expr) -> Expr:
     return op.softplus(x)
 
 
-@declare(paper="LeCun 1989", reference=torch.tanh, odd=True, monotone=True, bounds=(-1.0, 1.0))
+@declare(paper="folklore", reference=torch.tanh, odd=True, monotone=True, bounds=(-1.0, 1.0))
 def tanh(x: Expr) -> Expr:
     """The hyperbolic tangent."""
     return op.tanh(x)

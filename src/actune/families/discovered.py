@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..expr import Expr
 from ..family import Param, declare
-from ..functions import asinh, exp, log_sigmoid, min, sin, sinc, softplus, square, tanh
+from ..functions import asinh, clip, exp, log_sigmoid, min, sin, sinc, softplus, square, tanh
 from .classic import elu, gelu, selu, silu
 
 PANGAEA = "arXiv:2006.03179"
@@ -72,10 +72,10 @@ def gelu_sine(x: Expr) -> Expr:
 @declare(paper=MINED, reported=True)
 def gelu_sinc(x: Expr) -> Expr:
     """GELU, perturbed by a sinc near the origin."""
-    return gelu(x) * (1 + 0.5 * sinc(x))
+    return gelu(x) * (1 + 0.5 * sinc(clip(x, -1e30, 1e30)))
 
 
 @declare(paper=MINED, reported=True, odd=True)
 def gmtu(x: Expr) -> Expr:
     """A tanh under a Gaussian, plus a line."""
-    return tanh(1.5 * x) * exp(-0.2 * square(x)) + 0.2 * x
+    return tanh(1.5 * x) * exp(-0.2 * square(clip(x, -100, 100))) + 0.2 * x

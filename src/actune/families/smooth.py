@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..expr import Expr
 from ..family import Param, declare, positive
-from ..functions import erfc, hypot
+from ..functions import erfc, hypot, square, where
 from ..smoothing import gaussian
 
 
@@ -18,7 +18,7 @@ from ..smoothing import gaussian
 )
 def sau(x: Expr, alpha: Expr, n: Expr) -> Expr:
     """Smooth activation unit: leaky ReLU convolved with a normal density of standard deviation 1/n."""
-    return alpha * x + (1 - alpha) * gaussian(x, 1 / n)
+    return gaussian(x, 1 / n) - alpha * gaussian(-x, 1 / n)
 
 
 @declare(
@@ -29,7 +29,8 @@ def sau(x: Expr, alpha: Expr, n: Expr) -> Expr:
 )
 def smu(x: Expr, alpha: Expr, mu: Expr) -> Expr:
     """Smooth maximum unit: leaky ReLU with |x| replaced by x*erf(mu*x)."""
-    return alpha * x + (1 - alpha) * x * (erfc(-(mu * (1 - alpha)) * x) / 2)
+    z = mu * (1 - alpha) * x
+    return x * (erfc(-z) / 2) + alpha * (x * (erfc(z) / 2))
 
 
 @declare(
@@ -41,4 +42,5 @@ def smu(x: Expr, alpha: Expr, mu: Expr) -> Expr:
 def smu1(x: Expr, alpha: Expr, mu: Expr) -> Expr:
     """Smooth maximum unit, second form: leaky ReLU with |x| replaced by sqrt(x^2 + mu^2)."""
     half = (1 - alpha) / 2 * x
-    return alpha * x + (half + hypot(half, mu / 2))
+    root, tail = hypot(half, mu / 2), square(mu / 2)
+    return where(x > 0, x + tail / (root + half), alpha * x + tail / (root - half))

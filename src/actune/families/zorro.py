@@ -98,7 +98,7 @@ def zorro_sloped(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
 
 def _linear_right(x: Expr, a: Expr, b: Expr) -> Expr:
     """Asymmetric-Zorro with a2 = 0: linear for x > 0."""
-    return relu(x) - hump(relu(-x), a, b)
+    return where(x > 0, x, -hump(-x, a, b))
 
 
 # Presets: the parameters that come nearest to a known function on [-8, 8]; root mean square of the difference in the notes.

@@ -91,6 +91,12 @@ def _fold_constants(e: Expr) -> Expr:
     return e.fold(lambda n: n, node).simplify()
 
 
+@functools.lru_cache(maxsize=4096)
+def _dependencies(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """Which formula (i) has which input (j) in it: a constant slope has a shape of its own and no gradient to pass on."""
+    return tuple((i, j) for i, e in enumerate(exprs) for j, name in enumerate(names) if name in e.symbols())
+
+
 class _Formula(torch.autograd.Function):
     """Several formulas of the same inputs; their derivative is this Function again, so every order exists."""
 
@@ -114,7 +120,7 @@ class _Formula(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         result: list[Tensor | None] = [None] * len(inputs)
-        wanted = [(i, j) for i, g in enumerate(grads) if g is not None for j in range(len(inputs)) if ctx.needs_input_grad[3 + j]]
+        wanted = [(i, j) for i, j in _dependencies(ctx.exprs, ctx.names) if grads[i] is not None and ctx.needs_input_grad[3 + j]]
         slopes = _slopes(ctx, wanted)
         for (i, j), slope in zip(wanted, slopes, strict=True):
             g = grads[i]
