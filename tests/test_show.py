@@ -119,7 +119,7 @@ def test_family_figure_has_a_row_for_each_trainable_parameter(spec, rows):
 def test_the_title_of_a_family_is_its_name_and_formula_or_its_summary():
     assert family_figure("swish").get_suptitle() == f"swish:  {actune.family('swish').text}"
     assert family_figure("zorro_tanh").get_suptitle().startswith("zorro_tanh:  Symmetric-Zorro")
-    assert family_figure("x*sigmoid(b*x); b=2").get_suptitle() == "x*sigmoid(b*x); b=2.0"
+    assert family_figure("x*sigmoid(b*x); b=2").get_suptitle() == "x*sigmoid(b*x); b=2"
 
 
 def test_plotting_sets_up_no_global_state(tmp_path):
