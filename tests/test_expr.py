@@ -57,7 +57,9 @@ def may_stand(e: Expr, x: float, ours: float, theirs: float, a: float, b: float)
     with mpmath.workdps(80):
         x, a, b = mpmath.mpf(x), mpmath.mpf(a), mpmath.mpf(b)
         exact = exact_slope(e, x, a, b)
-        if mpmath.isnan(exact):  # not a real function around x: autograd is finite there because torch masks the nan of another part
+        if mpmath.isnan(
+            exact
+        ):  # not a real function around x: autograd is finite there because torch masks the nan of another part
             return True
         error = abs(exact - ours)
         if error <= 1e-9 * (1 + abs(exact)) or error <= 1.01 * abs(exact - theirs):

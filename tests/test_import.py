@@ -25,7 +25,7 @@ FLOORS = [
     "module",
     "surgery",
     "experiments",
-    "search",
+    "discovery",
     "show",
     "cli",
 ]

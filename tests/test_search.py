@@ -18,14 +18,13 @@ import torch
 from optuna.trial import FixedTrial, TrialState
 
 import actune
-import actune.search
+from actune.discovery import Past, SearchError, Settings, Space, best, leaders, propose, replay, screen, search, suggest_activation
+from actune.discovery import study as study_module
+from actune.discovery.fleet import finished, open_storage, requeue, superseded
 from actune.experiments.models import mlp
 from actune.experiments.tasks import task
 from actune.family import FAMILIES, resolve
 from actune.kernels.formula import evaluate
-from actune.search import Past, SearchError, Settings, Space, best, leaders, propose, replay, screen, search, suggest_activation
-from actune.search import study as study_module
-from actune.search.fleet import finished, open_storage, requeue, superseded
 
 KEY = "activation:activation"
 QUICK = Settings(start=6, population=12, sample=4)
@@ -569,7 +568,7 @@ class Unreadable:
 def test_a_killed_search_goes_on(tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import os, signal, actune.search, test_search
+import os, signal, actune, test_search
 def objective(trial):
     loss = test_search.quick(trial)
     if trial.number == 3: os.kill(os.getpid(), signal.SIGKILL)

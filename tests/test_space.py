@@ -10,11 +10,8 @@ import scipy.stats
 import torch
 
 import actune
-from actune.expr import const
-from actune.family import FAMILIES, Family, Param, resolve
-from actune.kernels.formula import evaluate
-from actune.search.screen import LARGEST, screen
-from actune.search.space import (
+from actune.discovery.screen import LARGEST, screen
+from actune.discovery.space import (
     BINARY,
     MUTATIONS,
     UNARY,
@@ -34,6 +31,9 @@ from actune.search.space import (
     regenerate,
     remove,
 )
+from actune.expr import const
+from actune.family import FAMILIES, Family, Param, resolve
+from actune.kernels.formula import evaluate
 
 X = actune.parse("x")
 SPACE = Space()

@@ -1,8 +1,58 @@
 """actune finds, runs and ships the activation function that suits a neural network."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import families  # noqa: F401 - declares the catalogue
 from .expr import Expr, FormulaError, parse
-from .family import Family, Param, family, list_families, resolve
+from .family import Family, Param, declare, family, list_families, resolve
 from .module import Activation
+from .smoothing import smooth
+from .surgery import SwapReport, parameter_groups, restore, swap
 
-__all__ = ["Activation", "Expr", "Family", "FormulaError", "Param", "family", "list_families", "parse", "resolve"]
+if TYPE_CHECKING:
+    from .discovery import Proof, SearchError, best, leaders, prove, search, suggest_activation
+    from .experiments import compare
+
+# What needs Optuna or scikit-learn is imported when it is first asked for.
+_LAZY = {
+    "discovery": ("Proof", "SearchError", "best", "leaders", "prove", "search", "suggest_activation"),
+    "experiments": ("compare",),
+}
+
+__all__ = [
+    "Activation",
+    "Expr",
+    "Family",
+    "FormulaError",
+    "Param",
+    "Proof",
+    "SearchError",
+    "SwapReport",
+    "best",
+    "compare",
+    "declare",
+    "family",
+    "leaders",
+    "list_families",
+    "parameter_groups",
+    "parse",
+    "prove",
+    "resolve",
+    "restore",
+    "search",
+    "smooth",
+    "suggest_activation",
+    "swap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for package, names in _LAZY.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{package}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

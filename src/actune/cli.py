@@ -128,8 +128,8 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search the activation function that suits a task, and prove that it helps."""
-    from .search.study import leaders
-    from .search.study import search as run
+    from .discovery.study import leaders
+    from .discovery.study import search as run
 
     if plot is not None:
         _writable(plot)
@@ -143,7 +143,7 @@ def search(
                               "validation_loss": found.best_value, "leaders": [f.text for f in best]}  # fmt: skip
     winner = best[0]
     if proof:
-        from .search.proof import prove
+        from .discovery.proof import prove
         from .show.tables import comparison_table
 
         with _bar("proving on fresh seeds", as_json) as advance:
@@ -177,7 +177,7 @@ def _print_leaders(study: Any, best: list[Any]) -> None:
 
 
 def _finished(study: Any) -> int:
-    from .search.fleet import finished
+    from .discovery.fleet import finished
 
     return len(finished(study.get_trials(deepcopy=False)))
 
@@ -249,12 +249,18 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         print("actune: interrupted; with --storage the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
+    except RuntimeError as error:
+        from .discovery.fleet import SearchError
+
+        if not isinstance(error, SearchError):
+            raise
+        _fail(str(error), 1)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     if message:  # empty where the help was printed instead
         print(f"actune: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

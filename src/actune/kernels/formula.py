@@ -158,7 +158,7 @@ def _apply(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, 
     """The formulas at these inputs, differentiable where gradients are recorded."""
     if torch._C._are_functorch_transforms_active():
         return _Formula.apply(exprs, names, dtype, *inputs)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs) or torch.autograd.forward_ad._current_level >= 0:
+    if (torch.is_grad_enabled() and any(t.requires_grad for t in inputs)) or torch.autograd.forward_ad._current_level >= 0:
         return _Eager.apply(exprs, names, dtype, *inputs)
     return _Formula.forward(exprs, names, dtype, *inputs)
 

@@ -16,21 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
+from ..experiments.tasks import Task
+from ..experiments.tasks import task as find_task
+from ..experiments.training import train
 from ..family import Family, resolve
 from .evolution import Past, Proposal, Settings, propose
 from .fleet import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers, superseded
 from .screen import screen
 from .space import Space
-
-if TYPE_CHECKING:
-    from ..experiments.tasks import Task
 
 __all__ = ["best", "leaders", "replay", "search", "suggest_activation"]
 
@@ -265,8 +265,6 @@ class _TaskObjective:
     device: str
 
     def __call__(self, trial: Trial) -> float:
-        from ..experiments.training import train
-
         outcome = train(self.task, suggest_activation(trial, settings=self.settings), self.seed, device=self.device)
         trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
         if outcome.diverged:
@@ -339,10 +337,9 @@ def _check(**counts: int) -> None:
 
 def _task(what: str | Task | Callable[..., Any]) -> tuple[Task | None, str]:
     """The task, or None for an objective, and the name that its study has by default."""
-    from ..experiments.tasks import Task, task  # experiments stand a floor above; only a search that uses one reaches up
-
     if isinstance(what, str | Task):
-        return task(what), task(what).name
+        found = find_task(what)
+        return found, found.name
     if not callable(what):
         raise ValueError(f"task must be the name of a task, a Task or an objective (trial -> number), got {what!r}")
     return None, getattr(what, "__qualname__", type(what).__name__)
