@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Sleeping, not spinning, threads: two pools on few cores would wait for each other.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types readme clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "actune needs Python 3.11 or newer: make PYTHON=python3.12 …")'
@@ -19,6 +19,14 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+results/digits.jsonl: $(VENV)/ready
+	mkdir -p results
+	$(BIN)/actune search digits --trials 100 --plot docs/digits.png --json | $(BIN)/python -c 'import json, sys; print(json.dumps(json.load(sys.stdin)))' > $@.new
+	mv $@.new $@
+
+readme: results/digits.jsonl
+	$(BIN)/python docs/readme.py
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ def compare(
 
         plot_functions(_writable(plot), functions[0], [baseline, *functions[1:]])
     if as_json:
-        _print_json(result.to_json())
+        _print_json({"command": _command()} | result.to_json())
         return
     out.print(comparison_table(result))
     out.print(f"\n{result.verdict()}", highlight=False)
@@ -139,7 +140,7 @@ def search(
     best = leaders(found, 5)
     if not as_json:
         _print_leaders(found, best)
-    result: dict[str, Any] = {"task": task, "study": found.study_name, "trials": _finished(found), "best": best[0].text,
+    result: dict[str, Any] = {"command": _command(), "task": task, "study": found.study_name, "trials": _finished(found), "best": best[0].text,
                               "validation_loss": found.best_value, "leaders": [f.text for f in best]}  # fmt: skip
     winner = best[0]
     if proof:
@@ -199,6 +200,11 @@ def _record(f: Any) -> dict[str, Any]:
             n: {"initial": p.init, "constraint": str(p.constraint), "trainable": p.trainable} for n, p in f.params.items()
         },
     }  # fmt: skip
+
+
+def _command() -> str:
+    """What was typed, for the record."""
+    return shlex.join(["actune", *sys.argv[1:]])
 
 
 def _print_json(data: Any) -> None:

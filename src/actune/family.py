@@ -123,6 +123,14 @@ class Family:
         # Facts and the reference hold at the declared values only.
         return replace(self, params=params, reference=None, odd=False, even=False, monotone=False, bounds=(None, None))
 
+    def simplify(self) -> Family:
+        """The same function with neutral operations dropped (`x*1`, `x + 0`); a family with a name of its own stays as it is."""
+        if FAMILIES.get(self.name) is self:
+            return self
+        e = self.expr.simplify()
+        params = {name: p for name, p in self.params.items() if isinstance(p.init, tuple) or name in e.symbols()}
+        return replace(self, name=to_text(e), expr=e, params=params)
+
     def latex(self) -> str:
         """The formula in LaTeX."""
         return latex(self.expr)

@@ -237,7 +237,7 @@ def leaders(study: Study, n: int = 10, name: str | None = None) -> list[Family]:
             found.setdefault(_fingerprint(t, key), t.user_attrs[key])
     if not found:
         raise ValueError(f"the study {study.study_name!r} has no finished trial with {key!r}; let it finish some first")
-    return [resolve(text) for text in list(found.values())[:n]]
+    return [resolve(text).simplify() for text in list(found.values())[:n]]
 
 
 def _only_name(trials: Sequence[FrozenTrial]) -> str:
