@@ -26,20 +26,25 @@ def demo(result: dict) -> str:
     """What `make demo` prints, in Markdown."""
     comparison = result["proof"]["comparison"]
     versions = ", ".join(f"{name} {v}" for name, v in comparison["versions"].items())
-    return "\n".join([
-        START, "", f"`{result['command']}` tries {result['trials']} functions, and proves the best on {len(comparison['seeds'])} fresh seeds:", "",
-        "| function | test accuracy % | gain over the baseline | corrected p |", "| --- | --- | --- | --- |",
-        *(row(f, comparison["baseline"]) for f in comparison["functions"]), "",
-        f"> {result['proof']['verdict']}", "", f"({versions})", "", END,
-    ])  # fmt: skip
+    lines = [
+        START,
+        f"`{result['command']}` tries {result['trials']} functions and proves the best on {len(comparison['seeds'])} fresh seeds:",
+        "| function | test accuracy % | gain over the baseline | corrected p |\n| --- | --- | --- | --- |\n"
+        + "\n".join(row(f, comparison["baseline"]) for f in comparison["functions"]),
+        f"> {result['proof']['verdict']}",
+        f"({versions})",
+        END,
+    ]
+    return "\n\n".join(lines)
 
 
-def main() -> None:
-    readme = ROOT / "README.md"
+def written() -> str:
+    """The README as the stored result makes it."""
     result = json.loads((ROOT / "results/digits.jsonl").read_text().splitlines()[-1])
-    text = re.sub(f"{re.escape(START)}.*?{re.escape(END)}", lambda _: demo(result), readme.read_text(), flags=re.DOTALL)
-    readme.write_text(text)
+    return re.sub(
+        f"{re.escape(START)}.*?{re.escape(END)}", lambda _: demo(result), (ROOT / "README.md").read_text(), flags=re.DOTALL
+    )
 
 
 if __name__ == "__main__":
-    main()
+    (ROOT / "README.md").write_text(written())

@@ -137,44 +137,48 @@ def search(
     with _bar(f"searching {trials} trials", as_json) as advance:
         found = run(task, trials=trials, workers=workers, storage=storage, study=study, seed=seed, device=device,
                     progress=lambda s, t: advance(_finished(s), trials, _best(s)))  # fmt: skip
-    best = leaders(found, 5)
-    if not as_json:
-        _print_leaders(found, best)
-    result: dict[str, Any] = {"command": _command(), "task": task, "study": found.study_name, "trials": _finished(found), "best": best[0].text,
-                              "validation_loss": found.best_value, "leaders": [f.text for f in best]}  # fmt: skip
-    winner = best[0]
+    proved = None
     if proof:
         from .discovery.proof import prove
-        from .show.tables import comparison_table
 
         with _bar("proving on fresh seeds", as_json) as advance:
             # All cores: unlike a search, the comparison gives the same numbers whatever the workers are.
             proved = prove(found, task, seeds=seeds, workers=max(workers, _cores()), device=device, progress=advance)
-        winner = proved.winner
-        result["proof"] = proved.to_json()
-        if not as_json:
-            out.print(comparison_table(proved.comparison))
-            out.print(f"\n{proved.verdict()}", highlight=False)
+    best = leaders(found, 5)
     if plot is not None:
         from .show.plots import plot_functions
 
-        plot_functions(plot, winner, ["relu", "gelu", "silu"])
-        result["plot"] = str(plot)
-        if not as_json:
-            out.print(f"plot: {plot}", highlight=False)
+        plot_functions(plot, proved.winner if proved else best[0], ["relu", "gelu", "silu"])
     if as_json:
-        _print_json(result)
+        _print_json(_search_record(found, task, best, proved) | ({"plot": str(plot)} if plot else {}))
+    else:
+        _print_search(found, best, proved, plot)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _search_record(study: Any, task: str, best: list[Any], proved: Any) -> dict[str, Any]:
+    """A finished search as plain data."""
+    return {
+        "command": _command(), "task": task, "study": study.study_name, "trials": _finished(study), "best": best[0].text,
+        "validation_loss": study.best_value, "leaders": [f.text for f in best],
+    } | ({"proof": proved.to_json()} if proved else {})  # fmt: skip
 
 
-def _print_leaders(study: Any, best: list[Any]) -> None:
+def _print_search(study: Any, best: list[Any], proved: Any, plot: Path | None) -> None:
     out.print(f"{_finished(study)} trials; the best on one seed, by validation loss {study.best_value:.3f}:", highlight=False)
     for f in best:
         out.print(f"  {f.text}", highlight=False, markup=False)
     out.print()
+    if proved is not None:
+        from .show.tables import comparison_table
+
+        out.print(comparison_table(proved.comparison))
+        out.print(f"\n{proved.verdict()}", highlight=False, markup=False)
+    if plot is not None:
+        out.print(f"plot: {plot}", highlight=False, markup=False)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _finished(study: Any) -> int:

@@ -1,0 +1,67 @@
+"""What the README says is true: its examples run, and its table is the stored result."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+
+import actune
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_first_example_runs() -> None:
+    names: dict = {}
+    exec(compile(BLOCKS[0], "README.md", "exec"), names)
+    assert set(names["report"].replaced[0].names) == {"1"}
+    assert isinstance(names["model"][1], torch.nn.ReLU)
+
+
+def test_the_study_example_runs() -> None:
+    """With a network and a training of two steps in place of the reader's."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def train(model: torch.nn.Module, lr: float) -> float:
+        torch.manual_seed(0)
+        x = torch.randn(16, 4)
+        model(x)
+        optimizer = torch.optim.SGD(model.parameters(), lr)
+        for _ in range(2):
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+        return float(loss)
+
+    make_model = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))  # noqa: E731
+    names = {"actune": actune, "make_model": make_model, "train": train}
+    exec(compile(BLOCKS[1].replace("n_trials=200", "n_trials=5"), "README.md", "exec"), names)
+    assert isinstance(actune.best(names["study"]), actune.Family)
+
+
+def test_every_python_block_is_tested() -> None:
+    assert len(BLOCKS) == 2
+
+
+def test_the_table_is_the_stored_result() -> None:
+    if not (ROOT / "results/digits.jsonl").exists():
+        pytest.fail("results/digits.jsonl is missing: run `make readme`")
+    spec = importlib.util.spec_from_file_location("readme", ROOT / "docs/readme.py")
+    assert spec is not None
+    assert spec.loader is not None
+    readme = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(readme)
+    assert readme.written() == README
+
+
+def test_claims_about_the_catalogue() -> None:
+    assert len(actune.list_families()) > 80
+    for paper in ("2409.19239", "2109.13210", "2111.04682", "2402.08244", "2411.13010", "2006.03179"):
+        assert any(paper in actune.family(name).paper for name in actune.list_families()), paper
