@@ -41,9 +41,8 @@ def demo(result: dict) -> str:
 def written() -> str:
     """The README as the stored result makes it."""
     result = json.loads((ROOT / "results/digits.jsonl").read_text().splitlines()[-1])
-    return re.sub(
-        f"{re.escape(START)}.*?{re.escape(END)}", lambda _: demo(result), (ROOT / "README.md").read_text(), flags=re.DOTALL
-    )
+    block = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
+    return block.sub(lambda _: demo(result), (ROOT / "README.md").read_text())
 
 
 if __name__ == "__main__":

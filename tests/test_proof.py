@@ -24,8 +24,8 @@ def study() -> optuna.Study:
 
 def test_luck_does_not_win(study: optuna.Study) -> None:
     proof = prove(study, TINY, seeds=3, finalists=2, baselines=["relu", "gelu"])
-    assert [str(r.activation) for r in proof.ranking][-1] == "1e-09*x"
-    assert str(proof.winner) in ("tanh(x)", "a*sin(x); a=1", "relu(x)")
+    assert {str(r.activation) for r in proof.ranking} == {"1e-09*x", "tanh(x)", "a*sin(x); a=1", "relu(x)"}
+    assert str(proof.winner) != "1e-09*x" == str(actune.best(study))
     losses = [r.validation_loss for r in proof.ranking]
     assert losses == sorted(losses)
     assert str(proof.winner) == str(proof.ranking[0].activation)
@@ -42,9 +42,7 @@ def test_seeds_are_fresh(study: optuna.Study) -> None:
 
 def test_progress_and_verdict(study: optuna.Study) -> None:
     seen: list[tuple[int, int]] = []
-    proof = prove(
-        study, TINY, seeds=2, finalists=1, baselines=["relu", "gelu"], progress=lambda done, total: seen.append((done, total))
-    )
+    proof = prove(study, TINY, seeds=2, finalists=1, baselines=["relu", "gelu"], progress=lambda *news: seen.append(news))
     totals = {total for _, total in seen}
     assert len(totals) == 1
     assert seen[-1][0] == totals.pop()

@@ -38,7 +38,7 @@ def test_the_study_example_runs() -> None:
             loss = model(x).square().mean()
             loss.backward()
             optimizer.step()
-        return float(loss)
+        return loss.item()
 
     make_model = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))  # noqa: E731
     names = {"actune": actune, "make_model": make_model, "train": train}
