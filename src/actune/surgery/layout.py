@@ -1,0 +1,91 @@
+"""Where a layer puts its channels, and what comes before a place in the containers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from .activations import is_activation
+
+__all__ = ["Layout", "Use", "layout_of", "look_before"]
+
+
+class Layout(NamedTuple):
+    dim: int
+    width: int | None
+
+
+_LAYERS: tuple[tuple[tuple[type[nn.Module], ...], int, Callable[[Any], int]], ...] = (
+    ((nn.Linear, nn.Bilinear), -1, lambda layer: layer.out_features),
+    ((nn.Conv1d, nn.Conv2d, nn.Conv3d), 1, lambda layer: layer.out_channels),
+    ((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), 1, lambda layer: layer.out_channels),
+    ((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm), 1, lambda layer: layer.num_features),
+    ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), 1, lambda layer: layer.num_features),
+    ((nn.GroupNorm,), 1, lambda layer: layer.num_channels),
+    ((nn.LayerNorm, nn.RMSNorm), -1, lambda layer: layer.normalized_shape[-1]),
+    ((nn.Embedding, nn.EmbeddingBag), -1, lambda layer: layer.embedding_dim),
+    ((nn.MultiheadAttention,), -1, lambda layer: layer.embed_dim),
+    ((nn.RNNBase,), -1, lambda layer: (layer.proj_size or layer.hidden_size) * (1 + layer.bidirectional)),
+    ((nn.RNNCellBase,), -1, lambda layer: layer.hidden_size),
+)
+
+# Layers that keep the channels of their input where they are.
+_PASSING = (
+    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.LocalResponseNorm,
+    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample,
+)  # fmt: skip
+
+
+def layout_of(module: nn.Module) -> Layout | None:
+    """The dimension and number of the channels in the output of a layer that has channels (a lazy layer has no number yet)."""
+    for classes, dim, width in _LAYERS:
+        if isinstance(module, classes):
+            return Layout(dim, width(module) or None)
+    return None
+
+
+class Use(NamedTuple):
+    """One use of an activation: the layer before it and what its input looks like, as far as known."""
+
+    layer: nn.Module | None = None
+    dim: int | None = None
+    width: int | None = None
+    shape: tuple[int, ...] | None = None
+    device: torch.device | None = None
+
+
+def look_before(root: nn.Module, name: str) -> Use:
+    """What comes before the module called `name`, as far as the containers alone can tell."""
+    if not name:
+        return Use()
+    prefix, _, key = name.rpartition(".")
+    parent = root.get_submodule(prefix)
+    if isinstance(parent, nn.Sequential):
+        children = list(parent._modules.items())
+        before = children[: [child for child, _ in children].index(key)]
+        return _last_layer(module for _, module in reversed(before)) or look_before(root, prefix)
+    own = layout_of(parent)  # such as timm's BatchNormAct2d: a normalization that holds its activation
+    if own is not None:
+        return Use(parent, *own)
+    # Elsewhere the order of the calls is not known, but when all siblings agree the dimension is.
+    dims = {layout.dim for child in parent.children() if (layout := layout_of(child)) is not None}
+    return Use(dim=dims.pop()) if len(dims) == 1 else Use()
+
+
+def _last_layer(backwards: Iterable[nn.Module | None]) -> Use | None:
+    """The last layer with channels before a place in a Sequential; None where the whole stretch only passes its input on."""
+    for module in backwards:
+        if module is None or isinstance(module, _PASSING) or is_activation(module):
+            continue
+        layout = layout_of(module)
+        if layout is not None:
+            return Use(module, *layout)
+        if not isinstance(module, nn.Sequential):
+            return Use()
+        inner = _last_layer(reversed(list(module.children())))
+        if inner is not None:
+            return inner
+    return None

@@ -1,0 +1,102 @@
+"""The new module for each place: its dimension, size, dtype and device, found before anything is changed."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..family import Family, resolve
+from ..module import Activation
+from .layout import Use, look_before
+from .select import Place
+
+__all__ = ["Act", "Change", "Fit", "maker", "plan"]
+
+Act = str | Family | nn.Module | Callable[[], nn.Module]
+
+
+class Fit(NamedTuple):
+    dim: int | None
+    channels: int | tuple[int, ...] | None
+
+
+class Change(NamedTuple):
+    """A module, the one that takes its place, and the parameters nearby (nearest first), whose company the new ones keep."""
+
+    place: Place
+    new: nn.Module
+    fit: Fit
+    near: tuple[nn.Parameter, ...]
+
+
+def _fit(uses: list[Use], scope: str | None) -> Fit | str:
+    """The dimension and size that suit every use of a module, or the reason why none does."""
+    dims = [use.dim for use in uses if use.dim is not None]
+    strict = {use.dim for use in uses if use.dim is not None and (use.shape is None or len(use.shape) != 2)}  # in 2-D, 1 is -1
+    dim = next(iter(strict or dims), None)
+    if scope == "channel":
+        widths = list(dict.fromkeys(use.width for use in uses))
+        if len({width for width in widths if width is not None}) > 1:
+            return f"called with {', '.join(map(str, widths))} channels, which one set of channel parameters cannot serve"
+        if len(strict) > 1:
+            return f"called with channels in dimensions {', '.join(map(str, dict.fromkeys(dims)))}, which one module cannot serve"
+        return Fit(dim, widths[0] if len(widths) == 1 else None)
+    if scope == "neuron":
+        shapes = list(dict.fromkeys(use.shape[1:] for use in uses if use.shape is not None))
+        if len(shapes) > 1:
+            return f"called with {', '.join(map(str, shapes))} neurons, which one set of neuron parameters cannot serve"
+        return Fit(dim, shapes[0] if shapes else None)
+    return Fit(dim, None)
+
+
+def maker(act: Act, scope: str | None) -> tuple[str | None, Callable[..., nn.Module]]:
+    """The scope to fit, None where there is nothing to fit, and what makes a fresh module from dim, channels, device, dtype."""
+    if isinstance(act, str | Family):
+        act = Activation(resolve(act), scope=scope or "layer")
+    if isinstance(act, Activation):
+        return (scope or act.scope) if act.family.params else None, functools.partial(act.fresh, scope=scope)
+    if scope is not None:
+        raise ValueError(f"scope={scope!r} is for formulas; act={act!r} is a module of its own and has no scope")
+    if not callable(act):
+        raise TypeError(f"act={act!r} is not a name, a formula, a Family, a module, or a function that makes a module")
+    make = functools.partial(copy.deepcopy, act) if isinstance(act, nn.Module) else act
+
+    def fresh(*, device: torch.device | None, dtype: torch.dtype | None, **_: object) -> nn.Module:
+        module = make()
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"act={act!r} made {module!r}, not a module")
+        return module.to(device=device, dtype=dtype)
+
+    return None, fresh
+
+
+def plan(model: nn.Module, place: Place, uses: list[Use], scope: str | None, make: Callable[..., nn.Module]) -> Change | str:
+    """The module that takes the place, or the reason why none can."""
+    uses = uses or [look_before(model, name) for name in place.names]
+    fit = _fit(uses, scope)
+    if isinstance(fit, str):
+        return fit
+    if scope == "channel" and fit.dim is None:
+        raise ValueError(f"cannot tell which dimension holds the channels at {place.names[0]!r}; pass example=, a model input")
+    near = _near(model, place, uses)
+    like = next((p for p in near if p.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)), None)
+    device = next((use.device for use in uses if use.device is not None), like.device if like is not None else None)
+    new = make(channels=fit.channels, dim=fit.dim, device=device, dtype=like.dtype if like is not None else None)
+    new.train(place.module.training)
+    owned = list(place.module.parameters())
+    if owned and not any(p.requires_grad for p in owned):  # a frozen PReLU is followed by a frozen activation
+        new.requires_grad_(False)
+    return Change(place, new, fit, near)
+
+
+def _near(model: nn.Module, place: Place, uses: list[Use]) -> tuple[nn.Parameter, ...]:
+    """Parameters from near to far: of the module itself, the layer before it, the parent, its parent, … the model."""
+    path = place.names[0].split(".")[:-1]
+    around = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path), -1, -1)]
+    modules = [place.module, *(use.layer for use in uses if use.layer is not None), *around]
+    return tuple({id(p): p for module in modules for p in module.parameters()}.values())

@@ -1,0 +1,110 @@
+"""Which modules of a model are meant: by name pattern, class or predicate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from torch import nn
+
+from .activations import NOT_ELEMENTWISE, RECURRENT, is_activation, is_bare, is_function
+
+__all__ = ["Place", "Where", "select"]
+
+Where = str | type | Sequence[str] | Sequence[type] | Callable[[str, nn.Module], bool] | None
+
+
+class Slot(NamedTuple):
+    """A place of the tree that holds a module; it has several names when a parent has. The root's slot has no parent."""
+
+    parent: nn.Module | None
+    key: str
+    names: tuple[str, ...]
+
+
+class Place(NamedTuple):
+    """A module to replace and the slots to replace it in."""
+
+    module: nn.Module
+    slots: tuple[Slot, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for slot in self.slots for name in slot.names)
+
+
+def _slots(model: nn.Module) -> dict[nn.Module, list[Slot]]:
+    """Every module, in the order of the tree, with the slots that hold it."""
+    named = dict(model.named_modules(remove_duplicate=False))
+    names: dict[tuple[nn.Module | None, str], list[str]] = {}
+    for name in named:
+        prefix, _, key = name.rpartition(".")
+        names.setdefault((named[prefix] if name else None, key), []).append(name)
+    slots: dict[nn.Module, list[Slot]] = {}
+    for (parent, key), found in names.items():
+        slots.setdefault(named[found[0]], []).append(Slot(parent, key, tuple(found)))
+    return slots
+
+
+def _matcher(where: Where) -> tuple[Callable[[str, nn.Module], bool], Callable[[nn.Module], bool]]:
+    """The two questions of `where`: is this module meant, and may it be replaced?"""
+    items = [where] if isinstance(where, str | type) else list(where) if isinstance(where, Sequence) else []
+    if where is None:
+        return lambda name, module: True, is_activation
+    if items and all(isinstance(item, str) for item in items):
+        return lambda name, module: any(fnmatchcase(name, str(item)) for item in items), is_activation
+    if items and all(isinstance(item, type) for item in items):
+        classes = tuple(item for item in items if isinstance(item, type))
+        return lambda name, module: isinstance(module, classes), lambda module: True
+    if callable(where) and not isinstance(where, nn.Module):
+        return where, lambda module: is_activation(module) or _unknown(module)
+    raise TypeError(f"where={where!r} must be a name pattern, a class, several of either, or a function of (name, module)")
+
+
+def _unknown(module: nn.Module) -> bool:
+    """A bare module that is not torch's: it may be an activation that only the user knows."""
+    return is_bare(module) and not type(module).__module__.startswith("torch.nn.modules.")
+
+
+def select(model: nn.Module, where: Where) -> tuple[list[Place], list[tuple[str, str, str]]]:
+    """The modules to replace; and (name, class, reason) of those that are meant but cannot be."""
+    meant, replaceable = _matcher(where)
+    places: list[Place] = []
+    skipped: list[tuple[str, str, str]] = []
+    for module, slots in _slots(model).items():
+        name = slots[0].names[0]
+        chosen = tuple(slot for slot in slots if any(meant(name, module) for name in slot.names))
+        reason = _reason(module, where)
+        if chosen and replaceable(module):
+            places.append(Place(module, chosen))
+        elif chosen and reason:
+            skipped.append((chosen[0].names[0], type(module).__name__, reason))
+        if not is_activation(module) and not callable(where):
+            held = {f"{name}.{key}".lstrip("."): value for key, value in vars(module).items() if is_function(value)}
+            skipped += [(path, value.__name__, "a function, not a module") for path, value in held.items() if meant(path, module)]
+    if not places:
+        raise ValueError(_nothing(model, where))
+    inside = {child: place for place in places for child in place.module.modules() if child is not place.module}
+    for place in places:
+        if place.module in inside:
+            outer = inside[place.module].names[0] or "(root)"
+            raise ValueError(f"where={where!r} matches {outer!r} and {place.names[0]!r} inside it; let it match one of them")
+    return places, skipped
+
+
+def _reason(module: nn.Module, where: Where) -> str | None:
+    """Why a module is not replaced; None where nobody would expect it to be."""
+    if isinstance(module, NOT_ELEMENTWISE):
+        return "not elementwise"
+    if isinstance(module, RECURRENT):
+        return "its activations run inside one fused call"
+    return None if where is None or module._modules else "not an activation; where=its class replaces it all the same"
+
+
+def _nothing(model: nn.Module, where: Where) -> str:
+    found = [f"{name or '(root)'} ({type(module).__name__})" for name, module in model.named_modules() if is_activation(module)]
+    if not found:
+        return f"where={where!r} matches nothing: the model has no activation modules (functional calls are out of reach)"
+    rest = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    return f"where={where!r} matches no activation module; the model has {', '.join(found[:6])}{rest}"
