@@ -328,6 +328,10 @@ def test_orders() -> None:
     assert e.diff("nothing") is const(0)
 
 
+def test_a_formula_without_inputs() -> None:
+    assert evaluate(parse("2*pi"), {}).item() == pytest.approx(2 * math.pi, rel=1e-15)
+
+
 def test_shared_parts_are_computed_once() -> None:
     e = parse("tanh(x)")
     for _ in range(30):

@@ -12,6 +12,7 @@ from ..functions import expm1, sigmoid, where
     a=Param(2 / 3, positive),
     b=Param(1.0, positive),
     joints=(0.0,),
+    monotone=True,
     notes="Continuous always, but with a continuous slope only where b = 1.5*a, although the paper claims differentiability. The "
     "initial values are ours: slope 1 on both sides of 0. A third party reports a = 0.55, b = 0.065.",
 )

@@ -12,6 +12,7 @@ from ..smoothing import gaussian
     paper="arXiv:2109.13210",
     alpha=Param(0.15),
     n=Param(20000.0, positive, trainable=False),
+    monotone=True,
     notes="alpha = 0.15 trainable and n = 20000 fixed are the paper's; there it differs from leaky ReLU by at most "
     "1.7e-5. To smooth for real, start n near 1 (then it may be trained too). Equation reconstructed from the "
     "definition; the factor (1 - alpha) of the Gaussian term, which transcriptions drop, is there.",
@@ -25,6 +26,7 @@ def sau(x: Expr, alpha: Expr, n: Expr) -> Expr:
     paper="arXiv:2111.04682",
     alpha=Param(0.25, trainable=False),
     mu=Param(1.0, positive),
+    monotone=True,
     notes="alpha = 0.25 is the paper's, mu = 1 is ours. alpha = 0 and mu = 1/sqrt(2) is exactly GELU.",
 )
 def smu(x: Expr, alpha: Expr, mu: Expr) -> Expr:
@@ -37,6 +39,7 @@ def smu(x: Expr, alpha: Expr, mu: Expr) -> Expr:
     paper="arXiv:2111.04682",
     alpha=Param(0.25, trainable=False),
     mu=Param(1.0, positive),
+    monotone=True,
     notes="alpha = 0.25 is the paper's, mu = 1 is ours. The paper calls it SMU-1.",
 )
 def smu1(x: Expr, alpha: Expr, mu: Expr) -> Expr:

@@ -39,8 +39,9 @@ class Program:
     def run(self, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Compute every output in this dtype; shapes broadcast. A formula without inputs gives a tensor of no dimensions."""
         slots: dict[int, Any] = {i: t.to(dtype) for i, t in enumerate(inputs)}
+        device = inputs[0].device if inputs else None
         for i, number in self.constants:
-            slots[i] = torch.full((), number, dtype=dtype, device=inputs[0].device)
+            slots[i] = torch.full((), number, dtype=dtype, device=device)
         for function, arguments, result, dead in self.steps:
             slots[result] = function(*(slots[a] for a in arguments))
             for i in dead:
