@@ -53,7 +53,7 @@ def rational(x: Any, a: Any, b: Any) -> Any:
 
 
 def zorro(x: Any, a: Any, b: Any, a2: Any = None, b2: Any = None) -> Any:
-    """Section 2 of the mathematics: the paper's pieces."""
+    """Symmetric and asymmetric Zorro as the paper writes them, in pieces."""
 
     def piece(t: Any, a: Any, b: Any) -> Any:
         return (1 + mp.exp(a * b)) * t * sigmoid(a * (t - b))
@@ -79,6 +79,9 @@ DEFINITIONS: dict[str, Definition] = {
     # classics
     "gelu": gelu,
     "gelu_tanh": lambda x: x / 2 * (1 + mp.tanh(mp.sqrt(2 / mp.pi) * (x + mp.mpf(0.044715) * x**3))),
+    "elu": elu,
+    "leaky_relu": lambda x, negative_slope: max(0, x) + negative_slope * min(0, x),
+    "prelu": lambda x, a: max(0, x) + a * min(0, x),
     "selu": selu,
     "celu": lambda x, alpha: max(0, x) + min(0, alpha * (mp.exp(x / alpha) - 1)),
     "softplus": softplus,

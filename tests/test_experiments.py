@@ -420,8 +420,10 @@ def test_wrong_arguments_fail_before_the_first_training(monkeypatch):
         compare(TINY, ["gelu"], seeds=0)
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
         compare(TINY, ["gelu"], workers=0)
-    with pytest.raises(ValueError, match="two different functions are called 'Tanh'"):
-        compare(TINY, [nn.Tanh(), nn.Tanh()])
+    with pytest.raises(ValueError, match="two different functions are called 'ELU'"):
+        compare(TINY, [nn.ELU(1.0), nn.ELU(2.0)])
+    with pytest.raises(ValueError, match="the name 'relu' belongs to the baseline"):
+        compare(TINY, {"relu": "tanh"})
     with pytest.raises(ValueError, match="rank needs seeds"):
         rank(TINY, ["gelu"], [])
 

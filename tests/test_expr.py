@@ -355,3 +355,20 @@ def test_threads_build_the_same_object() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: [parse(f"x*{k} + tanh(x - {k})") for k in range(50)], range(16)))
     assert all(one is other for row in found for one, other in zip(row, found[0], strict=True))
+
+
+def test_derivatives_of_long_sums_and_nested_choices_take_no_time() -> None:
+    """A choice names the slope of an argument more than once, a sum of choices is deep: neither may cost more than its size."""
+    nested = X
+    for k in range(100):
+        nested = apply("max", nested, k * X)
+    assert len(apply("tanh", nested).diff().nodes()) < 2_000
+    long = parse("tanh(" + "+".join(["relu(x)"] * 1_000) + ")")
+    assert evaluate(long.diff(order=2), {"x": torch.tensor([-1.0])}).item() == 0.0
+
+
+def test_what_pickles_unpickles() -> None:
+    e = parse("tanh(x)")
+    for _ in range(40):
+        e = (e + e) / 2
+    assert pickle.loads(pickle.dumps(e)) is e

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
 from typing import Any
 
 import mpmath
@@ -14,6 +15,7 @@ import torch
 from definitions import DEFINITIONS
 from oracle import ALLOWED, DTYPES, computed, grid, measure, parameters, report, truth
 from torch import Tensor
+from torch.nn import functional as F
 
 import actune
 from actune.exact import value
@@ -49,7 +51,10 @@ def away(f: actune.Family, x: Tensor, distance: float = 0.02) -> Tensor:
 def test_formula_is_what_the_source_says(name: str) -> None:
     """Against torch's own function, or a second statement of the paper's definition, also at other parameters."""
     f = actune.family(name)
-    assert f.reference or name in DEFINITIONS, f"torch has no {name}: state it in tests/definitions.py, as its paper writes it"
+    # A reference of torch holds at the initial values only, so a family with parameters is stated too.
+    assert (f.reference and not f.params) or name in DEFINITIONS, (
+        f"torch has no {name}: state it in tests/definitions.py, as its paper writes it"
+    )
     if f.reference:
         x = grid(torch.float64, marks(f))
         assert torch.allclose(initial(f, x), f.reference(x), rtol=1e-12, atol=3e-9)  # softplus of torch is off by 2e-9
@@ -315,3 +320,40 @@ def test_the_oracle_notices_a_wrong_digit() -> None:
     x = torch.tensor([-8.0, -3.0, 0.5], dtype=torch.float64)
     assert measure(actune.parse("x*(1 + erf(x/sqrt(2)))/2"), x, {})[0].error > 100
     assert measure(actune.parse("relu(x) - relu(-x)"), torch.zeros(1), {})[1].error > 100
+
+
+# -- what the catalogue says of itself --------------------------------------------------------------------------------------
+
+REPORTED = {
+    "gelu_sinc", "gelu_sine", "gmtu", "pangaea_gated_asinh", "pangaea_line_log_sigmoid", "pangaea_min_log_sigmoid",
+    "pangaea_selu_swish", "pangaea_softplus_elu", "pangaea_swish_swish",
+}  # fmt: skip
+PRESETS = {"zorro_gelu": "gelu", "zorro_silu": "silu", "zorro_dsilu": "dsilu", "zorro_dgelu": "dgelu"}
+
+
+def test_what_is_known_at_second_hand_is_marked() -> None:
+    assert {name for name in NAMES if actune.family(name).reported} == REPORTED
+
+
+@pytest.mark.parametrize(("preset", "goal"), PRESETS.items())
+def test_presets_state_their_fit_error(preset: str, goal: str) -> None:
+    """The root mean square of the difference on [-8, 8], to the digits that the note gives."""
+    x = torch.linspace(-8, 8, 16001, dtype=torch.float64)
+    rms = (initial(actune.family(preset), x) - initial(actune.family(goal), x)).square().mean().sqrt().item()
+    stated = re.search(r"rms (0\.\d+)", actune.family(preset).notes)
+    assert stated
+    assert abs(rms - float(stated[1])) <= 0.5 * 10.0 ** -(len(stated[1]) - 2)
+    reference = {"gelu": F.gelu, "silu": F.silu}.get(goal)
+    if reference is None:  # a derivative: of the very function
+        slope = torch.func.vmap(torch.func.grad({"dsilu": F.silu, "dgelu": F.gelu}[goal]))(x)
+        torch.testing.assert_close(initial(actune.family(goal), x), slope)
+
+
+def test_screening_tells_the_families_apart() -> None:
+    """All but two are different functions to the search: celu is elu where alpha is 1 and stays 1."""
+    from actune.discovery import screen
+
+    seen: dict[str, list[str]] = {}
+    for name in NAMES:
+        seen.setdefault(screen(actune.family(name)).fingerprint, []).append(name)
+    assert [names for names in seen.values() if len(names) > 1] in ([], [["celu", "elu"]])

@@ -270,3 +270,74 @@ def test_initial_values_are_part_of_the_text() -> None:
     assert Activation(f.text).values()["c"].item() == 0.5
     assert actune.resolve("sau; alpha=0.3").params["alpha"].init == 0.3
     assert actune.resolve(" silu ").name == "silu"
+
+
+def test_activation_checkpointing() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    act = Activation("swish")
+    x = torch.randn(7, requires_grad=True)
+    checkpoint(act, x, use_reentrant=False).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, torch.autograd.grad(act(x).sum(), x)[0])
+
+
+@pytest.mark.parametrize("scope", ["layer", "channel"])
+def test_hessian_and_forward_over_reverse(scope: str) -> None:
+    act = Activation("swish", scope=scope, **({"channels": 4, "dim": -1} if scope == "channel" else {}))
+    x = torch.randn(3, 4)
+    silu = torch.nn.functional.silu
+    hessian = torch.func.hessian(lambda t: act(t).sum())(x)
+    torch.testing.assert_close(hessian, torch.func.hessian(lambda t: silu(t).sum())(x))
+    forward = torch.func.jvp(torch.func.jacrev(act), (x,), (x,))[1]
+    torch.testing.assert_close(forward, torch.func.jvp(torch.func.jacrev(silu), (x,), (x,))[1])
+
+
+def test_forward_mode_keeps_dtype_and_shape() -> None:
+    """Also where the tangent has the shape of a parameter, and where nothing depends on it."""
+    x = torch.randn(3, 4)
+    half = x.bfloat16()
+    assert torch.func.jvp(Activation("silu"), (half,), (half,))[1].dtype == torch.bfloat16
+    assert torch.equal(torch.func.jvp(Activation("2"), (x,), (x,))[1], torch.zeros(3, 4))
+    act = Activation("x + b", b=1.0, scope="channel", channels=4, dim=-1)
+    direction = torch.arange(4.0)
+    tangent = torch.func.jvp(lambda b: torch.func.functional_call(act, {"b": b}, (x,)), (act.b.detach(),), (direction,))[1]
+    assert torch.equal(tangent, direction.expand(3, 4))
+    many = torch.func.vmap(lambda b: torch.func.functional_call(act, {"b": b}, (x,)))(torch.randn(5, 4))
+    assert many.shape == (5, 3, 4)
+
+
+@pytest.mark.parametrize("stored", [-200.0, 200.0])
+def test_a_positive_parameter_stays_positive_and_finite(stored: float) -> None:
+    """Its logarithm may go anywhere; value and gradients stay finite numbers."""
+    act = Activation("squareplus")
+    with torch.no_grad():
+        act.b.fill_(stored)
+    assert 0 < act.values()["b"].item() < torch.inf
+    x = torch.zeros(3, requires_grad=True)
+    y = act(x)
+    y.sum().backward()
+    assert y.isfinite().all()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert act.b.grad is not None
+    assert act.b.grad.isfinite().all()
+
+
+def test_a_first_call_for_inference_does_not_hinder_training() -> None:
+    act = Activation("swish", scope="channel")
+    with torch.inference_mode():
+        act(torch.randn(2, 3))
+    act(torch.randn(2, 3)).sum().backward()
+    assert act.beta.grad is not None
+
+
+@pytest.mark.parametrize("name", ["training", "forward", "scope", "values"])
+def test_a_parameter_with_the_name_of_an_attribute_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="has the name of an attribute of a module; rename it"):
+        Activation(f"x*{name}; {name}=1")
+
+
+def test_the_output_of_a_constant_can_be_changed_in_place() -> None:
+    with torch.no_grad():
+        assert torch.equal(Activation("2")(torch.zeros(3)).add_(1), torch.full((3,), 3.0))

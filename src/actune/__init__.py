@@ -1,6 +1,7 @@
 """actune finds, runs and ships the activation function that suits a neural network."""
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from . import families  # noqa: F401 - declares the catalogue
@@ -48,6 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("actune")
     for package, names in _LAZY.items():
         if name in names:
             return getattr(importlib.import_module(f".{package}", __name__), name)

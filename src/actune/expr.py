@@ -55,7 +55,7 @@ class Expr:
         raise AttributeError(f"a formula cannot be changed (tried to set {name!r}); build a new one")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return from_json, (to_json(self),)
+        return _from_rows, (_to_rows(self),)
 
     def __copy__(self) -> Expr:
         return self
@@ -266,7 +266,7 @@ def _chain(n: Expr, slopes: list[Expr]) -> Expr:
         return _fill(_slope_rule(n.op), values | dict(zip(("da", "db", "dc"), slopes, strict=False)))
     total = _ZERO
     for rule, slope in zip(_rules(n.op), slopes, strict=True):
-        if slope is not _ZERO:  # exactly zero: a symbol that does not occur there
+        if slope is not _ZERO:  # the symbol does not occur there: even an infinite slope counts for nothing
             total = _simple("add", (total, _select(_fill(rule, values), slope)))
     return total
 
@@ -277,23 +277,56 @@ def _fill(rule: Expr, values: Mapping[str, Expr]) -> Expr:
 
 def _select(partial: Expr, slope: Expr) -> Expr:
     """partial*slope, where a factor that is exactly zero on one side of a condition selects: 0*inf is never computed."""
-    if partial is _ZERO or slope is _ZERO:
+    if _ZERO in (partial, slope):
         return _ZERO
-    for factor, times in ((slope, lambda e: _select(partial, e)), (partial, lambda e: _select(e, slope))):
-        if factor.op == "where" and _has_zero(factor):
-            return _simple("where", (factor.args[0], times(factor.args[1]), times(factor.args[2])))
-        if factor.op in ("add", "sub") and _has_zero(factor):
-            return _simple(factor.op, (times(factor.args[0]), times(factor.args[1])))
-        if factor.op == "div" and _has_zero(factor.args[0]):
-            return _simple("div", (times(factor.args[0]), factor.args[1]))
-    return _simple("mul", (partial, slope))
+    if partial is _ONE or slope is _ONE:
+        return slope if partial is _ONE else partial
+    return _spread(slope, lambda s: _spread(partial, lambda p: _ZERO if _ZERO in (p, s) else _simple("mul", (p, s))))
 
 
-@functools.lru_cache(maxsize=8192)
+def _parts(e: Expr) -> tuple[Expr, ...]:
+    """Where a factor may be multiplied in: the sides of a choice, the terms of a sum, the upper part of a quotient."""
+    return e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub") else e.args[:1] if e.op == "div" else ()
+
+
+def _spread(e: Expr, times: Callable[[Expr], Expr]) -> Expr:
+    """Multiply a formula part by part as far down as there are choices with a side that is exactly zero."""
+    done: dict[Expr, Expr] = {}
+    stack = [e]
+    while stack:
+        n = stack[-1]
+        waiting = [p for p in _parts(n) if p not in done] if n.op != "div" and _has_zero(n) else []
+        if waiting:
+            stack.extend(waiting)
+        elif stack.pop() not in done:
+            done[n] = _times(n, times, done)
+    return done[e]
+
+
+def _times(n: Expr, times: Callable[[Expr], Expr], done: Mapping[Expr, Expr]) -> Expr:
+    if n is _ZERO:
+        return _ZERO
+    if not _has_zero(n):
+        return times(n)
+    if n.op == "div":  # into the parts of the upper side: 0/v is zero whatever v is
+        return _spread(n.args[0], lambda p: times(_simple("div", (p, n.args[1]))))
+    return _simple(n.op, tuple(done[a] if a in _parts(n) else a for a in n.args))
+
+
+_KNOWN: weakref.WeakKeyDictionary[Expr, bool] = weakref.WeakKeyDictionary()
+
+
 def _has_zero(e: Expr) -> bool:
     """Whether this is a choice, or a sum of choices, with a side that is exactly zero."""
-    parts = e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub") else e.args[:1] if e.op == "div" else ()
-    return any((part is _ZERO and e.op == "where") or _has_zero(part) for part in parts)
+    stack = [e]
+    while stack:
+        n = stack[-1]
+        waiting = [p for p in _parts(n) if p not in _KNOWN] if n not in _KNOWN else []
+        if waiting:
+            stack.extend(waiting)
+        elif stack.pop() not in _KNOWN:
+            _KNOWN[n] = any((p is _ZERO and n.op == "where") or _KNOWN[p] for p in _parts(n))
+    return _KNOWN[e]
 
 
 @functools.cache
@@ -563,12 +596,7 @@ def _shorten(text: str, width: int = 60) -> str:
 
 def to_json(e: Expr) -> str:
     """The formula as JSON: the list of its distinct nodes, arguments by index; the last is the formula."""
-    index: dict[Expr, int] = {}
-    rows: list[list[Any]] = []
-    for n in e.nodes():
-        index[n] = len(rows)
-        rows.append([n.op, *(n.args if n.leaf else (index[a] for a in n.args))])
-    return json.dumps(rows, separators=(",", ":"))
+    return json.dumps(_to_rows(e), separators=(",", ":"))
 
 
 def from_json(text: str) -> Expr:
@@ -576,22 +604,35 @@ def from_json(text: str) -> Expr:
     if len(text) > MAX_JSON:
         raise FormulaError(f"a formula may have {MAX_JSON:,} characters of JSON, this one has {len(text):,}")
     try:
-        rows = json.loads(text)
-        done: list[Expr] = []
-        for op, *args in rows:
-            if op == "const":
-                done.append(const(*args))
-            elif op == "symbol":
-                done.append(symbol(*args))
-            else:
-                if any(not isinstance(i, int) or not 0 <= i < len(done) for i in args):
-                    raise ValueError("an argument must be the index of an earlier node")
-                done.append(apply(op, *(done[i] for i in args)))
-        if done[-1].size() > MAX_JSON:  # a short list can share parts so often that its text would fill the memory
+        e = _from_rows(json.loads(text))
+        if not e.leaf and OPS[e.op].boolean:
+            raise ValueError("a comparison is no activation function")
+        if e.size() > MAX_JSON:  # a short list can share parts so often that its text would fill the memory
             raise ValueError(f"written out it has more than {MAX_JSON:,} nodes")
-        return done[-1]
+        return e
     except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
         raise FormulaError(f"cannot read the formula from JSON {_shorten(str(text))!r}: {error}") from None
+
+
+def _to_rows(e: Expr) -> list[list[Any]]:
+    index: dict[Expr, int] = {}
+    rows: list[list[Any]] = []
+    for n in e.nodes():
+        index[n] = len(rows)
+        rows.append([n.op, *(n.args if n.leaf else (index[a] for a in n.args))])
+    return rows
+
+
+def _from_rows(rows: list[list[Any]]) -> Expr:
+    done: list[Expr] = []
+    for op, *args in rows:
+        if op in ("const", "symbol"):
+            done.append((const if op == "const" else symbol)(*args))
+            continue
+        if any(not isinstance(i, int) or not 0 <= i < len(done) for i in args):
+            raise ValueError("an argument must be the index of an earlier node")
+        done.append(apply(op, *(done[i] for i in args)))
+    return done[-1]
 
 
 _ZERO, _ONE, _TWO, _MINUS = map(const, (0, 1, 2, -1))

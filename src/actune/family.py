@@ -1,6 +1,6 @@
 """Family: a formula with the initial values, constraints, source and facts of its parameters; declared, looked up, or typed in.
 
-    @family(paper="arXiv:1710.05941", beta=Param(1.0))
+    @declare(paper="arXiv:1710.05941", beta=Param(1.0))
     def swish(x, beta):
         '''The input, gated by a sigmoid of itself.'''
         return x * sigmoid(beta * x)
@@ -137,7 +137,9 @@ class Family:
 
     def __call__(self, x: Any) -> Expr:
         """The family as a function of the language, parameters at their initial values: `gelu(x) + 0.1*sin(x)`."""
-        return apply(self.name, x)
+        if FAMILIES.get(self.name) is self:
+            return apply(self.name, x)
+        return self.expr.substitute({**dict(self.initial()), "x": x})
 
     def __str__(self) -> str:
         return self.name if FAMILIES.get(self.name) is self else self.text
@@ -175,8 +177,7 @@ def declare(*, paper: str, notes: str = "", **declared: Any) -> Callable[[Callab
         wanted = list(inspect.signature(formula).parameters)
         if wanted != ["x", *params]:
             raise TypeError(f"{name}: the formula takes {wanted}, the declaration has {['x', *params]}; make them agree")
-        if name in FAMILIES:
-            raise ValueError(f"{name} is declared twice; choose another name")
+        _check_free(name, facts.get("aliases", ()), params)
         e = formula(symbol("x"), *(_arguments(n, p) for n, p in params.items()))
         found = Family(name, e, params, paper, (inspect.getdoc(formula) or "").strip(), notes=notes, **facts)
         _check(found)
@@ -185,6 +186,19 @@ def declare(*, paper: str, notes: str = "", **declared: Any) -> Callable[[Callab
         return found
 
     return register
+
+
+def _check_free(name: str, aliases: tuple[str, ...], params: Mapping[str, Param]) -> None:
+    """A new name must not change what older formulas mean: neither a function's, nor a parameter's."""
+    used = {"x", "a", "b", "c"} | {n for f in FAMILIES.values() for n in (*f.params, *dict(f.initial()))}
+    for new in (name, *aliases):
+        if new in FAMILIES or new in ALIASES or (new in OPS and (new != name or OPS[new].arity != 1)):
+            raise ValueError(f"{new} is declared twice; choose another name")
+        if new in used or not new.isidentifier():
+            raise ValueError(f"{new!r} cannot name a function: it is the input, a parameter of another function, or no identifier")
+    taken = [p for p in params if p in OPS or p in ALIASES]
+    if taken:
+        raise ValueError(f"{name}: the parameter {taken[0]!r} has the name of a function; rename it")
 
 
 def _arguments(name: str, p: Param) -> Any:
@@ -223,29 +237,36 @@ def family(name: str) -> Family:
     """The family of this name or alias (`silu` and `swish1` are one); an unknown one raises ValueError with the nearest."""
     if not isinstance(name, str):
         raise ValueError(f"the name of a family must be text, got {type(name).__name__}")
-    found = FAMILIES.get(ALIASES.get(name, name))
+    known = {spelling.casefold(): spelling for spelling in (*FAMILIES, *(a for a, target in ALIASES.items() if target in FAMILIES))}
+    found = known.get(name.casefold())  # ReLU and GELU are how torch spells them
     if found is None:
-        aliases = [a for a, target in ALIASES.items() if target in FAMILIES]
-        raise ValueError(f"unknown activation function {name!r}{suggestion(name, [*FAMILIES, *aliases])}; `actune list` shows all")
-    return found
+        near = suggestion(name.casefold(), known) or "; `actune list` shows all"
+        raise ValueError(
+            f"unknown activation function {name[:60]!r}{near}" + (f"; a formula has x in it: {name}(x)" * (name in OPS))
+        )
+    return FAMILIES[ALIASES.get(found, found)]
 
 
-def resolve(spec: str | Family, **initial: Any) -> Family:
-    """What a user means by `spec`: a Family, a name or alias, or a formula as text, `"x*sigmoid(b*x); b=1"`.
+def resolve(spec: str | Family | Expr, **initial: Any) -> Family:
+    """What a user means by `spec`: a Family, a name or alias, or a formula, as text `"x*sigmoid(b*x); b=1"` or as an Expr.
 
     initial   initial values of parameters, instead of those declared or written after the semicolon
     Raises ValueError in one line for an unknown name, a formula that cannot be read, or a parameter without a value.
     """
     if isinstance(spec, Family):
-        return spec.with_initial(**initial) if initial else spec
+        return spec.with_initial(**initial)
+    if isinstance(spec, Expr):
+        return _formula(spec, initial)
     if not isinstance(spec, str):
         raise ValueError(f"an activation must be a name, a formula or a Family, got {type(spec).__name__}")
     text, _, values = spec.partition(";")
     name = ALIASES.get(text.strip(), text.strip())
-    if name in FAMILIES or (name.isidentifier() and name != "x"):
-        return family(name).with_initial(**_read_values(values), **initial)
-    e = parse(text)
-    given = {**_read_values(values), **initial}
+    if name.isidentifier() and name not in ("x", "pi"):
+        return family(name).with_initial(**{**_read_values(values), **initial})
+    return _formula(parse(text), {**_read_values(values), **initial})
+
+
+def _formula(e: Expr, given: Mapping[str, Any]) -> Family:
     unknown = set(given) - set(e.symbols())
     if unknown:
         raise ValueError(f"the formula {to_text(e)!r} has no parameter {', '.join(sorted(unknown))} (it has {_names(_free(e))})")

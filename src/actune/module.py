@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import transform_to
+from torch.distributions import constraints, transform_to
 from torch.nn.parameter import UninitializedParameter, is_lazy
 
 from .expr import suggestion
@@ -17,6 +18,7 @@ from .kernels.formula import activate
 
 __all__ = ["SCOPES", "Activation"]
 
+_POSITIVE = type(constraints.positive)
 SCOPES = ("layer", "channel", "neuron")
 
 
@@ -57,6 +59,9 @@ class Activation(nn.Module):
         self.family = resolve(formula, **initial)
         self.scope, self.dim = scope, dim
         self.channels = _checked_channels(scope, channels)
+        clash = [name for name in self.family.params if hasattr(self, name)]
+        if clash:
+            raise ValueError(f"the parameter {clash[0]!r} of {self.family} has the name of an attribute of a module; rename it")
         chosen = _trainable(self.family, trainable)
         for name, p in self.family.params.items():
             if scope != "layer" and channels is None:
@@ -74,7 +79,7 @@ class Activation(nn.Module):
 
     def values(self) -> dict[str, Tensor]:
         """The parameters as the formula sees them, inside their constraints; differentiable."""
-        return {name: transform_to(p.constraint)(self._ready(name)) for name, p in self.family.params.items()}
+        return {name: _constrained(p, self._ready(name)) for name, p in self.family.params.items()}
 
     def fresh(self, *, scope: str | None = None, channels: int | tuple[int, ...] | None = None, dim: int | None = None,
               device: Any = None, dtype: torch.dtype | None = None) -> Activation:  # fmt: skip
@@ -90,10 +95,18 @@ class Activation(nn.Module):
         for name, p in self.family.params.items():
             parameter = getattr(self, name)
             if isinstance(parameter, UninitializedParameter):
-                value = self._initial(p, device=parameter.device, dtype=parameter.dtype)
-                parameter.materialize(value.shape)
-                with torch.no_grad():
+                with torch.inference_mode(False), torch.no_grad():  # training may follow a first call in inference mode
+                    value = self._initial(p, device=parameter.device, dtype=parameter.dtype)
+                    parameter.materialize(value.shape)
                     parameter.copy_(value)
+
+    def reset_parameters(self) -> None:
+        """Give every parameter that has a size its initial value again."""
+        with torch.no_grad():
+            for name, p in self.family.params.items():
+                parameter = getattr(self, name)
+                if not is_lazy(parameter):
+                    parameter.copy_(self._initial(p, device=parameter.device, dtype=parameter.dtype))
 
     def extra_repr(self) -> str:
         shape = "" if self.scope == "layer" else f", scope={self.scope!r}, channels={self.channels}"
@@ -175,6 +188,14 @@ class Activation(nn.Module):
         return new
 
 
+def _constrained(p: Param, stored: Tensor) -> Tensor:
+    """The value inside its constraint; a positive one stays positive and finite wherever its logarithm goes."""
+    if isinstance(p.constraint, _POSITIVE) and p.constraint.lower_bound == 0:
+        limits = torch.finfo(stored.dtype)
+        stored = stored.clamp(0.999 * math.log(limits.tiny), 0.999 * math.log(limits.max))
+    return transform_to(p.constraint)(stored)
+
+
 def _tuple(channels: int | tuple[int, ...] | None) -> tuple[int, ...]:
     assert channels is not None
     return channels if isinstance(channels, tuple) else (channels,)
@@ -184,7 +205,11 @@ def _checked_channels(scope: str, channels: Any) -> int | tuple[int, ...] | None
     if channels is None:
         return None
     sizes = tuple(channels) if isinstance(channels, (tuple, list, torch.Size)) else (channels,)
-    if not sizes or any(not isinstance(n, int) or n < 1 for n in sizes) or (scope == "channel" and len(sizes) != 1):
+    if (
+        not sizes
+        or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in sizes)
+        or (scope == "channel" and len(sizes) != 1)
+    ):
         wanted = "a positive number" if scope == "channel" else "the shape of one sample"
         raise ValueError(f"channels must be {wanted} for scope {scope!r}, got {channels!r}")
     return sizes[0] if scope == "channel" else sizes

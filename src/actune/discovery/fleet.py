@@ -319,7 +319,7 @@ class _Stop(Exception):
 def _start(job: Job) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_join_in, args=(job, theirs), daemon=True)
+    process = context.Process(target=_join_in, args=(job, theirs))  # no daemon: an objective may start processes (data loaders)
     with _environment(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE"):
         process.start()
     theirs.close()

@@ -36,6 +36,8 @@ class Proof:
         """Whether the winner beats the baseline, in a plain sentence or two."""
         row = self.comparison.row(str(self.winner))
         own = self.comparison.verdict_on(row.name)
+        if row.name == self.comparison.baseline:
+            own = f"The search found nothing better than {row.name}. {own}"
         better = [r.name for r in self.comparison.rows if r.accuracy.mean > row.accuracy.mean]
         return own + (f" On these seeds {', '.join(better)} did better still." if better else "")
 

@@ -58,8 +58,9 @@ def _screen(e: Expr, initial: tuple[tuple[str, float], ...], trainable: tuple[st
         return torch.stack([y.expand(x.shape) for y in program.run(inputs, dtype)])
 
     near, far = _grid()
-    reason = _reason(run(torch.float32, torch.cat([near, far])), len(near), trainable)
-    return Screening(reason, _fingerprint(run(torch.float64, near)))
+    grid = torch.cat([near, far])  # the far points too: relu6 is no relu
+    reason = _reason(run(torch.float32, grid), len(near), trainable)
+    return Screening(reason, _fingerprint(run(torch.float64, grid)))
 
 
 @functools.cache

@@ -93,6 +93,8 @@ class Comparison:
     def verdict_on(self, name: str) -> str:
         """Whether this function beats the baseline, in a plain sentence with the numbers."""
         row, base = self.row(name), self.row(self.baseline)
+        if row is base:
+            return f"{name} is the baseline itself on {self.task}: test accuracy {100 * row.accuracy.mean:.1f} %."
         says = "beats" if row.better else "does not beat"
         return f"{name} {says} {base.name} on {self.task}: {_numbers(row, base, len(self.seeds))}"
 
@@ -129,6 +131,8 @@ def compare(
     t = task(what)
     named = _named(names)
     (base, base_activation), *_ = _named([baseline]).items()
+    if base in named and _formula(named[base]) != _formula(base_activation):
+        raise ValueError(f"the name {base!r} belongs to the baseline; give the other function another name")
     named = {base: base_activation} | named
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
@@ -273,7 +277,7 @@ def _named(given: Sequence[ActivationLike] | Mapping[str, ActivationLike]) -> di
     named: dict[str, ActivationLike] = {}
     for activation in [given] if isinstance(given, str) else given:
         name = _name(activation)
-        if named.setdefault(name, activation) != activation:
+        if _formula(named.setdefault(name, activation)) != _formula(activation):
             raise ValueError(f"two different functions are called {name!r}; give a mapping from names to functions")
     return named
 

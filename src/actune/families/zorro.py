@@ -44,7 +44,7 @@ def zorro_symmetric(x: Expr, a: Expr, b: Expr) -> Expr:
     b2=Param(1.0, positive),
     joints=(0.0, 1.0),
     notes="Form reconstructed: (a1, b1) for x < 0, (a2, b2) for x > 1. Initial values are the authors' for LSTM (left) and for "
-    "YOLOv5 (right); a2 near 0 makes the right side linear.",
+    "YOLOv5 (right); a2 near 0 makes the right side linear, zorro_gelu and zorro_silu have it exactly linear.",
 )
 def zorro_asymmetric(x: Expr, a1: Expr, b1: Expr, a2: Expr, b2: Expr) -> Expr:
     """Symmetric-Zorro with its own bend on each side."""

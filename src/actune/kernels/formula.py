@@ -101,8 +101,6 @@ def _dependencies(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> tuple[tupl
 class _Formula(torch.autograd.Function):
     """Several formulas of the same inputs; their derivative is this Function again, so every order exists."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, *inputs: Tensor) -> tuple[Tensor, ...]:
         compute = _WIDER.get(inputs[0].dtype, inputs[0].dtype)
@@ -116,13 +114,14 @@ class _Formula(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
         ctx.set_materialize_grads(False)
+        ctx.like = tuple((y.shape, y.dtype) for y in output)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         result: list[Tensor | None] = [None] * len(inputs)
         wanted = [(i, j) for i, j in _dependencies(ctx.exprs, ctx.names) if grads[i] is not None and ctx.needs_input_grad[3 + j]]
-        slopes = _slopes(ctx, wanted)
+        slopes = _slopes(ctx, inputs, wanted)
         for (i, j), slope in zip(wanted, slopes, strict=True):
             g = grads[i]
             assert g is not None
@@ -133,13 +132,29 @@ class _Formula(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:
-        wanted = [(i, j) for i in range(len(ctx.exprs)) for j, t in enumerate(tangents[3:]) if t is not None]
+        inputs = ctx.saved_tensors
+        wanted = [(i, j) for i, j in _dependencies(ctx.exprs, ctx.names) if tangents[3 + j] is not None]
         total: list[Any] = [0.0] * len(ctx.exprs)
-        for (i, j), slope in zip(wanted, _slopes(ctx, wanted), strict=True):
+        for (i, j), slope in zip(wanted, _slopes(ctx, inputs, wanted), strict=True):
             t = tangents[3 + j]
             assert t is not None
             total[i] = total[i] + slope * t
-        return tuple(total)
+        return tuple(
+            torch.as_tensor(t, device=inputs[0].device).to(dtype).expand(shape).clone()
+            for t, (shape, dtype) in zip(total, ctx.like, strict=True)
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], exprs: Any, names: Any, dtype: Any, *inputs: Tensor) -> tuple[Any, Any]:
+        """The mapped dimension comes first and all inputs get the same number of dimensions, so that they broadcast as before."""
+        dims = in_dims[3:]
+        rank = max(t.ndim - (d is not None) for t, d in zip(inputs, dims, strict=True))
+        moved = [t.unsqueeze(0) if d is None else t.movedim(d, 0) for t, d in zip(inputs, dims, strict=True)]
+        moved = [t.reshape(t.shape[0], *(1,) * (rank + 1 - t.ndim), *t.shape[1:]) for t in moved]
+        outputs = _apply(exprs, names, dtype, *moved)
+        mapped = {i for i, j in _dependencies(exprs, names) if dims[j] is not None}
+        results = tuple(y if i in mapped or y.ndim <= rank else y.squeeze(0) for i, y in enumerate(outputs))
+        return results, tuple(0 if i in mapped else None for i in range(len(outputs)))
 
 
 class _Eager(_Formula):
@@ -164,9 +179,8 @@ def _apply(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, 
     return _Formula.forward(exprs, names, dtype, *inputs)
 
 
-def _slopes(ctx: Any, wanted: list[tuple[int, int]]) -> tuple[Tensor, ...]:
+def _slopes(ctx: Any, inputs: tuple[Tensor, ...], wanted: list[tuple[int, int]]) -> tuple[Tensor, ...]:
     """The derivatives (of output i in input j), in the precision that they are computed in."""
-    inputs = ctx.saved_tensors
     if not wanted:
         return ()
     compute = _WIDER.get(inputs[0].dtype, inputs[0].dtype)
@@ -181,7 +195,7 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     if not x.is_floating_point():
         raise TypeError(f"an activation function needs a floating-point tensor, got {x.dtype}; convert it with .float()")
     y = _apply((e,), ("x", *parameters), x.dtype, x, *parameters.values())[0]
-    return y if y.shape == x.shape else y.expand(x.shape)  # a constant formula
+    return y if y.shape == x.shape else y.expand(x.shape).clone()  # a constant formula
 
 
 def evaluate(e: Expr, values: Mapping[str, Tensor | float]) -> Tensor:
