@@ -38,7 +38,7 @@ def test_list_has_every_family(actune_command) -> None:
     assert "gelu_sine" not in out
 
 
-@pytest.mark.parametrize("name", ["silu", "x*sigmoid(b*x); b=2", "rational"])
+@pytest.mark.parametrize("name", ["silu", "x*sigmoid(b*x); b=2", "rational", "-x", "ReLU"])
 def test_show(actune_command, name: str) -> None:
     code, out, _ = actune_command("show", name)
     assert code == 0
@@ -74,6 +74,11 @@ def test_show_draws(actune_command, tmp_path: Path) -> None:
         (["compare", "digits"], "Missing argument"),
         (["compare", "digits", "rleu"], "did you mean 'relu'?"),
         (["compare", "digits", "relu", "--seeds", "x"], "Invalid value for '--seeds'"),
+        (["compare", "digits", "relu", "--device", "nowhere"], "device='nowhere' cannot be used here"),
+        (["search", "digits", "--device", "nowhere"], "device='nowhere' cannot be used here"),
+        (["search", "digits", "--storage", __file__], "file is not a database"),
+        (["search", "digits", "--storage", "nothing://a/b"], "storage='nothing://a/b' cannot be opened"),
+        (["search", "digits", "--storage", ""], "storage='' is empty"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(actune_command, arguments: list[str], message: str) -> None:

@@ -341,3 +341,16 @@ def test_a_parameter_with_the_name_of_an_attribute_is_refused(name: str) -> None
 def test_the_output_of_a_constant_can_be_changed_in_place() -> None:
     with torch.no_grad():
         assert torch.equal(Activation("2")(torch.zeros(3)).add_(1), torch.full((3,), 3.0))
+
+
+def test_parameters_can_be_reset() -> None:
+    act = Activation("apalu", scope="channel", channels=3, device="meta").to_empty(device="cpu")
+    act.reset_parameters()
+    torch.testing.assert_close(act.values()["a"], torch.full((3,), 2 / 3))
+
+
+def test_spellings_of_torch_and_formulas_as_objects() -> None:
+    assert Activation("ReLU").family is actune.family("relu")
+    assert Activation(actune.parse("x*sigmoid(b*x)"), b=2.0).values()["b"].item() == 2.0
+    smooth = Activation(actune.smooth("clip(x, -1, 1)", kernel="gaussian", width=0.3))
+    assert smooth(torch.tensor([5.0])).item() == pytest.approx(1.0, abs=1e-6)

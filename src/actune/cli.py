@@ -25,8 +25,11 @@ app = typer.Typer(
 )
 out, err = Console(), Console(stderr=True)
 
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+FORMULAS = {"ignore_unknown_options": True}  # a formula may begin with a minus
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes, one thread each.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, one thread each; the proof of a search takes all cores.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Fresh seeds on which each function is trained for the comparison.")]
 Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda, …")]
 
@@ -53,7 +56,9 @@ def list_(
         out.print(families_table(found))
 
 
-@app.command(epilog="Examples:  actune show zorro_tanh --plot zorro.png  |  actune show 'x*sigmoid(b*x); b=1'")
+@app.command(
+    context_settings=FORMULAS, epilog="Examples:  actune show zorro_tanh --plot zorro.png  |  actune show 'x*sigmoid(b*x); b=1'"
+)
 def show(
     function: Annotated[str, typer.Argument(help="A name or a formula.")],
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the function and its derivative (PNG).")] = None,
@@ -78,7 +83,9 @@ def show(
         out.print(f"plot: {plot}", highlight=False)
 
 
-@app.command(epilog="Example:  actune compare digits relu gelu apalu 'tanh(x) + erf(x)' --seeds 10 --workers 2")
+@app.command(
+    context_settings=FORMULAS, epilog="Example:  actune compare digits relu gelu apalu 'tanh(x) + erf(x)' --seeds 10 --workers 2"
+)
 def compare(
     task: Annotated[str, typer.Argument(help="The task, such as digits.")],
     functions: Annotated[list[str], typer.Argument(help="Names or formulas.")],
@@ -158,15 +165,15 @@ def search(
 def _search_record(study: Any, task: str, best: list[Any], proved: Any) -> dict[str, Any]:
     """A finished search as plain data."""
     return {
-        "command": _command(), "task": task, "study": study.study_name, "trials": _finished(study), "best": best[0].text,
-        "validation_loss": study.best_value, "leaders": [f.text for f in best],
+        "command": _command(), "task": task, "study": study.study_name, "trials": _finished(study), "best": str(best[0]),
+        "validation_loss": study.best_value, "leaders": [str(f) for f in best],
     } | ({"proof": proved.to_json()} if proved else {})  # fmt: skip
 
 
 def _print_search(study: Any, best: list[Any], proved: Any, plot: Path | None) -> None:
     out.print(f"{_finished(study)} trials; the best on one seed, by validation loss {study.best_value:.3f}:", highlight=False)
     for f in best:
-        out.print(f"  {f.text}", highlight=False, markup=False)
+        out.print(f"  {f}", highlight=False, markup=False)
     out.print()
     if proved is not None:
         from .show.tables import comparison_table
@@ -252,13 +259,16 @@ def main() -> None:
     """Run the command line; bad input ends with one line on the error stream and exit code 2."""
     try:
         sys.exit(app(standalone_mode=False) or 0)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("actune: interrupted; with --storage the same command goes on where it stopped", file=sys.stderr)
+        raise
     except typer.TyperException as error:
         _fail(getattr(error, "format_message", error.__str__)())
     except (ValueError, OSError) as error:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        print("actune: interrupted; with --storage the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(130)
+        _fail("interrupted; with --storage the same command goes on where it stopped", INTERRUPTED)
     except RuntimeError as error:
         from .discovery.fleet import SearchError
 

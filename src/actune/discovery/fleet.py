@@ -25,6 +25,7 @@ import torch
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 __all__ = ["Job", "SearchError", "finished", "open_storage", "requeue", "run_here", "run_workers", "superseded"]
 
@@ -53,21 +54,32 @@ class SearchError(RuntimeError):
 def open_storage(where: str | Path, heartbeat: int, grace: int) -> RDBStorage:
     """A SQLite file (a path) or any database (a URL), with heartbeats; a trial without one for `grace` seconds is run again."""
     url = str(where)
-    if "://" not in url:
-        Path(url).parent.mkdir(parents=True, exist_ok=True)
-        url = f"sqlite:///{Path(url).absolute()}"
+    if not url.strip():
+        raise ValueError(f"storage={where!r} is empty; give the path of a file or the URL of a database")
+    try:
+        if "://" not in url:
+            Path(url).parent.mkdir(parents=True, exist_ok=True)
+            url = f"sqlite:///{Path(url).absolute()}"
+        storage = _connect(url, heartbeat, grace)
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        remedy = "give the path of a study's file or the URL of a database"
+        raise ValueError(f"storage={str(where)!r} cannot be opened ({reason}); {remedy}") from None
+    if url.startswith("sqlite") and ":memory:" not in url:
+        _serialise(storage)
+    return storage
+
+
+def _connect(url: str, heartbeat: int, grace: int) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        storage = RDBStorage(
+        return RDBStorage(
             url,
             engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
             heartbeat_interval=heartbeat,
             grace_period=grace,
             **{_RERUN[0]: _rerun()},  # type: ignore[arg-type]
         )
-    if url.startswith("sqlite") and ":memory:" not in url:
-        _serialise(storage)
-    return storage
 
 
 def _rerun() -> Callable[[optuna.Study, FrozenTrial], None]:

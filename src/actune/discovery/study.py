@@ -25,10 +25,10 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
-from ..experiments.training import train
+from ..experiments.training import check_device, train
 from ..family import Family, resolve
 from .evolution import Past, Proposal, Settings, propose
-from .fleet import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers, superseded
+from .fleet import ERROR, Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers, superseded
 from .screen import screen
 from .space import Space
 
@@ -236,7 +236,9 @@ def leaders(study: Study, n: int = 10, name: str | None = None) -> list[Family]:
         if key in t.user_attrs:
             found.setdefault(_fingerprint(t, key), t.user_attrs[key])
     if not found:
-        raise ValueError(f"the study {study.study_name!r} has no finished trial with {key!r}; let it finish some first")
+        errors = [t.user_attrs[ERROR] for t in study.get_trials(deepcopy=False) if ERROR in t.user_attrs]
+        reason = f"the last one failed with {errors[-1]}" if errors else "let it finish some first"
+        raise ValueError(f"the study {study.study_name!r} has no complete trial with {key!r}; {reason}")
     return [resolve(text).simplify() for text in list(found.values())[:n]]
 
 
@@ -311,6 +313,7 @@ def search(
         raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
     if workers > 1 and (isinstance(study, Study) or isinstance(storage, BaseStorage)):
         raise ValueError(f"workers={workers} need a storage that processes can open by themselves; give a path or a URL")
+    check_device(device)
     found, title = _task(task)
     temporary = workers > 1 and storage is None
     with ExitStack() as stack:

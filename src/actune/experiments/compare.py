@@ -18,7 +18,7 @@ from ..family import Family, resolve
 from ..module import Activation
 from .stats import LEVEL, Estimate, estimate, holm, paired_p
 from .tasks import Task, task
-from .training import ActivationLike, Outcome, activation_factory, train
+from .training import ActivationLike, Outcome, activation_factory, check_device, train
 
 __all__ = ["Comparison", "Progress", "Ranked", "Row", "compare", "rank"]
 
@@ -217,6 +217,7 @@ def _train_all(
     """The outcomes of each activation in the order of the seeds; one torch thread everywhere, so that workers change nothing."""
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
+    check_device(device)
     _check(t, activations)
     jobs = [(t, a, seed, test, device) for seed in seeds for a in activations]
     done: list[Outcome] = []

@@ -19,7 +19,7 @@ from .data import Part
 from .models import ActivationFactory
 from .tasks import Task, task
 
-__all__ = ["ActivationLike", "Outcome", "activation_factory", "train"]
+__all__ = ["ActivationLike", "Outcome", "activation_factory", "check_device", "train"]
 
 ActivationLike = str | Family | nn.Module | type[nn.Module]  # a name or formula, a family, a module to copy, or its class
 
@@ -84,6 +84,14 @@ def train(
             history=tuple(history),
             diverged=history[-1] == math.inf,
         )
+
+
+def check_device(device: torch.device | str) -> None:
+    """Refuse a device that networks cannot be trained on here, before the work and not in each of its parts."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from None
 
 
 def activation_factory(activation: ActivationLike, scope: str) -> ActivationFactory:

@@ -84,7 +84,7 @@ def select(model: nn.Module, where: Where) -> tuple[list[Place], list[tuple[str,
             held = {f"{name}.{key}".lstrip("."): value for key, value in vars(module).items() if is_function(value)}
             skipped += [(path, value.__name__, "a function, not a module") for path, value in held.items() if meant(path, module)]
     if not places:
-        raise ValueError(_nothing(model, where))
+        raise ValueError(_nothing(model, where, skipped))
     inside = {child: place for place in places for child in place.module.modules() if child is not place.module}
     for place in places:
         if place.module in inside:
@@ -102,9 +102,10 @@ def _reason(module: nn.Module, where: Where) -> str | None:
     return None if where is None or module._modules else "not an activation; where=its class replaces it all the same"
 
 
-def _nothing(model: nn.Module, where: Where) -> str:
+def _nothing(model: nn.Module, where: Where, skipped: list[tuple[str, str, str]]) -> str:
     found = [f"{name or '(root)'} ({type(module).__name__})" for name, module in model.named_modules() if is_activation(module)]
     if not found:
-        return f"where={where!r} matches nothing: the model has no activation modules (functional calls are out of reach)"
+        held = f"; it holds {', '.join(f'{name} ({kind}: {reason})' for name, kind, reason in skipped[:6])}" if skipped else ""
+        return f"the model has no activation modules{held}; calls such as F.relu(x) are out of reach: make them modules"
     rest = f" and {len(found) - 6} more" if len(found) > 6 else ""
     return f"where={where!r} matches no activation module; the model has {', '.join(found[:6])}{rest}"
