@@ -285,8 +285,10 @@ def _select(partial: Expr, slope: Expr) -> Expr:
 
 
 def _parts(e: Expr) -> tuple[Expr, ...]:
-    """Where a factor may be multiplied in: the sides of a choice, the terms of a sum, the upper part of a quotient."""
-    return e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub") else e.args[:1] if e.op == "div" else ()
+    """Where a factor may be multiplied in: the sides of a choice, the terms of a sum, what a number multiplies."""
+    if e.op == "mul":
+        return e.args[1:] if e.args[0].op == "const" else ()
+    return e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub") else ()
 
 
 def _spread(e: Expr, times: Callable[[Expr], Expr]) -> Expr:
@@ -295,22 +297,13 @@ def _spread(e: Expr, times: Callable[[Expr], Expr]) -> Expr:
     stack = [e]
     while stack:
         n = stack[-1]
-        waiting = [p for p in _parts(n) if p not in done] if n.op != "div" and _has_zero(n) else []
+        waiting = [p for p in _parts(n) if p not in done] if _has_zero(n) else []
         if waiting:
             stack.extend(waiting)
         elif stack.pop() not in done:
-            done[n] = _times(n, times, done)
+            parts = _parts(n) if _has_zero(n) else ()
+            done[n] = _simple(n.op, tuple(done[a] if a in parts else a for a in n.args)) if parts else times(n)
     return done[e]
-
-
-def _times(n: Expr, times: Callable[[Expr], Expr], done: Mapping[Expr, Expr]) -> Expr:
-    if n is _ZERO:
-        return _ZERO
-    if not _has_zero(n):
-        return times(n)
-    if n.op == "div":  # into the parts of the upper side: 0/v is zero whatever v is
-        return _spread(n.args[0], lambda p: times(_simple("div", (p, n.args[1]))))
-    return _simple(n.op, tuple(done[a] if a in _parts(n) else a for a in n.args))
 
 
 _KNOWN: weakref.WeakKeyDictionary[Expr, bool] = weakref.WeakKeyDictionary()
