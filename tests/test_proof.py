@@ -58,3 +58,12 @@ def test_the_opponents_are_the_usual_functions_and_the_papers() -> None:
     assert {"relu", "gelu", "silu", "gelu_sine"} <= set(BASELINES)
     papers = {actune.family(name).paper for name in BASELINES}
     assert {"arXiv:2409.19239", "arXiv:2109.13210", "arXiv:2402.08244", "arXiv:2006.03179"} <= papers
+
+
+def test_nothing_better_than_the_baseline_is_said_plainly() -> None:
+    found = optuna.create_study()
+    found.enqueue_trial({}, user_attrs={"activation:activation": "relu"})
+    found.optimize(lambda trial: (actune.suggest_activation(trial), 0.1)[1], n_trials=1)
+    proof = prove(found, TINY, seeds=2, baselines=["relu", "tanh"])
+    assert proof.verdict().startswith("The search found nothing better than relu.")
+    assert proof.to_json()["winner"]

@@ -354,7 +354,7 @@ def test_best_asks_for_a_name_where_there_are_several():
 
 
 def test_best_of_nothing():
-    with pytest.raises(ValueError, match="no finished trial"):
+    with pytest.raises(ValueError, match="no complete trial"):
         best(optuna.create_study())
 
 
@@ -636,3 +636,19 @@ def test_two_workers_do_not_take_one_waiting_trial(tmp_path):
         code = "import sqlite3,sys; c=sqlite3.connect(sys.argv[1], timeout=0.2, isolation_level=None); c.execute('BEGIN IMMEDIATE')"
         process = subprocess.run([sys.executable, "-c", code, str(tmp_path / "s.db")], check=False, capture_output=True)
     assert b"database is locked" in process.stderr
+
+
+def with_a_child_process(trial):
+    """As a data loader with workers does."""
+    import multiprocessing
+
+    child = multiprocessing.get_context("spawn").Process(target=print)
+    child.start()
+    child.join()
+    suggest_activation(trial, settings=QUICK)
+    return 1.0
+
+
+def test_an_objective_may_start_processes_in_a_worker(tmp_path):
+    study = search(with_a_child_process, trials=2, workers=2, storage=tmp_path / "s.db")
+    assert [t.state.name for t in study.trials if t.state.is_finished()] == ["COMPLETE"] * 2

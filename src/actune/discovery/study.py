@@ -52,7 +52,7 @@ def suggest_activation(trial: BaseTrial, name: str = "activation", *, settings: 
 
     The first objective of the study is what evolution improves, in its direction; failed and pruned trials and infinite values
     are worse than all others. The candidate depends on the study's seed (its user attribute `actune:seed`, 0 if never set),
-    the trial's number, the name and the trials that are in the study, and on nothing else.
+    the trial's number, the name, the trials that are in the study and the families that are declared, and on nothing else.
     """
     key = _key(name)
     given = trial.user_attrs.get(key)

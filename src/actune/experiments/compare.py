@@ -123,6 +123,8 @@ def compare(
 ) -> Comparison:
     """Train every function on the same fresh seeds and test each against the baseline on the test part.
 
+    The p-values speak of other seeds on this split of the data, not of other data.
+
     names       names, formulas, families or modules; a mapping gives them names of its own. The baseline joins by itself
     seeds       how many, from `first_seed` on; take seeds on which nothing was chosen (`search` and `rank` use small ones)
     workers     processes, one torch thread each; any number gives the same results. With more than one, the calling script
