@@ -9,6 +9,7 @@ from .expr import Expr, FormulaError, parse
 from .family import Family, Param, declare, family, list_families, resolve
 from .module import Activation
 from .smoothing import smooth
+from .special import mittag_leffler
 from .surgery import SwapReport, parameter_groups, restore, swap
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "family",
     "leaders",
     "list_families",
+    "mittag_leffler",
     "parameter_groups",
     "parse",
     "prove",
