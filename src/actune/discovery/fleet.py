@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+
+from ..experiments.training import one_thread
 
 __all__ = ["Job", "SearchError", "finished", "open_storage", "requeue", "run_here", "run_workers", "superseded"]
 
@@ -163,7 +164,7 @@ def _work(study: optuna.Study, objective: Objective, may_begin: Callable[[], boo
         if not may_begin():
             study.stop()
 
-    with quiet(), _one_thread():
+    with quiet(), one_thread():
         while may_begin():
             try:
                 study.optimize(guard, catch=(Exception,), callbacks=[next_or_stop])
@@ -228,17 +229,6 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(level)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread a worker: the same result with any number of workers, and on small networks more threads only wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def run_here(study: optuna.Study, objective: Objective, trials: int, progress: Progress | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -18,7 +17,7 @@ from ..family import Family, resolve
 from ..module import Activation
 from .stats import LEVEL, Estimate, estimate, holm, paired_p
 from .tasks import Task, task
-from .training import ActivationLike, Outcome, activation_factory, check_device, train
+from .training import ActivationLike, Outcome, activation_factory, check_device, one_thread, train
 
 __all__ = ["Comparison", "Progress", "Ranked", "Row", "compare", "rank"]
 
@@ -239,7 +238,7 @@ def _job(job: Job) -> Outcome:
 
 
 def _sequential(jobs: Sequence[Job]) -> Iterator[Outcome]:
-    with _one_thread():
+    with one_thread():
         yield from map(_job, jobs)
 
 
@@ -250,16 +249,6 @@ def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
     spawn = multiprocessing.get_context("spawn")  # a forked child would inherit torch's thread pools in an unknown state
     with ProcessPoolExecutor(min(workers, len(jobs)), spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.map(_job, jobs)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _check(t: Task, activations: Sequence[ActivationLike]) -> None:

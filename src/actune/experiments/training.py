@@ -19,7 +19,7 @@ from .data import Part
 from .models import ActivationFactory
 from .tasks import Task, task
 
-__all__ = ["ActivationLike", "Outcome", "activation_factory", "check_device", "train"]
+__all__ = ["ActivationLike", "Outcome", "activation_factory", "check_device", "one_thread", "train"]
 
 ActivationLike = str | Family | nn.Module | type[nn.Module]  # a name or formula, a family, a module to copy, or its class
 
@@ -92,6 +92,17 @@ def check_device(device: torch.device | str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device={str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread a worker: the same result with any number of workers, and on small networks more threads only wait."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def activation_factory(activation: ActivationLike, scope: str) -> ActivationFactory:
