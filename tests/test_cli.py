@@ -48,6 +48,7 @@ def test_show(actune_command, name: str) -> None:
     assert code == 0
     assert actune.parse(shown["formula"]) is actune.resolve(name).expr
     assert shown["latex"]
+    assert (shown["facts"] is None) == (name not in ("silu", "rational", "ReLU"))
 
 
 def test_show_draws(actune_command, tmp_path: Path) -> None:

@@ -477,3 +477,13 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
     heavy = ("scipy", "sklearn", "matplotlib", "optuna", "rich")
     code = f"import sys, actune.experiments; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_comparison_prints_as_its_result(monkeypatch):
+    told(ACCURACIES, monkeypatch)
+    c = compare(TINY, list(ACCURACIES), seeds=4)
+    lines = str(c).splitlines()
+    assert lines[0] == "tiny, test accuracy over 4 seeds:"
+    assert lines[1] == "tanh: 91.5 %"
+    assert "relu: 81.8 % (baseline)" in lines
+    assert lines[-1] == c.verdict()

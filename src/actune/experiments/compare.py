@@ -97,6 +97,10 @@ class Comparison:
         says = "beats" if row.better else "does not beat"
         return f"{name} {says} {base.name} on {self.task}: {_numbers(row, base, len(self.seeds))}"
 
+    def __str__(self) -> str:
+        lines = [f"{r.name}: {100 * r.accuracy.mean:.1f} %" + " (baseline)" * (r.name == self.baseline) for r in self.rows]
+        return "\n".join([f"{self.task}, test accuracy over {len(self.seeds)} seeds:", *lines, self.verdict()])
+
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data for `json.dumps`; what is not finite (no interval, no test, a diverged loss) is None."""
         return {
