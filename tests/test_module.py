@@ -354,3 +354,18 @@ def test_spellings_of_torch_and_formulas_as_objects() -> None:
     assert Activation(actune.parse("x*sigmoid(b*x)"), b=2.0).values()["b"].item() == 2.0
     smooth = Activation(actune.smooth("clip(x, -1, 1)", kernel="gaussian", width=0.3))
     assert smooth(torch.tensor([5.0])).item() == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("formula", ["x", "2", "x + b; b=1", "b*x; b=2", "b*1; b=2"])
+def test_mapped_derivatives_where_something_does_not_depend_on_the_input(formula: str) -> None:
+    act = Activation(formula)
+    x = torch.randn(5, 3)
+    got = torch.func.vmap(torch.func.jacrev(act))(x)
+    assert got.shape == (5, 3, 3)
+    h = 1e-3
+    slope = (act(x + h) - act(x - h)).detach() / (2 * h)
+    torch.testing.assert_close(got.detach(), torch.diag_embed(slope), atol=1e-3, rtol=1e-3)
+    values = torch.func.vmap(lambda b: torch.func.functional_call(act, {"b": b} if act.family.params else {}, (x[0],)))(
+        torch.randn(4, 1)
+    )
+    assert values.shape == (4, 3)
