@@ -26,6 +26,7 @@ app = typer.Typer(
 out, err = Console(), Console(stderr=True)
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+RESUME = "interrupted; with --storage the same command goes on where it stopped"
 FORMULAS = {"ignore_unknown_options": True}  # a formula may begin with a minus
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
@@ -264,14 +265,14 @@ def main() -> None:
         sys.exit(app(standalone_mode=False) or 0)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            print("actune: interrupted; with --storage the same command goes on where it stopped", file=sys.stderr)
+            _fail(RESUME, INTERRUPTED)
         raise
     except typer.TyperException as error:
         _fail(getattr(error, "format_message", error.__str__)())
     except (ValueError, OSError) as error:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted; with --storage the same command goes on where it stopped", INTERRUPTED)
+        _fail(RESUME, INTERRUPTED)
     except RuntimeError as error:
         from .discovery.fleet import SearchError
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from .ops import ALIASES, OPS, Op
 
-__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "number", "parse", "suggestion", "symbol"]
+__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "number", "parse", "shorten", "suggestion", "symbol"]
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ class Expr:
 
     def __bool__(self) -> bool:
         raise TypeError(
-            f"the formula {_shorten(str(self))!r} has no truth value; to choose by a condition use where(condition, a, b)"
+            f"the formula {shorten(str(self))!r} has no truth value; to choose by a condition use where(condition, a, b)"
         )
 
     # Reading.
@@ -229,7 +229,7 @@ def apply(name: str, *args: Any) -> Expr:
     for i, e in enumerate(exprs):
         truth = not e.leaf and OPS[e.op].boolean
         if truth != (op.name == "where" and i == 0):
-            got = repr(_shorten(str(e)))
+            got = repr(shorten(str(e)))
             number = f"{op.name} needs a number as argument {i + 1}, got the comparison {got}; use where(condition, a, b)"
             comparison = f"where needs a comparison such as x > 0 as its first argument, got {got}"
             raise FormulaError(number if truth else comparison)
@@ -580,7 +580,8 @@ class _Parser:
         return self.build(place, name, *args)
 
 
-def _shorten(text: str, width: int = 60) -> str:
+def shorten(text: str, width: int = 60) -> str:
+    """The text, cut to this width for a message or a legend."""
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
@@ -604,7 +605,7 @@ def from_json(text: str) -> Expr:
             raise ValueError(f"written out it has more than {MAX_JSON:,} nodes")
         return e
     except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
-        raise FormulaError(f"cannot read the formula from JSON {_shorten(str(text))!r}: {error}") from None
+        raise FormulaError(f"cannot read the formula from JSON {shorten(str(text))!r}: {error}") from None
 
 
 def _to_rows(e: Expr) -> list[list[Any]]:

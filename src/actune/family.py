@@ -220,9 +220,7 @@ def _check(f: Family) -> None:
 def _define(f: Family) -> None:
     """Make the family a function of the language, unless a primitive has its name."""
     if f.name not in OPS:
-        definition = (
-            f.expr.substitute({"x": symbol("a"), **dict(f.initial())}) if f.params else f.expr.substitute({"x": symbol("a")})
-        )
+        definition = f.expr.substitute({"x": symbol("a"), **dict(f.initial())})
         OPS[f.name] = Op(f.name, 1, definition=definition, show=f.name.replace("_", " "))
     for alias in f.aliases:
         ALIASES[alias] = f.name

@@ -109,11 +109,10 @@ def _times(a: Any, b: Expr) -> Expr:
 
 def ramps(e: Expr) -> Ramps:
     """Read a continuous piecewise-linear formula."""
-    x = symbol("x")
-    free = {n: "x" not in n.symbols() for n in e.expand().nodes()}
-    done: dict[Expr, Any] = {}
-    for n in e.expand().simplify().nodes():
-        if free.get(n, "x" not in n.symbols()):
+    x, plain = symbol("x"), e.expand().simplify()
+    done: dict[Expr, Ramps] = {}
+    for n in plain.nodes():
+        if "x" not in n.symbols():
             done[n] = Ramps(n, _ZERO)
         elif n is x:
             done[n] = Ramps(_ZERO, lift(1.0))
@@ -123,7 +122,7 @@ def ramps(e: Expr) -> Ramps:
             done[n] = done[n.args[0]] + done[n.args[1]].scaled(-1)
         else:
             raise FormulaError(f"cannot smooth {e}: {n.op} is not piecewise linear; use + - * / abs relu max min clip where")
-    return done[e.expand().simplify()]
+    return done[plain]
 
 
 def _product(n: Expr, f: Ramps, g: Ramps) -> Ramps:

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.study import Study
 
-from ..experiments.compare import Comparison, Progress, Ranked, compare, rank
+from ..experiments.compare import RANKING_SEEDS, Comparison, Progress, Ranked, compare, rank
 from ..experiments.tasks import Task
 from ..family import Family
 from .study import leaders
@@ -16,7 +16,6 @@ from .study import leaders
 __all__ = ["BASELINES", "Proof", "prove"]
 
 BASELINES = ("relu", "gelu", "silu", "gelu_sine", "sau", "apalu", "zorro_tanh", "pangaea_line_log_sigmoid")
-RANKING_SEEDS = range(100, 105)  # seen neither by the search nor by the comparison
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def prove(
     best = leaders(study, candidates)
     first = len(best) * len(RANKING_SEEDS)
     total = first + seeds * len({*baselines, *map(str, best[:finalists])})
-    ranking = rank(task, best, RANKING_SEEDS, workers=workers, progress=_shifted(progress, 0, total), device=device)
+    ranking = rank(task, best, workers=workers, progress=_shifted(progress, 0, total), device=device)
     chosen: list[Any] = [r.activation for r in ranking[:finalists]]
     comparison = compare(task, [*chosen, *(b for b in baselines if b not in map(str, chosen))], seeds=seeds, baseline=baselines[0],
                          workers=workers, progress=_shifted(progress, first, total), device=device)  # fmt: skip

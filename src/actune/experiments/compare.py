@@ -19,8 +19,9 @@ from .stats import LEVEL, Estimate, estimate, holm, paired_p
 from .tasks import Task, task
 from .training import ActivationLike, Outcome, activation_factory, check_device, one_thread, train
 
-__all__ = ["Comparison", "Progress", "Ranked", "Row", "compare", "rank"]
+__all__ = ["RANKING_SEEDS", "Comparison", "Progress", "Ranked", "Row", "compare", "rank"]
 
+RANKING_SEEDS = range(100, 105)  # on which leaders are chosen; neither a search nor a comparison uses them
 Progress = Callable[[int, int], None]  # (trainings done, trainings in all)
 
 
@@ -159,7 +160,7 @@ class Ranked:
 def rank(
     what: Task | str,
     candidates: Sequence[ActivationLike],
-    seeds: Sequence[int] = range(100, 105),
+    seeds: Sequence[int] = RANKING_SEEDS,
     *,
     workers: int = 1,
     progress: Progress | None = None,

@@ -30,6 +30,12 @@ def unit(x: Expr, a: Expr, b: Expr) -> Expr:
     return clip(x, 0, 1) + sign(x) * hump(relu(-x) + relu(x - 1), a, b)
 
 
+def gate(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
+    """Sigmoid-Zorro Z(m*x + 1/2; a, b): symmetric about (0, 1/2)."""
+    s = m * x
+    return (0.5 + clip(s, -0.5, 0.5)) + sign(s) * hump(relu(absolute(s) - 0.5), a, b)
+
+
 @declare(paper=PAPER, a=Param(4.0, positive), b=Param(2.0, positive), joints=(0.0, 1.0), bounds=(-0.0921, 1.0921), notes=LSTM)
 def zorro_symmetric(x: Expr, a: Expr, b: Expr) -> Expr:
     """Linear on [0, 1], bending back to 0 on the left and to 1 on the right."""
@@ -62,8 +68,7 @@ def zorro_asymmetric(x: Expr, a1: Expr, b1: Expr, a2: Expr, b2: Expr) -> Expr:
 )
 def zorro_sigmoid(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Symmetric-Zorro moved to the middle, Z(m*x + 1/2): a gate with a linear centre."""
-    s = m * x
-    return (0.5 + clip(s, -0.5, 0.5)) + sign(s) * hump(relu(absolute(s) - 0.5), a, b)
+    return gate(x, m, a, b)
 
 
 @declare(
@@ -128,7 +133,7 @@ def zorro_silu(x: Expr, a: Expr, b: Expr) -> Expr:
 )
 def zorro_dsilu(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Sigmoid-Zorro near the derivative of SiLU."""
-    return zorro_sigmoid.expr.substitute({"x": x, "m": m, "a": a, "b": b})
+    return gate(x, m, a, b)
 
 
 @declare(
@@ -141,4 +146,4 @@ def zorro_dsilu(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
 )
 def zorro_dgelu(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Sigmoid-Zorro near the derivative of GELU."""
-    return zorro_sigmoid.expr.substitute({"x": x, "m": m, "a": a, "b": b})
+    return gate(x, m, a, b)

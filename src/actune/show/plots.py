@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..expr import shorten
 from ..family import Family, Param, resolve
 from ..kernels.formula import evaluate
 
@@ -122,7 +123,7 @@ def _draw(row: tuple[Axes, Axes], curves: Sequence[Curve]) -> None:
         low, high = _limits(drawn)
         for curve, y in zip(curves, drawn, strict=True):
             y = _broken(y, high - low)
-            axes.plot(x.numpy(), y.numpy(), label=_shorten(curve.label, LABEL), zorder=2 + curve.style["linewidth"], **curve.style)
+            axes.plot(x.numpy(), y.numpy(), label=shorten(curve.label, LABEL), zorder=2 + curve.style["linewidth"], **curve.style)
         axes.set(xlim=SPAN, ylim=(low, high), xlabel="x", title=name)
         axes.axhline(0, color="0.75", linewidth=0.8, zorder=1)
         axes.axvline(0, color="0.75", linewidth=0.8, zorder=1)
@@ -151,14 +152,10 @@ def _limits(drawn: Sequence[Tensor]) -> tuple[float, float]:
 
 
 def _title(figure: Figure, text: str) -> None:
-    figure.suptitle(_shorten(text, TITLE), fontsize=13, parse_math=False)
+    figure.suptitle(shorten(text, TITLE), fontsize=13, parse_math=False)
 
 
 def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=10)
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
