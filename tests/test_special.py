@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from actune.special import mittag_leffler, mittag_leffler_derivative, mittag_leffler_scaled
 
@@ -295,3 +297,48 @@ def test_traces_without_a_break() -> None:
         torch.testing.assert_close(y, eager, rtol=1e-13, atol=0.0)
         wanted = inputs if alpha else inputs[::2]  # at α = 0 and z > 1 nan is the slope in α
         torch.testing.assert_close(*(torch.autograd.grad(v.sum(), wanted) for v in (y, eager)), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 1.0), (0.3, 0.5), (0.8, 1.0), (1.0, 1.01), (1.0, 0.0), (1.6, 0.4), (2.0, 3.0)])
+def test_numbers_are_as_tensors_of_one_value(alpha: float, beta: float, scaled: bool) -> None:
+    """The first are computed by NumPy, the others by torch."""
+    size = torch.logspace(-3, 5, 700, dtype=torch.float64)  # two blocks
+    z = torch.cat([-size, size])
+    for order in ORDERS:
+        function = functools.partial(
+            mittag_leffler_scaled if scaled else mittag_leffler_derivative, i=order[0], j=order[1], k=order[2]
+        )
+        number, each = function(z, alpha, beta), function(z, torch.full_like(z, alpha), torch.full_like(z, beta))
+        y, wanted = (number[0], each[0]) if scaled else (number, each)
+        torch.testing.assert_close(y, wanted, rtol=1e-9, atol=0.0, equal_nan=True)
+
+
+def test_result_may_be_changed_in_place() -> None:
+    for alpha in (0.8, torch.full((3,), 0.8)):
+        z = double(-2.0, 0.5, 1.0).requires_grad_()
+        mittag_leffler(z, alpha, 1.0).mul_(2).sum().backward()
+        torch.testing.assert_close(z.grad, 2 * mittag_leffler_derivative(z.detach(), alpha, 1.0, 1))
+
+
+def test_checkpoint_recomputes() -> None:
+    z = double(-2.0, 0.5).requires_grad_()
+    torch.utils.checkpoint.checkpoint(mittag_leffler, z, 0.8, 1.0, use_reentrant=False).sum().backward()
+    assert torch.equal(z.grad, mittag_leffler_derivative(z.detach(), 0.8, 1.0, 1))
+
+
+def test_tensors_that_are_not_plain_stay_tensors() -> None:
+    class Wrapped(Tensor):
+        pass
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    seen: list[str] = []
+    z = double(-2.0, 0.5)
+    assert type(mittag_leffler(z.as_subclass(Wrapped), 0.8, 1.0)) is Wrapped
+    with Watch():
+        mittag_leffler(z, 0.8, 1.0)
+    assert "aten.expm1.default" in seen

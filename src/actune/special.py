@@ -19,6 +19,8 @@ E_{1,1} = e^z, E_{1,0} = z e^z, E_{0,0} = 0 in their neighbourhood, where all th
 References: R. Gorenflo, J. Loutchko, Yu. Luchko, Fract. Calc. Appl. Anal. 5 (2002) 491 (the integral and its residues);
 R. Garrappa, SIAM J. Numer. Anal. 53 (2015) 1350 (parabolas); J. A. C. Weideman, L. N. Trefethen, Math. Comp. 76 (2007) 1341.
 Everything is real arithmetic in float64 on fixed node counts; float32 and half precision are computed so and rounded once.
+The formulas are spelt with what NumPy and torch have in common. For α and β that are numbers, and a z that is on the CPU and
+not being traced, they run on NumPy arrays, whose calls cost a third of torch's.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -36,18 +40,33 @@ __all__ = ["mittag_leffler", "mittag_leffler_derivative", "mittag_leffler_scaled
 
 Order: TypeAlias = tuple[int, int, int]
 Real: TypeAlias = "Tensor | float"
-Rule: TypeAlias = Callable[..., list[Tensor]]
+Array: TypeAlias = Any  # a tensor, or a NumPy array or number
+Rule: TypeAlias = Callable[..., Array]  # of elements (z, α, β, ...) to (orders, elements)
 
 _SCALES = (1.0, 2.0)  # μ, where a parabola crosses the positive axis: rounding errors grow like e^μ
-_STEP = 2 * math.pi / 75  # the rule's own error is e^{-75}, times 75^{2b} for an integrand like s^{-b}
-_DEPTH = 60.0  # the parabola ends where e^s = e^{-60}
 _FAR = 6.0  # |z|^{1/α} from which z < 0 takes the algebraic terms apart
 _NEIGHBOUR = 0.02  # distance in α and β within which an elementary neighbour is subtracted
+_ELEMENTARY = ((1, 1), (1, 0), (0, 0))  # those, (α, β)
 _OVERFLOW = math.log(1e5)  # log s from which exp(s) and all its derivatives are infinite
 _SCALED = 200.0  # the largest log s of the scaled form, and
 _LARGE = 340.0  # of a pole pair: its square is finite
 _TINY, _WIDEST = 1e-100, 1e100  # a smaller α > 0 counts as this, and a larger |z|: powers stay finite
 _BLOCK = 512  # elements a pass, so that the (elements, nodes) arrays stay in the cache
+
+
+class Quality(NamedTuple):
+    """How finely the integral is summed.
+
+    step    h: the rule's own error is e^{-2π/h}, times (2π/h)^{2b} for an integrand like s^{-b}
+    depth   the parabola ends where e^s = e^{-depth}
+    """
+
+    step: float
+    depth: float
+
+
+FINE = Quality(2 * math.pi / 75, 60.0)  # float64: 94 nodes
+ROUGH = Quality(2 * math.pi / 43, 33.0)  # float32: 40 nodes, 1e-11 in values and 1e-8 in first derivatives
 
 # 1/Γ(1 + t) = Σ c_k t^k  (Abramowitz and Stegun 6.1.34)
 _RGAMMA = (
@@ -57,6 +76,10 @@ _RGAMMA = (
     6.116095104481416e-09, 5.002007644469223e-09, -1.18127457048702e-09, 1.0434267116911005e-10, 7.782263439905071e-12,
     -3.696805618642206e-12, 5.100370287454476e-13,
 )  # fmt: skip
+
+_TAYLOR = tuple(  # of 1/Γ(1 + t) and its derivatives, each over a factorial
+    tuple(c * math.comb(k, m) for k, c in enumerate(_RGAMMA) if k >= m) + (0.0,) * m for m in range(3)
+)
 
 # The integrands over e^s s^{-β} (the logarithms apart), by the order in z and α: a power of z, and a sum of c X^p J^q with
 # X = s^α, J = 1/(X - z). E itself is XJ. Each is the derivative of its first row by ∂X/∂α = X log s.
@@ -80,7 +103,27 @@ _TAIL_APART: Table = {  # XJ + X/z + X²/z²
 }
 
 
-@dataclass(frozen=True, slots=True)
+def _space(x: Array) -> ModuleType:
+    """The library whose functions take x."""
+    return torch if isinstance(x, Tensor) else numpy
+
+
+def _constant(values: Any, like: Array) -> Array:
+    return torch.tensor(values, dtype=like.dtype, device=like.device) if isinstance(like, Tensor) else numpy.array(values)
+
+
+def _stack(rows: Sequence[Array]) -> Array:
+    return torch.stack(list(rows)) if isinstance(rows[0], Tensor) else numpy.array(rows)
+
+
+def _clip(x: Array, low: Any = None, high: Any = None) -> Array:
+    if isinstance(x, Tensor):
+        return x.clamp(low, high)
+    x = x if low is None else numpy.maximum(x, low)  # half the time of numpy.clip
+    return x if high is None else numpy.minimum(x, high)
+
+
+@dataclass(slots=True, eq=False)  # frozen, it would take three times as long to make
 class Pair:
     """A complex number in real arithmetic, which every device and export has. (`by`, `plus`: Dynamo takes no Pair * Tensor.)"""
 
@@ -96,10 +139,10 @@ class Pair:
     def __sub__(self, other: Pair) -> Pair:
         return Pair(self.re - other.re, self.im - other.im)
 
-    def by(self, real: Real) -> Pair:
+    def by(self, real: Array) -> Pair:
         return Pair(self.re * real, self.im * real)
 
-    def plus(self, real: Real) -> Pair:
+    def plus(self, real: Array) -> Pair:
         return Pair(self.re + real, self.im)
 
     def inverse(self) -> Pair:
@@ -107,74 +150,104 @@ class Pair:
         return Pair(self.re * over, -self.im * over)
 
     def exp(self) -> Pair:
-        size = self.re.exp()
-        return Pair(size * self.im.cos(), size * self.im.sin())
+        xp = _space(self.re)
+        size = xp.exp(self.re)
+        return Pair(size * xp.cos(self.im), size * xp.sin(self.im))
 
     def expm1(self) -> Pair:
-        return Pair(self.re.expm1() * self.im.cos() - 2 * (self.im / 2).sin() ** 2, self.re.exp() * self.im.sin())
+        xp = _space(self.re)
+        half, sine = xp.sin(self.im / 2), xp.sin(self.im)
+        return Pair(xp.expm1(self.re) * xp.cos(self.im) - 2 * half * half, xp.exp(self.re) * sine)
 
 
-def _nodes(mu: float, device: torch.device) -> tuple[Pair, Pair]:
+def _nodes(mu: float, quality: Quality, like: Array) -> tuple[Pair, Pair]:
     """log s and the weight e^s ds/du h/(πi) at the nodes u = (k + 1/2)h of the upper half; the lower one mirrors it."""
-    count = math.ceil(math.sqrt(_DEPTH / mu + 1) / _STEP)
-    u = (torch.arange(count, dtype=torch.float64, device=device) + 0.5) * _STEP
+    if not isinstance(like, Tensor):
+        return _kept_nodes(mu, quality, None)
+    keep = like.device.type == "cpu" and not _traced()
+    return _kept_nodes(mu, quality, like.device) if keep else _new_nodes(mu, quality, like.device)
+
+
+@functools.cache
+def _kept_nodes(mu: float, quality: Quality, device: torch.device | None) -> tuple[Pair, Pair]:
+    with torch.inference_mode(False):
+        return _new_nodes(mu, quality, device)
+
+
+def _new_nodes(mu: float, quality: Quality, device: torch.device | None) -> tuple[Pair, Pair]:
+    """As tensors on this device; as NumPy arrays if None."""
+    count = math.ceil(math.sqrt(quality.depth / mu + 1) / quality.step)
+    k = numpy.arange(count) if device is None else torch.arange(count, dtype=torch.float64, device=device)
+    xp, u = _space(k), (k + 0.5) * quality.step
     s = Pair(mu * (1 - u * u), 2 * mu * u)
-    log = Pair(math.log(mu) + torch.log1p(u * u), 2 * torch.atan(u))
-    return log, (s.exp() * Pair(torch.ones_like(u), u)).by(2 * mu * _STEP / math.pi)
+    log = Pair(math.log(mu) + xp.log1p(u * u), 2 * xp.arctan(u))
+    return log, (s.exp() * Pair(xp.ones_like(u), u)).by(2 * mu * quality.step / math.pi)
 
 
-def _rgamma(x: Tensor, order: int) -> Tensor:
-    """1/Γ(x), or its first or second derivative, for -5 < x < 5; relatively accurate also beside its zeros."""
-    n = x.round()
+def _rgamma(x: Array, order: int) -> list[Array]:
+    """1/Γ(x) and its derivatives to this order, for -5 < x < 5; relatively accurate also beside its zeros."""
+    xp, n = _space(x), x.round()
     t = x - n
-    jet = [torch.full_like(t, _RGAMMA[-1])] + [torch.zeros_like(t)] * order  # Taylor coefficients at t
-    for c in reversed(_RGAMMA[:-1]):
-        jet = _times(jet, t)
-        jet[0] = jet[0] + c
-    for k in range(5):  # 1/Γ(t - k) = (t - k) / Γ(t - k + 1)
-        jet = [torch.where(n <= -k, q, p) for p, q in zip(jet, _times(jet, t - k), strict=True)]
-    for k in range(1, 5):  # 1/Γ(t + k + 1) = 1/Γ(t + k) / (t + k)
-        jet = [torch.where(n > k, q, p) for p, q in zip(jet, _over(jet, t + k), strict=True)]
-    return jet[order] * math.factorial(order)
+    taylor = t[..., None] ** _constant(range(len(_RGAMMA)), x) @ _constant(_TAYLOR[: order + 1], x).T
+    jet = [taylor[..., m] for m in range(order + 1)]
+    lowest, highest = (-4, 5) if _traced() or 0 in x.shape else (int(n.min()), int(n.max()))
+
+    def choose(mask: Array, new: list[Array], old: list[Array]) -> list[Array]:
+        return new if lowest == highest else [xp.where(mask, q, p) for p, q in zip(old, new, strict=True)]
+
+    for k in range(1 - lowest):  # 1/Γ(t - k) = (t - k) / Γ(t - k + 1)
+        jet = choose(n <= -k, _times(jet, t - k), jet)
+    for k in range(1, highest):  # 1/Γ(t + k + 1) = 1/Γ(t + k) / (t + k)
+        jet = choose(n > k, _over(jet, t + k), jet)
+    return [c * math.factorial(m) for m, c in enumerate(jet)]
 
 
-def _times(jet: list[Tensor], f: Tensor) -> list[Tensor]:
+def _times(jet: list[Array], f: Array) -> list[Array]:
     """A Taylor polynomial in t times one of f's, whose slope is 1."""
     return [jet[0] * f] + [jet[k] * f + jet[k - 1] for k in range(1, len(jet))]
 
 
-def _over(jet: list[Tensor], f: Tensor) -> list[Tensor]:
-    out: list[Tensor] = []
+def _over(jet: list[Array], f: Array) -> list[Array]:
+    out: list[Array] = []
     for c in jet:
         out.append((c - out[-1]) / f if out else c / f)
     return out
 
 
-def _columns(*values: Tensor) -> list[Tensor]:
-    return [v.unsqueeze(-1) for v in values]
+def _power(x: Array, n: int) -> Array:
+    """x^n for a small n, not 0: NumPy's own is ten times slower for x < 0."""
+    first = x if n > 0 else 1 / x
+    out = first
+    for _ in range(abs(n) - 1):
+        out = out * first
+    return out
 
 
-def _dot(weight: Pair, value: Pair) -> Tensor:
+def _columns(*values: Array) -> list[Array]:
+    return [v[..., None] for v in values]
+
+
+def _dot(weight: Pair, value: Pair) -> Array:
     """The real part of Σ weight value over the nodes; one row of weights may serve all."""
-    if weight.re.shape[0] == 1:
-        return value.re @ weight.re[0] - value.im @ weight.im[0]
+    if weight.re.ndim == 1:
+        return value.re @ weight.re - value.im @ weight.im
     return (weight.re * value.re - weight.im * value.im).sum(-1)
 
 
-def _rule(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], mu: float, table: Table) -> list[Tensor]:
+def _rule(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, mu: float, table: Table) -> list[Array]:
     """The rule for the integrands of a table: z^e Σ_terms c X^p J^q times e^s s^{-β} log(s)^j (-log s)^k."""
-    log, weight = _nodes(mu, z.device)
+    log, weight = _nodes(mu, quality, z)
     a, b, x = _columns(alpha, beta, z)
     less = log.by(a).expm1()
     power, j = less.plus(1.0), less.plus(1 - x).inverse()  # s^α - z also where both are about 1
-    base = _powers(log, max(n + o for _, n, o in orders), weight * log.by(-b).exp())
-    js = _powers(j, max(q for m, n, _ in orders for _, _, q in table[m, n][1]) - 1, j)
+    rows = [table[m, n] for m, n, _ in orders]
+    p_max, q_max = (max(term[i] for _, terms in rows for term in terms) for i in (1, 2))
+    bases = _powers(log, max(n + o for _, n, o in orders), weight * log.by(-b).exp())
+    w, js = [_powers(power, p_max, base) for base in bases], _powers(j, q_max - 1, j)
     out = []
-    for m, n, o in orders:
-        e, terms = table[m, n]
-        w = _powers(power, max(p for _, p, _ in terms), base[n + o])
-        y = torch.stack([_dot(w[p], js[q - 1]) * ((-1) ** o * c) for c, p, q in terms]).sum(0)
-        out.append(y * z**e if e else y)
+    for (e, terms), (_, n, o) in zip(rows, orders, strict=True):
+        y = sum(_dot(w[n + o][p], js[q - 1]) * ((-1) ** o * c) for c, p, q in terms)
+        out.append(y * _power(z, e) if e else y)
     return out
 
 
@@ -186,33 +259,34 @@ def _powers(x: Pair, n: int, start: Pair) -> list[Pair]:
     return out
 
 
-def _near(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], mu: float) -> list[Tensor]:
+def _near(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, mu: float) -> Array:
     """The rule as it stands."""
-    return _rule(z, alpha, beta, orders, mu, _WHOLE)
+    return _stack(_rule(z, alpha, beta, orders, quality, mu, _WHOLE))
 
 
-def _apart(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], mu: float) -> list[Tensor]:
+def _apart(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, mu: float) -> Array:
     """1/Γ(β), and the rule for the rest: relatively accurate where both are small."""
-    rule = _rule(z, alpha, beta, orders, mu, _WHOLE | _FIRST_APART)
-    return [y + _rgamma(beta, o) if m == n == 0 else y for y, (m, n, o) in zip(rule, orders, strict=True)]
+    rule = _rule(z, alpha, beta, orders, quality, mu, _WHOLE | _FIRST_APART)
+    g = _rgamma(beta, max(o for _, _, o in orders))
+    return _stack([y + g[o] if m == n == 0 else y for y, (m, n, o) in zip(rule, orders, strict=True)])
 
 
-def _far(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], mu: float) -> list[Tensor]:
+def _far(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, mu: float) -> Array:
     """-Σ_{k=1,2} z^{-k}/Γ(β - αk), and the rule for the rest, which is smaller by z^{-2}."""
-    out = []
-    for y, (m, n, o) in zip(_rule(z, alpha, beta, orders, mu, _TAIL_APART), orders, strict=True):
-        for k in (1, 2):
-            y = y - (1, -k, k * (k + 1))[m] * (-k) ** n * z ** (-k - m) * _rgamma(beta - k * alpha, n + o)
-        out.append(y)
-    return out
+    out = _rule(z, alpha, beta, orders, quality, mu, _TAIL_APART)
+    for k in (1, 2):
+        g = _rgamma(beta - k * alpha, max(n + o for _, n, o in orders))
+        terms = [(1, -k, k * (k + 1))[m] * (-k) ** n * g[n + o] * _power(z, -k - m) for m, n, o in orders]
+        out = [y - term for y, term in zip(out, terms, strict=True)]
+    return _stack(out)
 
 
-def _neighbour(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], at: tuple[int, int]) -> list[Tensor]:
+def _neighbour(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, at: tuple[int, int]) -> Array:
     """E_{α,β} as E_{a,b} of these integers plus a difference that vanishes with that of the parameters; derivatives in z only.
 
     s^{α-β}/(s^α - z) - s^{a-b}/(s^a - z) = (s^{α+a-b} (s^{b-β} - 1) - z s^{a-b} (s^{α-a+b-β} - 1)) / ((s^α - z)(s^a - z))
     """
-    log, weight = _nodes(_SCALES[0], z.device)
+    log, weight = _nodes(_SCALES[0], quality, z)
     a, b, x = _columns(alpha, beta, z)
     base = weight * log.by(at[0] - at[1]).exp()
     first, second = log.by(a).exp() * log.by(at[1] - b).expm1(), log.by(a - at[0] + at[1] - b).expm1()
@@ -223,134 +297,162 @@ def _neighbour(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], 
         lambda: product * (top * total - second),
         lambda: product * ((top * total - second) * total + top * (p * p + q * q) - second * total),
     )
-    exact: Callable[[int], Tensor] = {
-        (1, 1): lambda m: z.exp(), (1, 0): lambda m: (z + m) * z.exp(), (0, 0): lambda m: torch.zeros_like(z),
-    }[at]  # fmt: skip
-    return [exact(m) + _dot(base, part[m]()) for m, _, _ in orders]
+    growth = _space(z).exp(z)
+    exact: Callable[[int], Array] = {(1, 1): lambda m: growth, (1, 0): lambda m: (z + m) * growth, (0, 0): lambda m: 0.0}[at]
+    return _stack([exact(m) + _dot(base, part[m]()) for m, _, _ in orders])
 
 
-def _pole(z: Tensor, alpha: Tensor, beta: Tensor, mu: Tensor, orders: Sequence[Order], scaled: bool) -> list[Tensor]:
+def _pole(z: Array, alpha: Array, beta: Array, mu: Array, orders: Sequence[Order], quality: Quality, scaled: bool) -> Array:
     """R p and its derivatives; scaled: over exp(z^{1/α}) for z > 0.
 
     All from its logarithm, s + (1-β) l - log α + log p with l = log s, whose slopes in l are g and h; a power of 1/α and of 1/z
     is kept apart, and a part of the exponent, so that nothing but the result overflows.
     """
-    positive = z > 0
-    ra, limit = 1 / alpha, torch.where(positive, _SCALED if scaled else _OVERFLOW, _LARGE)
-    ell = Pair((z.abs().log() * ra).clamp(max=limit), (z < 0).to(z.dtype) * math.pi * ra)
-    turn, r = math.pi * (1 - alpha / 2) * ra, ell.re.exp()  # of the pair, from the imaginary axis: exact at α = 2
-    s = Pair(torch.where(positive, r, -r * turn.sin()), torch.where(positive, 0.0, r * turn.cos()))
-    w = ell.by(0.5).exp().by(mu.rsqrt())
-    y = w.plus(-1.0).by(2 * math.pi / _STEP)
-    e = Pair(y.re.clamp(-700.0, 40.0), y.im).exp()
+    xp, positive = _space(z), z > 0
+    ra, limit = 1 / alpha, xp.where(positive, _SCALED if scaled else _OVERFLOW, _LARGE)
+    ell = Pair(_clip(xp.log(abs(z)) * ra, high=limit), xp.where(positive, 0.0, math.pi * ra))
+    turn, r = math.pi * (1 - alpha / 2) * ra, xp.exp(ell.re)  # of the pair, from the imaginary axis: exact at α = 2
+    s = Pair(xp.where(positive, r, -r * xp.sin(turn)), xp.where(positive, 0.0, r * xp.cos(turn)))
+    w = ell.by(0.5).exp().by(mu**-0.5)
+    y = w.plus(-1.0).by(2 * math.pi / quality.step)
+    e = Pair(_clip(y.re, -700.0, 40.0), y.im).exp()
     rest = e.plus(1.0).inverse()  # 1 - p
-    p, step = e * rest, w.by(math.pi / _STEP)
-    growth = ell.by(1 - beta) + (Pair(torch.where(positive, 0.0, s.re), s.im) if scaled else s)
-    q = Pair(growth.re.clamp(max=600.0), growth.im).exp() * p
-    g, h = s.plus(1 - beta) + rest * step, s + (rest * step).by(0.5) - p * rest * step * step
-    size = (1 + (z < 0).to(z.dtype)) * (growth.re - 600.0).clamp(min=0.0).exp()
-    first, second = _slopes(alpha, ell, g, h)
+    p, step = e * rest, w.by(math.pi / quality.step)
+    growth = ell.by(1 - beta) + (Pair(xp.where(positive, 0.0, s.re), s.im) if scaled else s)
+    q = Pair(_clip(growth.re, high=600.0), growth.im).exp() * p
+    g = s.plus(1 - beta) + rest * step
+    slope = _slopes(alpha, ell, g, lambda: s + (rest * step).by(0.5) - p * rest * step * step)
+    size = xp.where(positive, 1.0, 2.0) * xp.exp(_clip(growth.re - 600.0, low=0.0))
     out = []
     for order in orders:
-        which = [n for n, m in enumerate(order) for _ in range(m)]
-        if which:
-            factor = first[which[0]] if len(which) == 1 else first[which[0]] * first[which[1]] + second[order]
-        else:
-            factor = Pair(1.0, 0.0)
-        i, j, _ = order
-        out.append((q * factor).re * size * ra ** (1 + i + j) * z**-i)
-    return out
+        factor, (i, j, _) = slope(order), order
+        value = (q.re * factor.re - q.im * factor.im) * size * ra ** (1 + i + j)
+        out.append(value * _power(z, -i) if i else value)
+    return _stack(out)
 
 
-def _slopes(alpha: Tensor, ell: Pair, g: Pair, h: Pair) -> tuple[tuple[Pair, ...], dict[Order, Pair]]:
-    """First and second derivatives of a function with slopes g, h in l = log(z)/α, less log α and βl; over z^-i α^-(i+j)."""
-    first = (g, (ell * g).by(-1.0).plus(-1.0), ell.by(-1.0))
+def _slopes(alpha: Array, ell: Pair, g: Pair, h: Callable[[], Pair]) -> Callable[[Order], Pair]:
+    """The derivatives of exp f over exp f and z^-i α^-(i+j), for an f with slopes g, h in l = log(z)/α, less log α and βl."""
+    first = (lambda: g, lambda: (ell * g).by(-1.0).plus(-1.0), lambda: ell.by(-1.0))
     second = {
-        (2, 0, 0): h - g.by(alpha),
-        (1, 1, 0): (ell * h).by(-1.0) - g,
-        (1, 0, 1): Pair(-1.0, 0.0),
-        (0, 2, 0): (ell * ell * h + (ell * g).by(2.0)).plus(1.0),
-        (0, 1, 1): ell,
-        (0, 0, 2): Pair(0.0, 0.0),
+        (2, 0, 0): lambda: h() - g.by(alpha),
+        (1, 1, 0): lambda: (ell * h()).by(-1.0) - g,
+        (1, 0, 1): lambda: Pair(-1.0, 0.0),
+        (0, 2, 0): lambda: (ell * ell * h() + (ell * g).by(2.0)).plus(1.0),
+        (0, 1, 1): lambda: ell,
+        (0, 0, 2): lambda: Pair(0.0, 0.0),
     }
-    return first, second
+
+    def slope(order: Order) -> Pair:
+        which = [first[n] for n, m in enumerate(order) for _ in range(m)]
+        if len(which) == 2:
+            return which[0]() * which[1]() + second[order]()
+        return which[0]() if which else Pair(1.0, 0.0)
+
+    return slope
 
 
-def _continuation(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order]) -> list[Tensor]:
+def _continuation(z: Array, alpha: Array, beta: Array, orders: Sequence[Order]) -> Array:
     """α = 0: 1/(Γ(β)(1-z)) and its derivatives; those in α exist for z < 1 only, nan beyond."""
-    y = 1 / (1 - z)
+    xp, y = _space(z), 1 / (1 - z)
     part = {
         (0, 0): y, (1, 0): y**2, (2, 0): 2 * y**3,
         (0, 1): z * y**2, (1, 1): (1 + z) * y**3, (0, 2): z * (1 + z) * y**3,
     }  # fmt: skip
+    g = _rgamma(beta, max(n + o for _, n, o in orders))
     out = []
     for m, n, o in orders:
-        g = _rgamma(beta, n + o)
-        value = torch.where(g == 0, 0.0, part[m, n] * g)
-        out.append(torch.where(z < 1, value, math.nan) if n else value)
-    return out
+        value = xp.where(g[n + o] == 0, 0.0, part[m, n] * g[n + o])
+        out.append(xp.where(z < 1, value, math.nan) if n else value)
+    return _stack(out)
 
 
-def _write(out: list[Tensor], mask: Tensor, function: Rule, inputs: Sequence[Tensor], add: bool = False) -> list[Tensor]:
-    """`out` with a function of the chosen elements written (or added) to it.
+def _write(out: Array, mask: Array, function: Rule, inputs: Sequence[Array], add: bool = False) -> Array:
+    """`out`, (orders, elements), with a function of the chosen elements written (or added) to it.
 
     Eager: of these elements only, a block at a time. Traced, where no shape may depend on data: of all, then selected.
     """
+    xp = _space(out)
     if torch.compiler.is_compiling():
-        return [torch.where(mask, y + v if add else v, y) for y, v in zip(out, function(*inputs), strict=True)]
-    for index in mask.expand(out[0].shape).nonzero().squeeze(-1).split(_BLOCK):
-        if index.numel():
-            values = function(*(t if t.numel() == 1 else t[index] for t in inputs))
-            for y, value in zip(out, values, strict=True):
-                y[index] = y[index] + value if add else value.expand(index.shape)
+        values = function(*inputs)
+        return xp.where(mask, out + values if add else values, out)
+    chosen = xp.where(mask)[0]
+    for start in range(0, len(chosen), _BLOCK):
+        index = chosen[start : start + _BLOCK]
+        values = function(*(t[index] if t.ndim else t for t in inputs))
+        out[:, index] = out[:, index] + values if add else values
     return out
 
 
-def _elementary(out: list[Tensor], z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order]) -> list[Tensor]:
+def _elementary(out: Array, z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality) -> Array:
     """`out` with the derivatives in z replaced beside E_{1,1}, E_{1,0} and E_{0,0}."""
     some = [i for i, (_, n, o) in enumerate(orders) if n == o == 0]
-    for at in ((1, 1), (1, 0), (0, 0)) if some else ():
-        close = ((alpha - at[0]).abs() < _NEIGHBOUR) & ((beta - at[1]).abs() < _NEIGHBOUR)
+    if _single(alpha, beta) and not any(abs(alpha.item() - a) < _NEIGHBOUR > abs(beta.item() - b) for a, b in _ELEMENTARY):
+        return out
+    for at in _ELEMENTARY if some else ():
+        close = (abs(alpha - at[0]) < _NEIGHBOUR) & (abs(beta - at[1]) < _NEIGHBOUR)
         inside = z < -1 if at[0] else (z < 0) | (_growth(z, alpha) < -3)
-        rule = functools.partial(_neighbour, orders=[orders[i] for i in some], at=at)
-        part = dict(zip(some, _write([out[i] for i in some], close & inside, rule, (z, alpha, beta)), strict=True))
-        out = [part.get(i, y) for i, y in enumerate(out)]
+        rule = functools.partial(_neighbour, orders=[orders[i] for i in some], quality=quality, at=at)
+        part = _write(out[some], close & inside, rule, (z, alpha, beta))
+        rows = dict(zip(some, part, strict=True))
+        out = _stack([rows.get(i, y) for i, y in enumerate(out)])
     return out
 
 
-def _growth(z: Tensor, alpha: Tensor) -> Tensor:
+def _single(*parameters: Array) -> bool:
+    """Whether these are numbers whose values may be looked at: not while tracing."""
+    return not _traced() and all(p.ndim == 0 for p in parameters)
+
+
+def _traced() -> bool:
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def _growth(z: Array, alpha: Array) -> Array:
     """log |z|^{1/α}, finite."""
-    return z.abs().clamp(1e-300, _WIDEST).log() / alpha.clamp(min=_TINY)
+    return _space(z).log(_clip(abs(z), 1e-300, _WIDEST)) / _clip(alpha, _TINY)
 
 
-def _compute(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], scaled: bool = False) -> list[Tensor]:
-    """These derivatives for flat float64 tensors, of which α and β may have one element."""
-    zero = alpha == 0
-    z, alpha = z.clamp(-_WIDEST, _WIDEST), torch.where(zero, alpha, alpha.clamp(min=_TINY))
+def compute(z: Array, alpha: float, beta: float, orders: Sequence[Order], quality: Quality = FINE, scaled: bool = False) -> Array:
+    """(orders, elements): these derivatives for one α and β and a flat float64 NumPy array; nothing is checked."""
+    with numpy.errstate(all="ignore"):
+        return _compute(z, numpy.float64(alpha), numpy.float64(beta), orders, quality, scaled)
+
+
+def _compute(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, scaled: bool) -> Array:
+    """The same for flat tensors, too, and for α and β of no dimension or of one."""
+    if _single(alpha) and alpha == 0:
+        return _continuation(z, alpha, beta, orders)
+    xp, zero = _space(z), alpha == 0
+    z, alpha = _clip(z, -_WIDEST, _WIDEST), xp.where(zero, alpha, _clip(alpha, _TINY))
     size = _growth(z, alpha)
     pair = (z < 0) & (alpha > 1 + _NEIGHBOUR)  # nearer to 1 the pair has decayed before it reaches the parabola
     pole = (size > -3) & (pair | ((z > 0) & ~zero))
-    angle = (z < 0).to(z.dtype) * (math.pi / 2) / alpha.clamp(min=_TINY)
-    crossing = (size.clamp(max=100.0) / 2).exp() * angle.cos()  # of the axis by the parabola through the pole, √μ
+    angle = xp.where(z < 0, math.pi / 2 / _clip(alpha, _TINY), 0.0)
+    crossing = xp.exp(_clip(size, high=100.0) / 2) * xp.cos(angle)  # of the axis by the parabola through the pole, √μ
     outer = pole & (crossing > 0.8) & (crossing < 1.17)
     far = (z < 0) & (size > math.log(_FAR)) & ~zero
-    small = (z.abs() < 1) & (beta < 1)
-    out = [torch.full_like(z, math.nan) for _ in orders]
-    for mu, grid in zip(_SCALES, (~outer, outer), strict=True):
+    alone = pole & (z > 0) & (size > math.log(quality.depth + 15))  # the rest is e^-depth of the residue, and smaller
+    small = (abs(z) < 1) & (beta < 1)
+    out = _stack([xp.where(alone, xp.zeros_like(z), math.nan)] * len(orders))
+    for mu, grid in zip(_SCALES, (~outer & ~alone, outer & ~alone), strict=True):
         for mask, function in ((~far & ~small, _near), (~far & small, _apart), (far, _far)):
-            out = _write(out, grid & mask, functools.partial(function, orders=orders, mu=mu), (z, alpha, beta))
-    out = _elementary(out, z, alpha, beta, orders)
-    out = _write(out, zero, functools.partial(_continuation, orders=orders), (z, alpha, beta))
+            out = _write(out, grid & mask, functools.partial(function, orders=orders, quality=quality, mu=mu), (z, alpha, beta))
+    out = _elementary(out, z, alpha, beta, orders, quality)
+    if not _single(alpha):
+        everywhere = z == z  # gives the mask the shape of z, and leaves nan alone
+        out = _write(out, zero & everywhere, functools.partial(_continuation, orders=orders), (z, alpha, beta))
     if scaled:
-        shrink = (-_exponent(z, alpha)).exp()
-        out = [y * shrink for y in out]
-    scale = torch.where(outer, torch.full_like(z, _SCALES[1]), _SCALES[0])
-    return _write(out, pole, functools.partial(_pole, orders=orders, scaled=scaled), (z, alpha, beta, scale), add=True)
+        out = out * xp.exp(-_exponent(z, alpha))
+    scale = xp.where(outer, xp.full_like(z, _SCALES[1]), _SCALES[0])
+    rule = functools.partial(_pole, orders=orders, quality=quality, scaled=scaled)
+    return _write(out, pole, rule, (z, alpha, beta, scale), add=True)
 
 
-def _exponent(z: Tensor, alpha: Tensor) -> Tensor:
+def _exponent(z: Array, alpha: Array) -> Array:
     """z^{1/α} where z > 0 and α > 0, else 0; cut at e^200 so that differences of two stay finite."""
-    return torch.where((z > 0) & (alpha > 0), _growth(z, alpha).clamp(max=_SCALED).exp(), 0.0)
+    xp = _space(z)
+    return xp.where((z > 0) & (alpha > 0), xp.exp(_clip(_growth(z, alpha), high=_SCALED)), 0.0)
 
 
 def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], scaled: bool) -> tuple[Tensor, ...]:
@@ -358,9 +460,19 @@ def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], s
     _check_range("alpha", alpha, 2.0)
     _check_range("beta", beta, 3.0)
     shape = torch.broadcast_shapes(z.shape, alpha.shape, beta.shape)
-    wide = [t.to(torch.float64) for t in (z, alpha, beta)]
-    flat = [t.reshape(1) if n and t.numel() == 1 else t.expand(shape).reshape(-1) for n, t in enumerate(wide)]
-    return tuple(y.reshape(shape).to(z.dtype) for y in _compute(flat[0], flat[1], flat[2], orders, scaled))
+    x, *parameters = (t.to(torch.float64) for t in (z, alpha, beta))
+    x = x.expand(shape).reshape(-1)
+    a, b = (t.reshape(()) if t.numel() == 1 else t.expand(shape).reshape(-1) for t in parameters)
+    if _single(a, b) and all(_plain(t) for t in (z, alpha, beta)):
+        values = torch.from_numpy(compute(x.numpy(force=True), a.item(), b.item(), orders, scaled=scaled))
+    else:
+        values = _compute(x, a, b, orders, FINE, scaled)
+    return tuple(y.reshape(shape).to(z.dtype, copy=True) for y in values)  # a view could not be changed in place
+
+
+def _plain(t: Tensor) -> bool:
+    """Whether NumPy may have its elements: of no subclass, on the CPU, and watched by no dispatch mode."""
+    return type(t) in (Tensor, torch.nn.Parameter) and t.is_cpu and not torch._C._len_torch_dispatch_stack()
 
 
 class _MittagLeffler(torch.autograd.Function):
@@ -385,11 +497,12 @@ class _MittagLeffler(torch.autograd.Function):
         higher = sorted({_raise(order, n) for order, _ in pairs for n in needed})
         for order in higher:
             _check_order(order)
-        values = dict(zip(higher, _MittagLeffler.apply(*ctx.saved_tensors, tuple(higher), ctx.scaled), strict=True))
+        saved = ctx.saved_tensors  # once: a checkpoint gives them once
+        values = dict(zip(higher, _MittagLeffler.apply(*saved, tuple(higher), ctx.scaled), strict=True))
         out: list[Tensor | None] = [None] * 5
         for n in needed:
             total = torch.stack([g * values[_raise(order, n)] for order, g in pairs]).sum(0)
-            out[n] = total.sum_to_size(ctx.saved_tensors[n].shape).to(ctx.saved_tensors[n].dtype)
+            out[n] = total.sum_to_size(saved[n].shape).to(saved[n].dtype)
         return tuple(out)
 
     @staticmethod
