@@ -75,6 +75,38 @@ def sinc(x: Any) -> Any:
     return mp.sin(mp.pi * x) / (mp.pi * x) if x else mp.mpf(1)
 
 
+def mittag_leffler(z: Any, alpha: Any, beta: Any) -> Any:
+    """The series; the continuation at alpha = 0; far out the exponential terms, and for z < 0 the algebraic ones."""
+    if alpha == 0:
+        return mp.rgamma(beta) / (1 - z)
+    if z and abs(z) ** (1 / alpha) > 100:
+        pole = mp.mpc(z) ** (1 / alpha)
+        wave = (mp.exp(pole) * pole ** (1 - beta) / alpha).real
+        return wave if z > 0 else 2 * (alpha > 1) * wave - sum(z**-k * mp.rgamma(beta - alpha * k) for k in range(1, 60))
+    size, total, k = mp.mpf(1), mp.mpf(0), 0
+    while k < 10 or size > mp.eps * abs(total):
+        term = z**k * mp.rgamma(alpha * k + beta)
+        size, total, k = max(abs(term), size / 2), total + term, k + 1
+    return total
+
+
+def gated(x: Any, f: Any, g: Any, gamma: Any, alpha1: Any, beta1: Any, beta2: Any, alpha2: Any = 1) -> Any:
+    """x^gamma E(f)/E(g), the power that of |x|, with the sign of x where gamma is about 1."""
+    return abs(x) ** gamma * mittag_leffler(f, alpha1, beta1) / mittag_leffler(g, alpha2, beta2)
+
+
+def gated_odd(x: Any, f: Any, g: Any, **p: Any) -> Any:
+    return mp.sign(x) * gated(x, f, g, **p)
+
+
+def gated_squares(x: Any, **p: Any) -> Any:
+    return gated_odd(x, x**2, x**2, **p | {"alpha1": max(p["alpha1"], p["alpha2"])})
+
+
+def gated_gelu(x: Any, **p: Any) -> Any:
+    return gated_odd(x, x / mp.sqrt(2), x**2 / 2 + mp.log(2), **p | {"alpha1": max(p["alpha1"], p["alpha2"] / 2)})
+
+
 DEFINITIONS: dict[str, Definition] = {
     # classics
     "gelu": gelu,
@@ -136,6 +168,17 @@ DEFINITIONS: dict[str, Definition] = {
     "smu": lambda x, alpha, mu: ((1 + alpha) * x + (1 - alpha) * x * mp.erf(mu * (1 - alpha) * x)) / 2,
     "smu1": lambda x, alpha, mu: ((1 + alpha) * x + mp.sqrt(((1 - alpha) * x) ** 2 + mu**2)) / 2,
     "apalu": lambda x, a, b: a * (x + x * sigmoid(mp.mpf(1.702) * x)) if x >= 0 else b * (mp.exp(x) - 1),
+    # the gated Mittag-Leffler representation
+    "ml_sigmoid": lambda x, **p: gated(x, -mp.exp(-x), 0, **p),
+    "ml_swish": lambda x, c, **p: gated_odd(x, -mp.exp(-c * x), 0, **p),
+    "ml_mish": lambda x, **p: gated_odd(x, -2 * mp.exp(-x) / (mp.exp(x) + 2), 0, **p),
+    "ml_softsign": lambda x, **p: gated_odd(x, -abs(x), 0, **p),
+    "ml_elu": lambda x, **p: gated_odd(x, min(x, 0), 0, **p),
+    "ml_tanh": gated_squares,
+    "ml_identity": gated_squares,
+    "ml_erf": gated_squares,
+    "ml_relu": lambda x, **p: gated_squares(x, **p) if x > 0 else 0,
+    "ml_gelu": gated_gelu,
     # found by searches
     "pangaea_gated_asinh": lambda x, alpha, beta: mp.log(sigmoid(alpha * x)) * beta * mp.asinh(x),
     "pangaea_line_log_sigmoid": lambda x, alpha, beta, gamma: alpha * x - beta * mp.log(sigmoid(gamma * x)),

@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 import torch
 from definitions import DEFINITIONS
-from oracle import ALLOWED, DTYPES, computed, grid, measure, parameters, report, truth
+from oracle import DTYPES, allowed, computed, grid, is_wide, measure, parameters, report, truth
 from torch import Tensor
 from torch.nn import functional as F
 
 import actune
 from actune.exact import value
-from actune.expr import from_json, to_json
+from actune.expr import Expr, from_json, to_json
 from actune.kernels.formula import activate, evaluate
 
 NAMES = actune.list_families()
 TRAINABLE = [n for n in NAMES if any(p.trainable for p in actune.family(n).params.values())]
 REFERRED = [n for n in NAMES if actune.family(n).reference is not None]
+WIDE = [f for f in map(actune.family, NAMES) if is_wide(f.expr)]  # judged at fewer points: their exact values take long
 INFINITY = torch.tensor([math.inf, -math.inf], dtype=torch.float64)
 
 every_family = pytest.mark.parametrize("name", NAMES)
@@ -61,7 +62,7 @@ def test_formula_is_what_the_source_says(name: str) -> None:
     for shift in (0.0, 0.6, -0.6) if name in DEFINITIONS else ():
         values = parameters(f, torch.float64, shift)
         for x in (*np.linspace(-29.7, 30.3, 25).tolist(), -1.1, -0.3, -3e-5, 0.0, 1e-5, 1e-3, 0.02, 0.4, 1.3, *marks(f)):
-            with mpmath.workdps(400):
+            with mpmath.workdps(400 if f not in WIDE else 110):
                 wanted, got = DEFINITIONS[name](mpmath.mpf(x), **by_name(f, values)), value(f.expr, {"x": x, **values})
                 assert abs(got - wanted) <= 1e-16 * abs(wanted) + mpmath.mpf("1e-320"), (x, values)
 
@@ -79,10 +80,10 @@ def by_name(f: actune.Family, values: dict[str, float]) -> dict[str, Any]:
 def test_error(name: str, dtype: torch.dtype) -> None:
     """Value and first derivatives, in x and every parameter, within 4 u of the conditioned scale."""
     f = actune.family(name)
-    for shift, count in ((0.0, 80), (0.6, 24), (-0.6, 24))[: 3 if f.params else 1]:
-        of_value, of_slope = report(f, dtype, count, shift)
-        assert of_value.error <= ALLOWED, f"{of_value}, parameters moved by {shift}"
-        assert of_slope.error <= ALLOWED, f"{of_slope}, parameters moved by {shift}"
+    looks = ((0.0, 80), (0.6, 24), (-0.6, 24)) if f not in WIDE else ((0.0, 24), (0.6, 8), (-0.3, 8))
+    for shift, count in looks[: 3 if f.params else 1]:
+        for worst, bar in zip(report(f, dtype, count, shift), allowed(f.expr, dtype), strict=True):
+            assert worst.error <= bar, f"{worst}, parameters moved by {shift}"
 
 
 @every_family
@@ -90,7 +91,8 @@ def test_second_derivatives(name: str) -> None:
     """In x and every parameter, also mixed, against mpmath in float64."""
     f = actune.family(name)
     values = parameters(f, torch.float64, 0.2)
-    x = away(f, grid(torch.float64, (0.0,), 32).clamp(-30, 30).unique())
+    x = away(f, grid(torch.float64, (0.0,), 32 if f not in WIDE else 12).clamp(-30, 30).unique())
+    x = x[x.abs() > 1e-12] if f in WIDE else x  # |x|^gamma has no slope at 0; tests/test_gated.py looks there
     true = truth(f.expr, x.numpy(), values)
     inputs = [t.requires_grad_() for t in (x.clone(), *(torch.full_like(x, v) for v in values.values()))]
     y = activate(f.expr, inputs[0], dict(zip(values, inputs[1:], strict=True)))
@@ -99,7 +101,9 @@ def test_second_derivatives(name: str) -> None:
         rows = torch.autograd.grad(slope.sum() + 0 * inputs[0].sum(), inputs, allow_unused=True, retain_graph=True)
         for j, row in enumerate(rows):
             got = np.zeros(len(x)) if row is None else row.detach().numpy()
-            assert np.abs(got - true.second[i, j]).max() <= 1e-11 * max(1, np.abs(true.second[i, j]).max()), (i, j)
+            assert np.abs(got - true.second[i, j]).max() <= (1e-11 if f not in WIDE else 1e-10) * max(
+                1, np.abs(true.second[i, j]).max()
+            ), (i, j)
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=lambda d: str(d)[6:])
@@ -115,6 +119,8 @@ def test_finite(name: str, dtype: torch.dtype) -> None:
     true = truth(f.expr, x.double().numpy(), values)
     for got, wanted in ((y[None], true.value[None]), (d, true.first)):
         lost = ~np.isfinite(got) & (np.abs(wanted) < info.max)
+        if lost.any() and len(lost) > 1:  # the slope on the other side of a tie of two parameters
+            lost &= np.abs(truth(f.expr, x.double().numpy(), values, side=-1).first) < info.max
         assert not lost.any(), [(x[k].item(), wanted[i, k], got[i, k]) for i, k in np.argwhere(lost)]
 
 
@@ -155,13 +161,13 @@ def test_facts(name: str) -> None:
     x = torch.cat([torch.linspace(-20, 20, 40001, dtype=torch.float64), 10 ** torch.linspace(1.31, 5, 50, dtype=torch.float64)])
     x = torch.cat([x, -x]).sort().values
     y = initial(f, x)
-    tolerance = 1e-14 * (1 + y.abs())
+    tolerance = (1e-14 if f not in WIDE else 2e-13) * (1 + y.abs())
     assert not f.odd or bool(((y + y.flip(0)).abs() <= tolerance).all())
     assert not f.even or bool(((y - y.flip(0)).abs() <= tolerance).all())
     assert not f.monotone or bool((y.diff() >= -tolerance[1:]).all())
-    lowest, highest = f.bounds
-    assert lowest is None or lowest <= y.min() <= lowest + 2e-4, y.min()
-    assert highest is None or highest >= y.max() >= highest - 2e-4, y.max()
+    (lowest, highest), rounding = f.bounds, 2e-13 if f in WIDE else 0.0
+    assert lowest is None or lowest - rounding <= y.min() <= lowest + 2e-4, y.min()
+    assert highest is None or highest + rounding >= y.max() >= highest - 2e-4, y.max()
 
 
 def jump(f: actune.Family, at: float, order: int) -> float:
@@ -260,8 +266,8 @@ def test_gradcheck(name: str, scope: str) -> None:
         return torch.func.functional_call(act, dict(zip(state, values, strict=True)), (x,))
 
     inputs = (x, *(p.detach().clone().requires_grad_() for p in state.values()))
-    assert torch.autograd.gradcheck(call, inputs)
-    assert torch.autograd.gradgradcheck(call, inputs)
+    assert torch.autograd.gradcheck(call, inputs, fast_mode=f in WIDE)
+    assert torch.autograd.gradgradcheck(call, inputs, fast_mode=f in WIDE)
 
 
 @every_family
@@ -324,6 +330,28 @@ def test_the_oracle_notices_a_wrong_digit() -> None:
 
 # -- what the catalogue says of itself --------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("name", [n for n in NAMES if actune.family(n).closed is not None])
+def test_closed_form_is_the_formula(name: str) -> None:
+    """At the initial values, in 60 digits: value and slope, far out too; at a kink the formula's own slope may differ."""
+    f = actune.family(name)
+    assert f.closed is not None
+    inner = {e.args[0] for e in f.expr.nodes() if e.op == "const"}
+    x = [v for v in grid(torch.float64, (0.0,), 60, seed=1).tolist() if abs(v) > 1e-12 and abs(v) not in inner] + [0.0]
+    with mpmath.workdps(110):
+        for at in x:
+            limit = mpmath.mpf("1e-60") * max(1, abs(at)) + mpmath.exp(-200)  # where the formula cuts a tail
+            assert abs(exactly(f.expr, f, at) - exactly(f.closed, f, at)) <= limit, at
+            if at:
+                h = mpmath.mpf("1e-40") * abs(at)
+                slopes = [(exactly(e, f, at + h) - exactly(e, f, at - h)) / (2 * h) for e in (f.expr, f.closed)]
+                assert abs(slopes[0] - slopes[1]) <= mpmath.mpf("1e-38") * max(1, abs(slopes[1])), at
+
+
+def exactly(e: Expr, f: actune.Family, x: Any) -> Any:
+    return value(e, {"x": x, **dict(f.initial())})
+
+
 REPORTED = {
     "gelu_sinc", "gelu_sine", "gmtu", "pangaea_gated_asinh", "pangaea_line_log_sigmoid", "pangaea_min_log_sigmoid",
     "pangaea_selu_swish", "pangaea_softplus_elu", "pangaea_swish_swish",
@@ -350,10 +378,15 @@ def test_presets_state_their_fit_error(preset: str, goal: str) -> None:
 
 
 def test_screening_tells_the_families_apart() -> None:
-    """All but two are different functions to the search: celu is elu where alpha is 1 and stays 1."""
+    """All are different functions to the search, but those that are one: celu is elu where alpha is 1 and stays 1, and a preset
+    with a closed form is what that says."""
     from actune.discovery import screen
 
     seen: dict[str, list[str]] = {}
     for name in NAMES:
         seen.setdefault(screen(actune.family(name)).fingerprint, []).append(name)
-    assert [names for names in seen.values() if len(names) > 1] in ([], [["celu", "elu"]])
+    same = [{n for n in names if actune.family(n).closed is None} for names in seen.values()]
+    assert [names for names in same if len(names) > 1] in ([], [{"celu", "elu"}])
+    for name, f in ((n, actune.family(n)) for n in NAMES):
+        if f.closed is not None:
+            assert screen(f).fingerprint == screen(actune.resolve(f.closed)).fingerprint, name

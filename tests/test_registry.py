@@ -40,6 +40,7 @@ def test_a_declared_family_is_everywhere() -> None:
         ("mine", {"aliases": ("gelu",)}, "gelu is declared twice"),
         ("mine", {"aliases": ("ln",)}, "ln is declared twice"),
         ("b", {}, "'b' cannot name a function"),
+        ("f", {}, "'f' cannot name a function"),
         ("alpha", {}, "'alpha' cannot name a function"),
         ("mine", {"aliases": ("x",)}, "'x' cannot name a function"),
         ("add", {}, "add is declared twice"),

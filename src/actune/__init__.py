@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import families  # noqa: F401 - declares the catalogue
 from .expr import Expr, FormulaError, parse
+from .families.mittag_leffler import interpolate
 from .family import Family, Param, declare, family, list_families, resolve
+from .kernels.mittag_leffler import mittag_leffler
 from .module import Activation
 from .smoothing import smooth
-from .special import mittag_leffler
 from .surgery import SwapReport, parameter_groups, restore, swap
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "compare",
     "declare",
     "family",
+    "interpolate",
     "leaders",
     "list_families",
     "mittag_leffler",

@@ -74,6 +74,18 @@ class _Mpmath:
     def sqrt(self, a: Any) -> Any:
         return self.mp.sqrt(a) if a >= 0 else self.mp.nan
 
+    def mittag_leffler(self, order: tuple[int, int, int], *args: Any) -> Any:
+        from .exact_mittag_leffler import derivative
+
+        m, t = derivative(order, *args)
+        return m * self.exp(t)
+
+    def mittag_leffler_ratio(self, order: tuple[int, int, int], *args: Any) -> Any:
+        from .exact_mittag_leffler import derivative, scaled
+
+        (above, up), (below, down) = derivative(order, *args[:3]), scaled(*args[3:])
+        return above / below * self.exp(up - down)
+
     def Where(self, condition: bool, a: Any, b: Any) -> Any:
         return a if condition else b
 
@@ -103,6 +115,12 @@ class _Sympy:
 
     def pow(self, a: Any, b: Any) -> Any:
         return a**b
+
+    def mittag_leffler(self, order: tuple[int, int, int], *args: Any) -> Any:
+        return _sympy_function(order)(*args)
+
+    def mittag_leffler_ratio(self, order: tuple[int, int, int], *args: Any) -> Any:
+        return _sympy_function(order)(*args[:3]) / _sympy_function((0, 0, 0))(*args[3:])
 
     def Where(self, condition: Any, a: Any, b: Any) -> Any:
         return self.sympy.Piecewise((a, condition), (b, True))
@@ -156,6 +174,25 @@ def to_sympy(e: Expr, *, named: bool = False) -> Any:
 def latex(e: Expr) -> str:
     """The formula in LaTeX, functions by their usual names."""
     return _sympy().sympy.latex(to_sympy(e, named=True))
+
+
+@functools.cache
+def _sympy_function(order: tuple[int, int, int]) -> Any:
+    """A derivative of E as a function of SymPy: it knows its LaTeX and its numbers, nothing else."""
+    import sympy
+
+    def show(self: Any, printer: Any, exp: str | None = None) -> str:
+        z, alpha, beta = map(printer._print, self.args)
+        name = f"E^{{({','.join(map(str, order))})}}" if any(order) else "E"
+        text = rf"{name}_{{{alpha},{beta}}}\left({z}\right)"
+        return rf"\left({text}\right)^{{{exp}}}" if exp else text
+
+    def number(self: Any, prec: int) -> Any:
+        S = _mpmath()
+        with S.mp.workprec(prec):
+            return sympy.Float(S.mittag_leffler(order, *(S.mp.mpf(a._to_mpmath(prec)) for a in self.args)), precision=prec)
+
+    return type("MittagLeffler", (sympy.Function,), {"nargs": 3, "_latex": show, "_eval_evalf": number, "order": order})
 
 
 @functools.cache

@@ -177,12 +177,13 @@ class Expr:
         return f"parse({str(self)!r})" if self.size() <= 200 else f"<formula of {self.size():,} nodes>"
 
 
+_ARGUMENTS = "abcdef"  # what the rules of `OPS` call them
 _LOCK = threading.Lock()
 _INTERNED: weakref.WeakValueDictionary[tuple[str, tuple[Any, ...]], Expr] = weakref.WeakValueDictionary()
 
 
 def _inline(op: Op, e: Expr, args: tuple[Expr, ...]) -> Expr:
-    return Expr(e.op, args) if op.definition is None else op.definition.substitute(dict(zip("abc", args, strict=False)))
+    return Expr(e.op, args) if op.definition is None else op.definition.substitute(dict(zip(_ARGUMENTS, args, strict=False)))
 
 
 def order(roots: Iterable[Expr]) -> tuple[Expr, ...]:
@@ -261,11 +262,16 @@ def _diff(e: Expr, wrt: str) -> Expr:
 
 
 def _chain(n: Expr, slopes: list[Expr]) -> Expr:
-    values = dict(zip("abc", n.args, strict=False)) | {"y": n}
+    values = dict(zip(_ARGUMENTS, n.args, strict=False)) | {"y": n}
     if OPS[n.op].slope is not None:
         return _fill(_slope_rule(n.op), values | dict(zip(("da", "db", "dc"), slopes, strict=False)))
-    total = _ZERO
-    for rule, slope in zip(_rules(n.op), slopes, strict=True):
+    rules, total = _rules(n.op), _ZERO
+    if not rules and any(slope is not _ZERO for slope in slopes):
+        raise FormulaError(
+            f"{n.op} is a second derivative and has no derivative of its own: those of mittag_leffler exist up to order 2; "
+            "take further ones by finite differences"
+        )
+    for rule, slope in zip(rules or (_ZERO,) * len(slopes), slopes, strict=True):
         if slope is not _ZERO:  # the symbol does not occur there: even an infinite slope counts for nothing
             total = _simple("add", (total, _select(_fill(rule, values), slope)))
     return total

@@ -59,6 +59,8 @@ class Family:
     joints      points where only a higher derivative jumps
     continuous  False where the function itself jumps at a kink
     reported    the source is second-hand; say so where it is used
+    closed      an equal formula without parameters at the initial values: `tanh(x)`; used while no parameter moves
+    sweep       (parameter, values) that show best what the family can be; for plots
     notes       what a user should know: fit errors, deviations from the paper
     """
 
@@ -77,6 +79,8 @@ class Family:
     joints: tuple[float, ...] = ()
     continuous: bool = True
     reported: bool = False
+    closed: Expr | None = None
+    sweep: tuple[str, tuple[float, ...]] | None = None
     notes: str = ""
 
     def __post_init__(self) -> None:
@@ -91,6 +95,10 @@ class Family:
         if names - set(self.expr.symbols()):
             unused = ", ".join(sorted(names - set(self.expr.symbols())))
             raise FormulaError(f"{self.name}: the parameter {unused} does not occur in the formula {self.expr}; drop it")
+        if self.closed is not None and set(self.closed.symbols()) - {"x"}:
+            raise FormulaError(
+                f"{self.name}: the closed form {self.closed} must have no symbol but x; write the initial values out"
+            )
 
     def initial(self) -> Iterator[tuple[str, float]]:
         """Each symbol of the formula but `x` with its initial value; the entries of a vector one by one."""
@@ -120,8 +128,8 @@ class Family:
             ):
                 raise ValueError(f"{self.name}: {name}={v!r} must have the form of its default, {self.params[name].init!r}")
         params = {name: replace(p, init=values.get(name, p.init)) for name, p in self.params.items()}
-        # Facts and the reference hold at the declared values only.
-        return replace(self, params=params, reference=None, odd=False, even=False, monotone=False, bounds=(None, None))
+        # Facts, the reference and the closed form hold at the declared values only.
+        return replace(self, params=params, reference=None, odd=False, even=False, monotone=False, bounds=(None, None), closed=None)
 
     def simplify(self) -> Family:
         """The same function with neutral operations dropped (`x*1`, `x + 0`); a family with a name of its own stays as it is."""
@@ -139,7 +147,11 @@ class Family:
         """The family as a function of the language, parameters at their initial values: `gelu(x) + 0.1*sin(x)`."""
         if FAMILIES.get(self.name) is self:
             return apply(self.name, x)
-        return self.expr.substitute({**dict(self.initial()), "x": x})
+        return self.at_initial().substitute({"x": x})
+
+    def at_initial(self) -> Expr:
+        """The formula of `x` alone that the initial values give; the closed form where there is one."""
+        return self.expr.substitute(dict(self.initial())) if self.closed is None else self.closed
 
     def __str__(self) -> str:
         return self.name if FAMILIES.get(self.name) is self else self.text
@@ -167,10 +179,12 @@ FAMILIES: dict[str, Family] = {}
 def declare(*, paper: str, notes: str = "", **declared: Any) -> Callable[[Callable[..., Any]], Family]:
     """Register the decorated formula under its name; the arguments after `x` are its parameters, in order.
 
-    Keywords that are `Param` declare parameters, all others are facts of `Family`.
+    Keywords that are `Param` declare parameters, all others are facts of `Family`; `closed` may be text.
     """
     params = {k: v for k, v in declared.items() if isinstance(v, Param)}
     facts = {k: v for k, v in declared.items() if not isinstance(v, Param)}
+    if isinstance(facts.get("closed"), str):
+        facts["closed"] = parse(facts["closed"])
 
     def register(formula: Callable[..., Any]) -> Family:
         name = formula.__name__
@@ -190,7 +204,7 @@ def declare(*, paper: str, notes: str = "", **declared: Any) -> Callable[[Callab
 
 def _check_free(name: str, aliases: tuple[str, ...], params: Mapping[str, Param]) -> None:
     """A new name must not change what older formulas mean: neither a function's, nor a parameter's."""
-    used = {"x", "a", "b", "c"} | {n for f in FAMILIES.values() for n in (*f.params, *dict(f.initial()))}
+    used = {"x", *"abcdef"} | {n for f in FAMILIES.values() for n in (*f.params, *dict(f.initial()))}
     for new in (name, *aliases):
         if new in FAMILIES or new in ALIASES or (new in OPS and (new != name or OPS[new].arity != 1)):
             raise ValueError(f"{new} is declared twice; choose another name")
@@ -215,12 +229,15 @@ def _check(f: Family) -> None:
             raise ValueError(
                 f"{f.name}: the value at x={x} and the initial parameters is {y}; mend the formula or the initial values"
             )
+    if f.sweep is not None:
+        for v in f.sweep[1]:
+            f.with_initial(**{f.sweep[0]: v})
 
 
 def _define(f: Family) -> None:
     """Make the family a function of the language, unless a primitive has its name."""
     if f.name not in OPS:
-        definition = f.expr.substitute({"x": symbol("a"), **dict(f.initial())})
+        definition = f.at_initial().substitute({"x": symbol("a")})
         OPS[f.name] = Op(f.name, 1, definition=definition, show=f.name.replace("_", " "))
     for alias in f.aliases:
         ALIASES[alias] = f.name

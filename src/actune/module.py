@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn.parameter import UninitializedParameter, is_lazy
 
 from .expr import suggestion
 from .family import Family, Param, resolve
-from .kernels.formula import activate
+from .kernels.dispatch import activate
 
 __all__ = ["SCOPES", "Activation"]
 
@@ -59,6 +60,7 @@ class Activation(nn.Module):
         self.family = resolve(formula, **initial)
         self.scope, self.dim = scope, dim
         self.channels = _checked_channels(scope, channels)
+        self._seen: tuple[Any, bool] = ((), True)
         clash = [name for name in self.family.params if hasattr(self, name)]
         if clash:
             raise ValueError(f"the parameter {clash[0]!r} of {self.family} has the name of an attribute of a module; rename it")
@@ -75,7 +77,30 @@ class Activation(nn.Module):
             return activate(self.family.expr, x, {})
         if self.channels is None and self.scope != "layer":
             self.materialize(self._shape_of(x))
+        if self.family.closed is not None and self._is_closed():
+            return activate(self.family.closed, x, {})
         return activate(self.family.expr, x, self._symbols(x))
+
+    def _is_closed(self) -> bool:
+        """Whether the closed form holds: no parameter is trained and all have their initial values.
+
+        Tensors without values (of an exporter, or on the meta device) get what the last call found.
+        """
+        parameters = [getattr(self, name) for name in self.family.params]
+        if any(p.requires_grad for p in parameters):
+            return False
+        if any(torch._C._functorch.is_functorch_wrapped_tensor(p) for p in parameters):
+            return False
+        # Off the CPU reading a value waits for the device: it is read again only after a write.
+        state = tuple((id(p), p.data_ptr(), p._version) for p in parameters if p.device.type != "cpu")
+        if not any(p.is_meta or hasattr(p, "fake_mode") for p in parameters) and (not state or state != self._seen[0]):
+            starts = self.family.params.values()
+            self._seen = state, all(_is_initial(p, q) for p, q in zip(starts, parameters, strict=True))
+        return self._seen[1]
+
+    # A compiled module takes parameters that are not trained as constants. This is what torch.compiler.assume_constant_result
+    # does, which would import the whole compiler now.
+    _is_closed._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def values(self) -> dict[str, Tensor]:
         """The parameters as the formula sees them, inside their constraints; differentiable."""
@@ -117,7 +142,7 @@ class Activation(nn.Module):
     def _initial(self, p: Param, *, device: Any, dtype: torch.dtype | None) -> Tensor:
         """The stored form of the initial value: mapped in float64, so that only the last rounding is lost."""
         tail = (1,) if self.scope == "layer" else _tuple(self.channels)
-        stored = transform_to(p.constraint).inv(torch.tensor(p.init, dtype=torch.float64))
+        stored = _stored(p)
         shape = (*stored.shape, *tail)
         stored = stored.reshape(*stored.shape, *(1 for _ in tail)).expand(shape)
         return stored.to(device=device, dtype=dtype or torch.get_default_dtype()).clone()
@@ -180,12 +205,31 @@ class Activation(nn.Module):
                 shape = tuple(given.shape[1 if isinstance(p.init, tuple) else 0 :])
                 self.materialize(shape[0] if self.scope == "channel" else shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.family.closed is not None and not any(is_lazy(getattr(self, name)) for name in self.family.params):
+            self._is_closed()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Activation:
         new = self.__new__(type(self))
         memo[id(self)] = new
         new.__dict__.update({k: v if k == "family" else copy.deepcopy(v, memo) for k, v in self.__dict__.items()})
         return new
+
+
+def _stored(p: Param) -> Tensor:
+    """The stored form of the initial value, in float64."""
+    return transform_to(p.constraint).inv(torch.tensor(p.init, dtype=torch.float64))
+
+
+@functools.cache
+def _stored_numbers(p: Param, dtype: torch.dtype) -> Any:
+    return _stored(p).to(dtype).tolist()
+
+
+def _is_initial(p: Param, stored: Tensor) -> bool:
+    start = _stored_numbers(p, stored.dtype)
+    if stored.numel() == 1 and isinstance(start, float):  # four microseconds less than the tensors below
+        return bool(stored.item() == start)
+    return torch.equal(stored, stored.new_tensor(start).reshape(-1, *(1,) * (stored.ndim - 1)).expand_as(stored))
 
 
 def _constrained(p: Param, stored: Tensor) -> Tensor:

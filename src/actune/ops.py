@@ -1,6 +1,6 @@
 """The table of primitives: one row a primitive, one column a target.
 
-A row is data. Its derivative is a formula in the package's own language over the arguments `a, b, c` and the value `y`;
+A row is data. Its derivative is a formula in the package's own language over the arguments `a, b, c, …` and the value `y`;
 its exact form is written once over a namespace `S` that SymPy (for show) and mpmath (for numbers) both fill.
 A new primitive is a row; a new target (a kernel, say) is a column.
 """
@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+from .special import mittag_leffler_derivative, mittag_leffler_scaled
 
 __all__ = ["ALIASES", "OPS", "Op"]
 
@@ -30,11 +33,12 @@ class Op:
     boolean     the value is a truth value: only `where` takes it
     show        the name in LaTeX, where the exact form would hide what is meant
     definition  the formula over the argument `a`, an Expr
+    wide        computed in float64 and rounded once, with the whole formula around it
     """
 
     name: str
     arity: int
-    torch: Callable[..., torch.Tensor] | None = None
+    torch: Callable[..., Tensor] | None = None
     grad: tuple[str, ...] = ()
     exact: Callable[..., Any] | None = None
     infix: str | None = None
@@ -43,6 +47,7 @@ class Op:
     slope: str | None = None
     show: str | None = None
     definition: Any = None
+    wide: bool = False
 
 
 OPS: dict[str, Op] = {}
@@ -74,19 +79,61 @@ _CLIP = "where(c < b, dc, where(a < b, where(b == c, 0, db), where(a > c, dc, da
 _compare = {"<": torch.lt, "<=": torch.le, ">": torch.gt, ">=": torch.ge, "==": torch.eq, "!=": torch.ne}
 
 
-def _i1e(a: torch.Tensor) -> torch.Tensor:
+def _i1e(a: Tensor) -> Tensor:
     # torch.special.i1e is wrong at infinity (nan); the limit is zero.
     return torch.where(a.isinf(), torch.zeros_like(a), torch.special.i1e(a))
 
 
-def _i0e(a: torch.Tensor) -> torch.Tensor:
+def _i0e(a: Tensor) -> Tensor:
     return torch.where(a.isinf(), torch.zeros_like(a), torch.special.i0e(a))
 
 
-def _softplus(a: torch.Tensor) -> torch.Tensor:
+def _softplus(a: Tensor) -> Tensor:
     # F.softplus drops log1p(exp(-a)) above its threshold of 20: 2e-9, which float64 sees.
     return torch.logaddexp(a, torch.zeros((), dtype=a.dtype, device=a.device))
 
+
+Order = tuple[int, int, int]
+
+
+def _e(order: Order) -> str:
+    """The name of a derivative of E in its arguments z, alpha, beta."""
+    return "mittag_leffler_{}{}{}".format(*order)
+
+
+def _mittag_leffler(order: Order) -> Op:
+    """The row of E_{b,c}(a), or a derivative of it. Those of second order have no rule."""
+    name = _e(order) if any(order) else "mittag_leffler"
+    higher = [_e(_raised(order, n)) for n in range(3)]
+
+    def function(z: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+        return mittag_leffler_derivative(z, alpha, beta, *order)
+
+    return Op(name, 3, function, tuple(f"{e}(a, b, c)" for e in higher) if sum(order) < 2 else (),
+              lambda S, *a: S.mittag_leffler(order, *a), wide=True)  # fmt: skip
+
+
+def _mittag_leffler_ratio(order: Order) -> Op:
+    """The row of E_{b,c}(a) / E_{e,f}(d), or of a derivative of the numerator over the denominator."""
+    ratio = "mittag_leffler_ratio"
+    upper = [_e(_raised(order, n)).replace("mittag_leffler", ratio) + "(a, b, c, d, e, f)" for n in range(3)]
+    lower = [f"-(y*{_e(_raised((0, 0, 0), n)).replace('mittag_leffler', ratio)}(d, e, f, d, e, f))" for n in range(3)]
+
+    def function(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor) -> Tensor:
+        (above, up), (below, down) = mittag_leffler_scaled(a, b, c, *order), mittag_leffler_scaled(d, e, f)
+        return above / below * (up - down).exp()
+
+    name = _e(order).replace("mittag_leffler", ratio) if any(order) else ratio
+    return Op(name, 6, function, (*upper, *lower) if sum(order) < 2 else (),
+              lambda S, *a: S.mittag_leffler_ratio(order, *a), wide=True)  # fmt: skip
+
+
+def _raised(order: Order, n: int) -> Order:
+    i, j, k = (m + (n == axis) for axis, m in enumerate(order))
+    return i, j, k
+
+
+_ORDERS = [(i, j, k) for i in range(3) for j in range(3 - i) for k in range(3 - i - j)]
 
 _ROWS = (
     # arithmetic
@@ -128,6 +175,7 @@ _ROWS = (
     Op("i0e", 1, _i0e, ("i1e(a) - sign(a)*y",), lambda S, a: S.scaled_besseli(0, a), show="i0e"),
     Op("i1e", 1, _i1e, (f"where(abs(a) < 0.5, exp(-abs(a))*{_I1_SLOPE}, i0e(a) - y/a) - sign(a)*y",),
        lambda S, a: S.scaled_besseli(1, a), show="i1e"),
+    *(row(order) for row in (_mittag_leffler, _mittag_leffler_ratio) for order in _ORDERS),
     # rectifiers and choices
     Op("relu", 1, torch.relu, ("where(a > 0, 1, 0)",), lambda S, a: S.Max(a, 0), show="relu"),
     Op("softsign", 1, F.softsign, ("1/square(1 + abs(a))",), lambda S, a: a / (1 + S.Abs(a)), show="softsign"),

@@ -1,3 +1,3 @@
 """The catalogue: declarations only."""
 
-from . import apalu, classic, discovered, smooth, zorro  # noqa: F401
+from . import apalu, classic, discovered, mittag_leffler, smooth, zorro  # noqa: F401

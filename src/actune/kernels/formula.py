@@ -1,7 +1,8 @@
 """A formula over torch operators, with its derived backward: works on every device, in every dtype, to any order.
 
 The backward never goes through autograd of the forward operators: the derivative is a formula too, evaluated from `x` and
-the parameters, which are all that is kept. Half precision is computed in float32 and rounded once.
+the parameters, which are all that is kept. Half precision is computed in float32 and rounded once; a formula with a wide
+operator in it (`Op.wide`), and each of its derivatives, in float64.
 """
 
 from __future__ import annotations
@@ -30,11 +31,17 @@ class Program:
     constants  (slot, number)
     steps      (torch function, slots of its arguments, slot of its result, slots that nobody needs after it)
     outputs    the slot of each formula; the first slots are the inputs
+    wide       some operator wants float64
     """
 
     constants: tuple[tuple[int, float], ...]
     steps: tuple[tuple[Callable[..., Tensor], tuple[int, ...], int, tuple[int, ...]], ...]
     outputs: tuple[int, ...]
+    wide: bool = False
+
+    def precision(self, dtype: torch.dtype) -> torch.dtype:
+        """What to compute in, for inputs of this dtype."""
+        return torch.float64 if self.wide else _WIDER.get(dtype, dtype)
 
     def run(self, inputs: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Compute every output in this dtype; shapes broadcast. A formula without inputs gives a tensor of no dimensions."""
@@ -68,7 +75,8 @@ def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> Program:
         )
         for i, e in enumerate(calls)
     )
-    return Program(tuple((slots[e], e.args[0]) for e in nodes if e.op == "const"), steps, tuple(slots[e] for e in outputs))
+    constants = tuple((slots[e], e.args[0]) for e in nodes if e.op == "const")
+    return Program(constants, steps, tuple(slots[e] for e in outputs), any(OPS[e.op].wide for e in calls))
 
 
 def _torch(e: Expr) -> Callable[..., Tensor]:
@@ -103,8 +111,8 @@ class _Formula(torch.autograd.Function):
 
     @staticmethod
     def forward(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, *inputs: Tensor) -> tuple[Tensor, ...]:
-        compute = _WIDER.get(inputs[0].dtype, inputs[0].dtype)
-        outputs = compile_program(exprs, names).run(inputs, compute)
+        program = compile_program(exprs, names)
+        outputs = program.run(inputs, torch.float64 if dtype == torch.float64 else program.precision(inputs[0].dtype))
         # An output that is an input (x itself, or max(x, x)) must be a tensor of its own for autograd.
         return tuple(y.to(dtype) if y.dtype != dtype else y.clone() if any(y is t for t in inputs) else y for y in outputs)
 
@@ -183,7 +191,7 @@ def _slopes(ctx: Any, inputs: tuple[Tensor, ...], wanted: list[tuple[int, int]])
     """The derivatives (of output i in input j), in the precision that they are computed in."""
     if not wanted:
         return ()
-    compute = _WIDER.get(inputs[0].dtype, inputs[0].dtype)
+    compute = compile_program(ctx.exprs, ctx.names).precision(inputs[0].dtype)
     return _apply(tuple(ctx.exprs[i].diff(ctx.names[j]) for i, j in wanted), ctx.names, compute, *inputs)
 
 
@@ -204,5 +212,5 @@ def evaluate(e: Expr, values: Mapping[str, Tensor | float]) -> Tensor:
     dtype = tensors[0].dtype if tensors else torch.float64
     device = tensors[0].device if tensors else None
     inputs = tuple(v if isinstance(v, Tensor) else torch.tensor(v, dtype=dtype, device=device) for v in values.values())
-    compute = _WIDER.get(dtype, dtype)
-    return compile_program((e,), tuple(values)).run(inputs, compute)[0].to(dtype)
+    program = compile_program((e,), tuple(values))
+    return program.run(inputs, program.precision(dtype))[0].to(dtype)

@@ -1,0 +1,155 @@
+"""Which way a formula is computed: from tables, or by torch operators. Nothing else.
+
+Tables (`tabulated`): plain tensors on the CPU, large, with one value for each parameter, and a formula that costs more.
+Torch operators (`formula`): everything else.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..expr import Expr, symbol
+from ..ops import OPS
+from . import formula
+from .table import Precision, fit, points
+from .tabulated import Kernel, eager, precision_of, tabulated, wanted
+
+__all__ = ["activate"]
+
+LEAST = 32768  # elements from which tables pay, where they are kept,
+OFTEN = 65536  # where they may have to be made anew because parameters are trained,
+WIDE = 1024  # and where the formula has a Mittag-Leffler function, of which one element costs a microsecond
+CHEAP = 2  # operators: so few cost no more than a table
+REACH = 2.0  # |x| that a table must cover to be of use
+_FLOOR = 1e-3  # the size of a slope below which its error is counted as that of this size
+
+Array = NDArray[Any]
+_X = symbol("x")
+
+
+def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    """The value of the formula at `x`, in the dtype and shape of `x`; parameters must broadcast to it.
+
+    Differentiable to any order in `x` and the parameters. Keeps `x` and the parameters for backward, nothing else.
+    """
+    values = tuple(parameters.values())
+    if x.dtype != torch.float64 and eager(x, values, WIDE):
+        wide = formula.compile_program((e,), ("x", *parameters)).wide
+        for way in _ways(e, wide) if wide or x.numel() >= (OFTEN if parameters else LEAST) else ():
+            found = way(x, parameters)
+            if found is not None:
+                return found
+    return formula.activate(e, x, parameters)
+
+
+@functools.lru_cache(maxsize=256)
+def _ways(e: Expr, wide: bool) -> tuple[Callable[[Tensor, Mapping[str, Tensor]], Tensor | None], ...]:
+    """How tables may serve, the best first: for the whole, or for the parts that are Mittag-Leffler functions."""
+    whole = functools.partial(_tabulated, e)
+    if not wide:
+        return (whole,)
+    of_x, of_argument = _gates(e, "x"), _gates(e, "argument")
+    by_x, by_argument = (functools.partial(_by_gates, split) for split in (of_x, of_argument))
+    # Parts without parameters have tables that are never made anew: E(b*x) with a trained b.
+    fixed = e.symbols() != ("x",) and all(gate.symbols() == ("x",) for _, gate, _ in of_argument.gates)
+    return (by_argument, whole) if fixed else (whole, by_x, by_argument)
+
+
+def _tabulated(e: Expr, x: Tensor, parameters: Mapping[str, Tensor], one_sided: bool = False) -> Tensor | None:
+    """From tables; None where the formula is as cheap as they are, or has none for both signs (one_sided: for neither)."""
+    names, values = ("x", *parameters), tuple(parameters.values())
+    program = formula.compile_program((e,), names)
+    if len(program.steps) <= CHEAP and not program.wide:
+        return None
+    slopes = tuple(names[i] for i in wanted(x, values))
+    value, slope = _kernels(e, names, tuple(p.item() for p in values), precision_of(x.dtype), slopes)
+    limits = value.table.limits if slope is None else tuple(map(min, value.table.limits, slope.table.limits))
+    if (max if one_sided else min)(limits) < REACH:
+        return None
+    return tabulated(value, slope, functools.partial(_by_formula, e, names[1:]), x, values)
+
+
+def _by_gates(split: Split, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
+    """By operators, but the costly parts from tables; None where one has no table."""
+    wide = x.to(torch.float32)
+
+    def run(part: Expr, at: Tensor, function: Callable[..., Tensor | None], more: Mapping[str, Tensor]) -> Tensor | None:
+        return function(part, at, {n: t for n, t in {**parameters, **more}.items() if n in part.symbols()})
+
+    tables: dict[str, Tensor] = {}
+    for name, gate, inner in split.gates:
+        at = run(inner, wide, formula.activate, {})
+        found = None if at is None else run(gate, at, functools.partial(_tabulated, one_sided=inner is not _X), {})
+        if found is None:
+            return None
+        tables[name] = found
+    y = run(split.outer, wide, formula.activate, tables)
+    return y if y is None else y.to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A formula with its costly parts as symbols; and these parts: the symbol, the part as a function of x, and at what x."""
+
+    outer: Expr
+    gates: tuple[tuple[str, Expr, Expr], ...]
+
+
+def _gates(e: Expr, by: str) -> Split:
+    """Cut the Mittag-Leffler functions out of a formula, as functions of x or of their own argument.
+
+    For a formula with a kink, or with |x|^γ and a trained γ, at 0, where its Mittag-Leffler functions are smooth: those of x, or,
+    in E(min(x, 0)), those of what they are taken of.
+    """
+    parts: dict[str, tuple[str, Expr, Expr]] = {}
+
+    def cut(n: Expr, *args: Expr) -> Expr:
+        found = Expr(n.op, args)
+        moving = {a for a in args if "x" in a.symbols()}
+        if not OPS[n.op].wide or not moving:
+            return found
+        inner = moving.pop() if by == "argument" and len(moving) == 1 else _X
+        gate = found if inner is _X else Expr(n.op, tuple(_X if a is inner else a for a in args))
+        name = f"gate_{len(parts)}"
+        parts[name] = name, gate, inner
+        return symbol(name)
+
+    outer = e.expand().fold(lambda n: n, cut)
+    return Split(outer, tuple(part for name, part in parts.items() if name in outer.symbols()))
+
+
+def _by_formula(e: Expr, names: tuple[str, ...], x: Tensor, *values: Tensor) -> Tensor:
+    return formula.activate(e, x, dict(zip(names, values, strict=True)))
+
+
+@functools.lru_cache(maxsize=256)
+def _kernels(
+    e: Expr, names: tuple[str, ...], values: tuple[float, ...], precision: Precision, slopes: tuple[str, ...]
+) -> tuple[Kernel, Kernel | None]:
+    """The value of a formula, and its slopes in these symbols if there are any."""
+    exprs = (e, *(e.diff(name) for name in slopes))
+    at = points(precision)
+    zeros = np.array([0.0, -0.0])
+    outputs = _outputs(exprs, names, values, torch.float64, np.concatenate([at.ravel(), zeros]))
+    on_cells, at_zero = outputs[:, :-2].reshape(len(exprs), *at.shape), outputs[:, -2:]
+    slope = at_zero[1] if slopes else _outputs((e.diff(),), names, values, torch.float64, zeros)[0]
+    table = fit(on_cells, at_zero, precision, np.array([0.0] + [_FLOOR] * len(slopes)), slope)
+    parts = (slice(0, 1), slice(1, None))[: 1 + bool(slopes)]
+    kernels = [Kernel(table.part(k), functools.partial(_outputs, exprs[k], names, values, precision.dtype)) for k in parts]
+    return kernels[0], kernels[1] if slopes else None
+
+
+def _outputs(exprs: tuple[Expr, ...], names: tuple[str, ...], values: tuple[float, ...], dtype: torch.dtype, x: Array) -> Array:
+    """(formulas, size): the formulas at these elements and parameters, computed as in this dtype."""
+    program = formula.compile_program(exprs, names)
+    inputs = torch.from_numpy(x), *(torch.tensor([v], dtype=torch.float64) for v in values)
+    found = program.run(inputs, program.precision(dtype))
+    return torch.stack([y.to(torch.float64).expand(x.shape) for y in found]).numpy()

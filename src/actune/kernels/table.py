@@ -1,0 +1,190 @@
+"""A smooth function of one variable as a table: a polynomial on each of 16 cells of |x| and each sign, evaluated by `lanes`.
+
+A table is fitted to float64 values and checks itself: it covers |x| up to the first cell in which the polynomials miss the
+values by more than the tolerance, relative to |f| + |x f'|, what rounding the input alone would excuse. What it does not cover
+is listed, never guessed.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["DOUBLE", "PLAIN", "SINGLE", "Precision", "Table", "chebyshev", "chebyshev_points", "fit", "points"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What the tables of a dtype are made of.
+
+    cells       of each sign
+    width       of a cell, a power of two
+    degree      of the polynomials
+    tolerance   the error that they may make, relative to |f| + |x f'|
+    """
+
+    dtype: torch.dtype
+    cells: int
+    width: float
+    degree: int
+    tolerance: float
+
+    @property
+    def nodes(self) -> int:
+        """In a cell: two more than the polynomial needs, which show its error."""
+        return self.degree + 3
+
+    @property
+    def reach(self) -> float:
+        """|x| that a table covers at most."""
+        return self.cells * self.width
+
+
+SINGLE = Precision(torch.float32, 16, 0.5, 9, 3 * 2**-24)  # for the lanes
+PLAIN = Precision(torch.float32, 64, 0.125, 7, 3 * 2**-24)  # for the plain loops
+DOUBLE = Precision(torch.float64, 128, 0.0625, 7, 2e-14)
+_FEW = 4096  # elements not covered (or a sixteenth of all), beyond which a second pass lists them
+
+
+@functools.cache
+def chebyshev_points(n: int) -> Array:
+    """The n Chebyshev points of [0, 1]."""
+    return (1 - np.cos((np.arange(n) + 0.5) * np.pi / n)) / 2
+
+
+@functools.cache
+def chebyshev(n: int) -> Array:
+    """(n, n): from values at the Chebyshev points to the coefficients of the polynomial through them."""
+    k, angle = np.arange(n)[:, None], (np.arange(n) + 0.5) * np.pi / n
+    found = 2 / n * np.cos(k * (np.pi - angle))
+    found[0] /= 2
+    return found
+
+
+@functools.cache
+def _monomials(n: int) -> Array:
+    """(n, n): from coefficients of the series on [0, 1] to those of powers of t, exact integers."""
+    basis = [np.polynomial.chebyshev.Chebyshev.basis(k, domain=[0, 1]) for k in range(n)]
+    return np.stack([np.pad(p.convert(kind=np.polynomial.Polynomial).coef, (0, n - 1 - k)) for k, p in enumerate(basis)], 1).round()
+
+
+@functools.cache
+def _slopes(n: int) -> Array:
+    """(n, n): from coefficients of the series on [0, 1] to derivatives in t at the Chebyshev points."""
+    return np.polynomial.chebyshev.chebvander(2 * chebyshev_points(n) - 1, n - 2) @ np.polynomial.chebyshev.chebder(
+        np.eye(n), scl=2
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Polynomials for one or more outputs; the first is the value, or in a pullback the slope in x, and the others in parameters.
+
+    coefficients   of t^k in a cell, cells of x >= 0 first: (outputs, degree + 1, 2 * cells) for the lanes, rows of their own for
+                   the plain loops
+    covered        (outputs, 2): |x| from which the table says nothing, for x >= 0 and for x < 0
+    """
+
+    precision: Precision
+    coefficients: Array
+    covered: Array
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """|x| from which some output is missing, for x >= 0 and for x < 0."""
+        positive, negative = self.covered.min(0).tolist()
+        return positive, negative
+
+    def part(self, outputs: slice) -> Table:
+        """The table of these outputs."""
+        return replace(self, coefficients=_aligned(self.coefficients[outputs]), covered=self.covered[outputs])
+
+    def values(self, x: Tensor) -> tuple[Tensor, Array]:
+        """The values at a flat tensor, and the indices of what is not covered."""
+        y = torch.empty_like(x)
+        return y, self._run("apply", x, (), (y,))
+
+    def pullback(self, x: Tensor, g: Tensor) -> tuple[Tensor, Array, Array]:
+        """g times the slope, the sums of g times each other output (float64), and the indices of what is not covered."""
+        gx, sums = torch.empty_like(x), np.zeros(len(self.coefficients) - 1)
+        return gx, sums, self._run("pullback", x, (g,), (gx,), sums)
+
+    def _run(self, loop: str, x: Tensor, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *sums: Array) -> Array:
+        """Run a loop of `lanes`, in which what is not covered counts as g = 0; gives the indices of that."""
+        from . import lanes
+
+        kind = self.coefficients.dtype.type
+        reach = tuple(map(kind, self.limits))
+        missed = np.empty(max(_FEW, x.numel() // 16), np.int64)
+        if self.precision is SINGLE:
+            run, table, limits = getattr(lanes, loop), self.coefficients.reshape(-1), tuple(np.array(reach).view(np.int32))
+            whole = x.numel() - x.numel() % lanes.LANES
+        else:
+            run, table, limits = getattr(lanes, "plain_" + loop), self.coefficients, reach
+            whole = x.numel()
+        constants = (table, kind(1 / self.precision.width), limits)
+        before, after = ([t.numpy() for t in ts] for ts in ((x, *inputs), outputs))
+        count = run(*(t[:whole] for t in before), *constants, *(t[:whole] for t in after), missed, *sums)
+        rest = x.numel() - whole
+        if rest:  # filled up with zeros: g = 0 adds nothing to the sums
+            padded = [np.pad(t[whole:], (0, lanes.LANES - rest)) for t in (*before, *after)]
+            late = run(*padded[: len(before)], *constants, *padded[len(before) :], np.empty(0, np.int64), *sums)
+            for t, p in zip(after, padded[len(before) :], strict=True):
+                t[whole:] = p[:rest]
+        if count > len(missed) or (rest and late):
+            missed = np.empty(x.numel(), np.int64)
+            count = lanes.uncovered(before[0], reach, missed)
+        return missed[:count]
+
+
+def points(precision: Precision) -> Array:
+    """(2, cells, nodes): where `fit` wants the values, x >= 0 first."""
+    size = (np.arange(precision.cells)[:, None] + chebyshev_points(precision.nodes)) * precision.width
+    return np.stack([size, -size])
+
+
+def fit(values: Array, at_zero: Array, precision: Precision, floor: Array | float = 0.0, slope: Array | None = None) -> Table:
+    """The table through values (outputs, 2, cells, nodes) at `points`, and (outputs, 2) at 0 and -0, which it takes exactly.
+
+    floor   (outputs): errors below this times the tolerance count as none
+    slope   (2): that of the first output at 0 and -0, taken exactly too; a function like x² needs it to be accurate near 0
+    """
+    n, degree = precision.nodes, precision.degree
+    t = chebyshev_points(n)
+    with np.errstate(all="ignore"):
+        series = values @ chebyshev(n).T
+        powers = series[..., : degree + 1] @ _monomials(degree + 1).T
+        rest = (values[:, :, 0] - at_zero[:, :, None]) / t
+        powers[:, :, 0, 0] = at_zero
+        powers[:, :, 0, 1:] = (rest @ chebyshev(n).T)[..., :degree] @ _monomials(degree).T
+        if slope is not None:
+            first = slope * precision.width * np.array([1, -1])
+            powers[0, :, 0, 1] = first
+            powers[0, :, 0, 2:] = ((rest[0] - first[:, None]) / t @ chebyshev(n).T)[:, : degree - 1] @ _monomials(degree - 1).T
+        basis = np.vander(t, degree + 1, increasing=True).T
+        rounding = torch.finfo(precision.dtype).eps / 6 * (np.abs(powers) @ basis)  # as measured
+        error = np.abs(powers @ basis - values) + rounding
+        excused = np.abs(values) + np.abs(series @ _slopes(n).T * (np.arange(precision.cells)[:, None] + t))
+        good = (error <= precision.tolerance * (excused + np.asarray(floor).reshape(-1, 1, 1, 1))).all(-1)
+        good &= (np.abs(powers) < torch.finfo(precision.dtype).max).all(-1)
+    covered = np.where(good.all(-1), precision.cells, np.argmin(good, -1)) * precision.width
+    kept = np.where(good[..., None], powers, 0.0).reshape(len(values), 2 * precision.cells, degree + 1)
+    kind = torch.empty(0, dtype=precision.dtype).numpy().dtype
+    return Table(precision, _aligned((kept.transpose(0, 2, 1) if precision is SINGLE else kept).astype(kind)), covered)
+
+
+def _aligned(a: Array) -> Array:
+    """A copy that starts at a cache line, so that a register is loaded from one."""
+    room = np.empty(a.size + 64 // a.itemsize, a.dtype)
+    start = -room.ctypes.data % 64 // a.itemsize
+    found = room[start : start + a.size].reshape(a.shape)
+    found[...] = a
+    return found

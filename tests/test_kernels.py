@@ -1,0 +1,346 @@
+"""Values from tables: as accurate as the formula, for every family and for E, and only where they apply."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import actune
+from actune import special
+from actune.kernels import dispatch, formula, lanes, mittag_leffler, tabulated
+from actune.kernels.table import DOUBLE, PLAIN, SINGLE, fit, points
+
+SIZE = dispatch.OFTEN + 7  # no multiple of 16
+U = 2.0**-24
+HOSTILE = torch.tensor([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-30, -1e-30, 1e4, -1e4, 3e38, -3e38, 7.99, 8.0, -8.0])
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[tabulated.Kernel]:
+    """The kernels that ran."""
+    seen: list[tabulated.Kernel] = []
+
+    def spy(value: tabulated.Kernel, *rest: object) -> Tensor:
+        seen.append(value)
+        return tabulated.tabulated(value, *rest)  # type: ignore[arg-type]
+
+    for module in (dispatch, mittag_leffler):
+        monkeypatch.setattr(module, "tabulated", spy)
+    return seen
+
+
+def sample(size: int = SIZE, seed: int = 0) -> Tensor:
+    x = torch.randn(size, generator=torch.Generator().manual_seed(seed)) * 3
+    x[: len(HOSTILE)] = HOSTILE
+    return x
+
+
+def initial(f: actune.Family, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    return {name: torch.tensor([v], dtype=dtype).float().to(dtype) for name, v in f.initial()}
+
+
+# -- every family --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", actune.list_families())
+def test_a_family_is_as_accurate_as_its_formula(name: str) -> None:
+    """Value and slopes against the formula in float64, in units of roundoff of what rounding the inputs would excuse."""
+    f = actune.family(name)
+    x = sample()
+    x = x[x.abs() < 1e5]
+    names = [n for n, _ in f.initial()]
+    inputs = [x.requires_grad_(), *(p.requires_grad_() for p in initial(f).values())]
+    y = dispatch.activate(f.expr, inputs[0], dict(zip(names, inputs[1:], strict=True)))
+    g = torch.randn(len(x), generator=torch.Generator().manual_seed(1))
+    got = torch.autograd.grad(y, inputs, g)
+
+    each = [
+        torch.full_like(x, t.item(), dtype=torch.float64).requires_grad_()
+        if t.numel() == 1
+        else t.detach().double().requires_grad_()
+        for t in inputs
+    ]
+    true = formula.activate(f.expr, each[0], dict(zip(names, each[1:], strict=True)))
+    first = torch.autograd.grad(true.sum(), each, create_graph=True)
+    excused = true.abs() + sum((t * s).abs() for t, s in zip(each, first, strict=True))
+    assert ((y - true).abs() <= 4 * U * excused + 1e-37).all()
+    if not f.kinks:
+        second = torch.autograd.grad(first[0].sum() + 0 * sum(each).sum(), each)
+        excused = first[0].abs() + sum((t * s).abs() for t, s in zip(each, second, strict=True))
+        assert ((got[0] - g * first[0]).abs() <= 4 * U * g.abs() * excused.clamp(min=1)).all()
+    for one, s in zip(got[1:], first[1:], strict=True):
+        assert (one - (g * s).sum()).abs() <= 1e-5 * (g * s).abs().sum() + 1e-6
+
+
+@pytest.mark.parametrize("name", ["mish", "swish", "apalu", "zorro_tanh", "ml_tanh", "ml_gelu", "ml_softsign"])
+def test_what_a_table_does_not_cover_is_the_formulas(name: str) -> None:
+    f = actune.family(name)
+    x, p = sample(), initial(f)
+    got, wanted = dispatch.activate(f.expr, x, p)[: len(HOSTILE)], formula.activate(f.expr, x[: len(HOSTILE)].clone(), p)
+    assert torch.equal(got.isnan(), wanted.isnan())
+    assert torch.allclose(got, wanted, rtol=5e-7, atol=1e-37, equal_nan=True)
+    zeros = HOSTILE == 0
+    assert torch.equal(got[zeros].signbit(), wanted[zeros].signbit())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["mish", "gelu", "ml_tanh", "ml_gelu"])
+def test_half_precision_is_rounded_once(name: str, dtype: torch.dtype) -> None:
+    f = actune.family(name)
+    x = sample().to(dtype).requires_grad_()
+    y = dispatch.activate(f.expr, x, initial(f))
+    assert y.dtype == dtype
+    keep = torch.isfinite(x) & (x.abs() < 100)
+    wide = x.detach().double()
+    true = formula.activate(f.expr, wide, initial(f, torch.float64))
+    assert ((y - true).abs() <= 0.51 * torch.finfo(dtype).eps * true.abs() + torch.finfo(dtype).smallest_normal)[keep].all()
+    (g,) = torch.autograd.grad(y[keep].sum(), x)
+    assert g.dtype == dtype
+
+
+# -- E -------------------------------------------------------------------------------------------------------------------
+
+SPECIAL = [(a, b) for a in (0.5, 1.0, 1.5, 2.0) for b in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)]
+DRAWN = [
+    tuple(t.tolist())
+    for t in torch.rand(16, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * torch.tensor([2.0, 3.0])
+]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-7), (torch.float64, 2e-13)])
+@pytest.mark.parametrize(("alpha", "beta"), SPECIAL + DRAWN)
+def test_e(alpha: float, beta: float, dtype: torch.dtype, tolerance: float, used: list[tabulated.Kernel]) -> None:
+    """Against `special`, which is held to mpmath: relative to max(|y|, envelope / 10) and the condition number."""
+    draw = torch.Generator().manual_seed(int(1000 * (alpha + beta)))
+    near = torch.randn(4096, generator=draw, dtype=torch.float64) * 4
+    far = 10 ** (torch.rand(600, generator=draw, dtype=torch.float64) * 14 - 8) * torch.where(
+        torch.rand(600, generator=draw) < 0.5, -1, 1
+    )
+    z = torch.cat([near, far]).to(dtype)
+    y = actune.mittag_leffler(z, alpha, beta)
+    assert len(used) == 1
+    wide = z.double()
+    true, slope = special.mittag_leffler(wide, alpha, beta), special.mittag_leffler_derivative(wide, alpha, beta, 1)
+    excused = torch.maximum(true.abs(), (wide * slope).abs())
+    small = (true.abs() < torch.finfo(dtype).max / 2) & torch.isfinite(excused)
+    assert ((y.double() - true).abs() <= tolerance * excused + torch.finfo(dtype).smallest_normal)[small].all()
+    assert torch.equal(
+        y[true.abs() > 1.1 * torch.finfo(dtype).max].isinf(),
+        torch.ones_like(y, dtype=torch.bool)[true.abs() > 1.1 * torch.finfo(dtype).max],
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("alpha", "beta"), [(0.8, 1.0), (0.5, 0.5), (1.3, 1.2), (2.0, 2.0), (1.0, 1.0)])
+@pytest.mark.parametrize(
+    "needs", [(True, True, True), (True, False, False), (False, True, False), (False, False, True), (True, False, True)]
+)
+def test_gradients_of_e(alpha: float, beta: float, dtype: torch.dtype, needs: tuple[bool, ...]) -> None:
+    z = (torch.randn(5000, generator=torch.Generator().manual_seed(3)) * 2).to(dtype)
+    g = torch.randn(5000, generator=torch.Generator().manual_seed(4)).to(dtype)
+    inputs = [
+        t.requires_grad_(n)
+        for t, n in zip((z, torch.tensor([alpha], dtype=dtype), torch.tensor(beta, dtype=dtype)), needs, strict=True)
+    ]
+    wanted = [t for t, n in zip(inputs, needs, strict=True) if n]
+    got = torch.autograd.grad(mittag_leffler.mittag_leffler(*inputs), wanted, g)
+    wide = [t.detach().double().requires_grad_() for t in inputs]
+    true = torch.autograd.grad(special.mittag_leffler(*wide), [t for t, n in zip(wide, needs, strict=True) if n], g.double())
+    tolerance = 2e-6 if dtype == torch.float32 else 1e-11
+    for one, other, t in zip(got, true, wanted, strict=True):
+        assert one.shape == t.shape
+        assert one.dtype == dtype
+        size = other.abs().clamp(min=1) if t is inputs[0] else (other.abs() + 100)
+        assert ((one - other).abs() <= tolerance * size * (1 + 3 * z.abs() if t is inputs[0] else 1)).all()
+
+
+def test_second_derivatives_of_e() -> None:
+    z = (torch.rand(mittag_leffler.LEAST, dtype=torch.float64) * 4 - 3).requires_grad_()
+    alpha, beta = (torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (0.7, 1.1))
+    inputs = (z, alpha, beta)
+
+    def second(function) -> tuple[Tensor, ...]:
+        first = torch.autograd.grad(function(*inputs).sum(), inputs, create_graph=True)
+        return torch.autograd.grad(sum(t.sum() for t in first), inputs)
+
+    pairs = zip(second(mittag_leffler.mittag_leffler), second(special.mittag_leffler), strict=True)
+    assert all(torch.allclose(a, b, rtol=1e-10) for a, b in pairs)
+
+
+# -- when they apply -----------------------------------------------------------------------------------------------------
+
+
+def test_tables_are_kept_by_value_and_rebuilt_when_a_parameter_changed() -> None:
+    x, f = sample(), actune.family("swish")
+    p = {"beta": torch.tensor([1.25])}
+    before = dispatch._kernels.cache_info().misses
+    first = dispatch.activate(f.expr, x, p)
+    assert torch.equal(dispatch.activate(f.expr, x, {"beta": torch.tensor([1.25])}), first) or first.isnan().any()
+    assert dispatch._kernels.cache_info().misses == before + 1
+    p["beta"].data.fill_(0.5)  # no version counter sees this
+    y = dispatch.activate(f.expr, x, p)
+    assert dispatch._kernels.cache_info().misses == before + 2
+    assert torch.allclose(y[20:], x[20:] * torch.sigmoid(0.5 * x[20:]), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize(
+    "case", ["small", "float64", "each element", "channels", "vmap", "jvp", "cheap", "subclass", "trace", "make_fx"]
+)
+def test_the_formula_serves_everything_else(case: str, used: list[tabulated.Kernel]) -> None:
+    e, x, p = actune.family("swish").expr, sample().nan_to_num(0, 0, 0).clamp(-50, 50), {"beta": torch.tensor([1.5])}
+    if case == "small":
+        y = dispatch.activate(e, x := x[:1000], p)
+    elif case == "float64":
+        y = dispatch.activate(e, x := x.double(), p)
+    elif case == "each element":
+        y = dispatch.activate(e, x, {"beta": torch.full_like(x, 1.5)})
+    elif case == "channels":
+        y = dispatch.activate(e, x := x[: 2**16].view(-1, 4, 256), {"beta": torch.full((1, 4, 1), 1.5)})
+    elif case == "vmap":
+        y = torch.func.vmap(lambda t: dispatch.activate(e, t, p))(x[None])[0]
+    elif case == "jvp":
+        y, _ = torch.func.jvp(lambda t: dispatch.activate(e, t, p), (x,), (x,))
+    elif case == "trace":
+        y = torch.jit.trace(lambda t: dispatch.activate(e, t, p), (x + 1,), check_trace=False)(x)
+    elif case == "make_fx":
+        y = make_fx(lambda t: dispatch.activate(e, t, p))(x + 1)(x)
+    elif case == "cheap":
+        y = dispatch.activate(actune.parse("silu(x)"), x := 1.5 * x, {}) / 1.5
+        x = x / 1.5
+    else:
+
+        class Marked(Tensor):
+            pass
+
+        y = dispatch.activate(e, x.as_subclass(Marked), p)
+    assert not used
+    assert torch.allclose(torch.as_tensor(y).float(), (x * torch.sigmoid(1.5 * x)).float(), rtol=2e-6, atol=1e-7)
+
+
+def test_a_table_serves(used: list[tabulated.Kernel]) -> None:
+    dispatch.activate(actune.family("mish").expr, sample(), {})
+    assert len(used) == 1
+    assert used[0].table.limits == (8.0, 8.0)
+
+
+def test_a_kink_at_zero_leaves_the_whole_to_the_formula_but_not_its_gates(used: list[tabulated.Kernel]) -> None:
+    f = actune.family("ml_relu")
+    p = {n: t.requires_grad_(n == "beta2") for n, t in initial(f).items()}
+    p["beta2"].data.fill_(1.5)
+    x = sample().clamp(-50, 50).nan_to_num().requires_grad_()
+    y = dispatch.activate(f.expr, x, p)
+    assert len(used) == 1
+    exact = formula.activate(f.expr, x[:3000].double(), {n: t.detach().double() for n, t in p.items()})
+    assert torch.allclose(y[:3000].double(), exact, rtol=1e-6)
+    g, b = torch.autograd.grad(y.sum(), (x, p["beta2"]))
+    assert g[x == 0].eq(0).all()
+    assert b != 0
+
+
+@pytest.mark.parametrize("form", ["channels_last", "transposed", "strided", "expanded"])
+def test_layout(form: str) -> None:
+    """Any layout of input and gradient; a dense one is kept."""
+    x = torch.randn(8, 16, 32, 32, generator=torch.Generator().manual_seed(5))
+    x = {
+        "channels_last": lambda: x.contiguous(memory_format=torch.channels_last),
+        "transposed": lambda: x.transpose(0, 3),
+        "strided": lambda: x[:, ::2, :, :],
+        "expanded": lambda: x[:, :1].expand(8, 16, 32, 32),
+    }[form]()
+    leaf = x.detach().requires_grad_()
+    y = dispatch.activate(actune.family("mish").expr, leaf, {})
+    if form in ("channels_last", "transposed"):
+        assert y.stride() == x.stride()
+    g = torch.randn(y.shape, generator=torch.Generator().manual_seed(6))
+    (got,) = torch.autograd.grad(y, leaf, g)
+    (wanted,) = torch.autograd.grad(torch.nn.functional.mish(leaf), leaf, g)
+    assert torch.allclose(y, torch.nn.functional.mish(leaf), rtol=1e-6, atol=1e-7)
+    assert torch.allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_derivative_of_a_derivative() -> None:
+    e, x = actune.family("mish").expr, torch.randn(SIZE, generator=torch.Generator().manual_seed(7)).requires_grad_()
+    (slope,) = torch.autograd.grad(dispatch.activate(e, x, {}).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(slope.sum(), x)
+    wide = x.detach().double().requires_grad_()
+    (true,) = torch.autograd.grad(torch.autograd.grad(torch.nn.functional.mish(wide).sum(), wide, create_graph=True)[0].sum(), wide)
+    assert torch.allclose(second.double(), true, atol=1e-6)
+
+
+def test_an_activation_keeps_its_input_and_nothing_else() -> None:
+    kept: list[Tensor] = []
+    x = torch.randn(SIZE).requires_grad_()
+    act = actune.Activation("swish")
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        act(x)
+    assert sum(t.numel() for t in kept if t.numel() > 1) == x.numel()
+
+
+def test_from_many_threads() -> None:
+    x = sample().clamp(-20, 20).nan_to_num()
+    wanted = torch.nn.functional.mish(x)
+    good: list[bool] = []
+
+    def work(n: int) -> None:
+        e = actune.parse(f"x*tanh(softplus({1 + n / 1000}*x))")
+        good.append(
+            torch.allclose(dispatch.activate(e, x, {}), wanted, atol=0.1)
+            and torch.allclose(dispatch.activate(actune.family("mish").expr, x, {}), wanted, atol=1e-6)
+        )
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert good == [True] * 8
+
+
+# -- tables --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", [SINGLE, PLAIN, DOUBLE], ids=["lanes", "plain", "double"])
+def test_both_loops_agree_with_the_function(precision) -> None:
+    if precision is SINGLE and not lanes.WIDE:
+        pytest.skip("this processor has no AVX-512")
+    p = points(precision)
+    values = np.stack([np.tanh(p), 1 / np.cosh(p) ** 2, np.sin(p)])
+    slope = np.array([1.0, 1.0]) if precision is not DOUBLE else None
+    table = fit(values, np.array([[0.0, -0.0], [1.0, 1.0], [0.0, 0.0]]), precision, np.array([0, 1e-3, 1e-3]), slope)
+    assert table.limits == (8.0, 8.0)
+    x = sample(10_007).to(precision.dtype)
+    y, missed = table.part(slice(0, 1)).values(x)
+    outside = ~(x.abs() < 8)
+    assert torch.equal(torch.from_numpy(missed).sort().values, outside.nonzero().squeeze(1))
+    eps = torch.finfo(precision.dtype).eps
+    assert ((y - x.double().tanh()).abs() <= max(2 * eps, 1e-14) * x.double().tanh().abs())[~outside].all()
+    g = torch.randn(len(x), dtype=precision.dtype)
+    gx, sums, missed = table.part(slice(1, 3)).pullback(x, g)
+    inside = x[~outside].double()
+    assert torch.allclose(gx[~outside].double(), g[~outside].double() / inside.cosh() ** 2, atol=4 * max(eps, 1e-14))
+    terms = g[~outside].double() * inside.sin()
+    assert abs(sums[0] - terms.sum().item()) <= 1e-6 * terms.abs().sum().item()
+
+
+def test_a_table_says_where_it_ends() -> None:
+    """A corner inside a cell, a pole, and a function too steep for its cells end it; a corner between cells does not."""
+    p = points(SINGLE)
+    zeros = np.zeros((1, 2))
+    for function, limits in (
+        (lambda x: np.abs(x - 1.7) - 1.7, (1.5, 8.0)),
+        (lambda x: np.abs(x - 1.5) - 1.5, (8.0, 8.0)),
+        (lambda x: x / (3.2 - x), (2.5, 8.0)),
+        (lambda x: np.where(x < 0, x, np.nan), (0.0, 8.0)),
+    ):
+        found = fit(function(p)[None], zeros, SINGLE).limits
+        assert found[0] <= limits[0]
+        assert found[0] >= limits[0] - 0.5
+        assert found[1] == limits[1]
