@@ -13,9 +13,11 @@ import actune
 from actune.discovery.screen import LARGEST, screen
 from actune.discovery.space import (
     BINARY,
+    MITTAG_LEFFLER,
     MUTATIONS,
     UNARY,
     Space,
+    _catalogue,
     arity,
     bare,
     candidate,
@@ -391,3 +393,26 @@ def test_many_random_formulas_are_rejected():
         kept += s.reason is None and s.fingerprint not in seen
         seen.add(s.fingerprint)
     assert 0.4 < kept / 400 < 0.7
+
+
+def test_mittag_leffler_is_an_operator_of_the_search():
+    """E_{α,β} is drawn, filled and changed as a unary operator; no mutation touches α and β."""
+    space, rng, texts = Space(families=1.0), random.Random(5), set()
+    for _ in range(3000):
+        e = random_formula(rng, PLAIN)
+        for _ in range(3):
+            _, e = mutate(e, rng, space)
+        f = candidate(parametrise(e, rng, space))
+        for node in f.expr.nodes():
+            if node.op == "mittag_leffler":
+                assert f"mittag_leffler(x, {node.args[1]}, {node.args[2]})" in MITTAG_LEFFLER
+                texts.add(str(node))
+    assert len(texts) > 20
+    inner = actune.parse("mittag_leffler(tanh(x), 0.8, 1)")
+    assert {str(node) for _, node in edges(inner)} == {str(inner), "tanh(x)", "x"}
+    assert str(remove(inner, random.Random(0), space)) in ("tanh(x)", "mittag_leffler(x, 0.8, 1)")
+
+
+def test_a_family_with_another_name_is_no_second_operator():
+    assert "ml_mish(x)" not in _catalogue(tuple(FAMILIES))
+    assert "mish(x)" in _catalogue(tuple(FAMILIES))

@@ -79,7 +79,7 @@ def propose(history: Sequence[Past], rng: Random, settings: Settings, pending: C
 
 def _from_catalogue(rng: Random, seen: Iterable[str]) -> Family | None:
     """A family that was not seen yet, with its own parameters, initial values and constraints."""
-    names = sorted(FAMILIES)
+    names = sorted(name for name, f in FAMILIES.items() if f.closed is None)
     rng.shuffle(names)
     families = (family(name) for name in names)
     return next((f for f in families if screen(f).reason is None and screen(f).fingerprint not in seen), None)

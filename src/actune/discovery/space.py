@@ -27,6 +27,9 @@ UNARY = (
 )  # fmt: skip
 BINARY = ("x + y", "x - y", "x*y", "x/y", "x^y", "max(x, y)", "min(x, y)")
 
+# E_{α,β} of a few parameters, which belong to the operator: no value flows there.
+MITTAG_LEFFLER = tuple(f"mittag_leffler(x, {alpha}, {beta})" for alpha in (0.8, 1.5, 2) for beta in (0.5, 1, 2))
+
 # The second argument that makes a binary operator leave the first as it is; None: a copy of the first.
 _NEUTRAL: dict[str, float | None] = {"add": 0, "sub": 0, "mul": 1, "div": 1, "pow": 1, "max": None, "min": None}
 _NAMES = "abc"
@@ -38,7 +41,7 @@ class Space:
     """What formulas are made of.
 
     unary, binary   the operators, formulas with the holes x and y
-    families        share of the unary operators that is drawn from the catalogue instead, as `apalu(x)`
+    families        share of the unary operators that is drawn from the catalogue instead, as `apalu(x)`, E_{α,β} among it
     size            the most nodes that a formula may have, parameters not counted
     work            the most operations that may be left when the catalogue's functions are written out and shared parts merged
     parameters      the most parameters, at most 3
@@ -64,8 +67,13 @@ def edges(e: Expr, place: Place = ()) -> Iterator[tuple[Place, Expr]]:
     """Every node that carries a value, with its place, from the root down and from left to right."""
     if e.leaf or not OPS[e.op].boolean:
         yield place, e
-    for i, child in enumerate(e.children):
+    for i, child in enumerate(inputs(e)):
         yield from edges(child, (*place, i))
+
+
+def inputs(e: Expr) -> tuple[Expr, ...]:
+    """The arguments that carry a value: of a Mittag-Leffler function the first only."""
+    return e.children[:1] if not e.leaf and OPS[e.op].wide else e.children
 
 
 def operators(e: Expr) -> list[tuple[Place, Expr]]:
@@ -89,7 +97,7 @@ def fill(template: Expr, *arguments: Expr) -> Expr:
 
 def arity(e: Expr) -> int:
     """The number of value inputs that the node has as an operator of the search: a constant, or a lone `x`, is unary."""
-    return len(e.children) or 1
+    return len(inputs(e)) or 1
 
 
 @functools.cache
@@ -99,7 +107,8 @@ def _template(text: str) -> Expr:
 
 @functools.cache
 def _catalogue(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{name}(x)" for name in sorted(names) if name in OPS)
+    """What has another name there already (`ml_mish` is `mish` until its parameters are trained) is left out."""
+    return (*(f"{name}(x)" for name in sorted(names) if name in OPS and FAMILIES[name].closed is None), *MITTAG_LEFFLER)
 
 
 def _unary(rng: Random, space: Space) -> Expr:
@@ -180,7 +189,7 @@ def insert(e: Expr, rng: Random, space: Space) -> Expr:
 def remove(e: Expr, rng: Random, space: Space) -> Expr:
     """Replace a random operator by one of its arguments."""
     place, node = rng.choice(operators(e))
-    arguments = [child for child in node.children if child.leaf or not OPS[child.op].boolean]
+    arguments = [child for child in inputs(node) if child.leaf or not OPS[child.op].boolean]
     return put(e, place, rng.choice(arguments or [_X]))
 
 
@@ -190,7 +199,7 @@ def change(e: Expr, rng: Random, space: Space) -> Expr:
     if not places:
         return e
     place, node = rng.choice(places)
-    return put(e, place, _redraw(node, node.children, rng, space))
+    return put(e, place, _redraw(node, inputs(node), rng, space))
 
 
 def _redraw(node: Expr, arguments: tuple[Expr, ...], rng: Random, space: Space) -> Expr:
@@ -204,7 +213,7 @@ def regenerate(e: Expr, rng: Random, space: Space) -> Expr:
     """Draw every operator anew and keep the shape."""
 
     def visit(n: Expr) -> Expr:
-        arguments = tuple(visit(child) for child in n.children)
+        arguments = tuple(visit(child) for child in inputs(n))
         if n.op == "symbol":
             return n
         if arity(n) > 2 or (not n.leaf and OPS[n.op].boolean):
