@@ -16,7 +16,7 @@ import actune
 from actune.experiments.compare import Comparison, Row
 from actune.experiments.stats import Estimate
 from actune.experiments.training import Outcome
-from actune.show.plots import SPAN, _sweep, family_figure, functions_figure, plot_family, plot_functions
+from actune.show.plots import SPAN, _symbol, family_figure, functions_figure, plot_family, plot_functions
 from actune.show.tables import comparison_table, families_table, family_table
 
 NAN = float("nan")
@@ -60,7 +60,9 @@ def test_functions_and_derivatives_are_drawn_winner_in_bold():
     assert (x[0], x[-1]) == SPAN
     np.testing.assert_allclose(values.lines[2].get_ydata(), np.tanh(x), rtol=1e-12)
     np.testing.assert_allclose(slopes.lines[2].get_ydata(), 1 / np.cosh(x) ** 2, rtol=1e-9)
-    np.testing.assert_allclose(slopes.lines[1].get_ydata(), x > 0, atol=1e-12)
+    relu = slopes.lines[1].get_ydata()
+    assert np.isnan(relu).sum() == np.isnan(relu[x == 0]).sum() == 1  # the pen is lifted where the slope jumps
+    np.testing.assert_allclose(relu[x != 0], x[x != 0] > 0, atol=1e-12)
 
 
 def test_the_legend_names_every_function_winner_first():
@@ -72,7 +74,7 @@ def test_the_legend_names_every_function_winner_first():
 def test_a_long_formula_is_shortened_in_title_and_legend():
     figure = functions_figure(" + ".join(f"tanh({i}*x)" for i in range(2, 30)))
     label = figure.legends[0].get_texts()[0].get_text()
-    assert len(label) < 50 < len(figure.get_suptitle()) < 100
+    assert len(label) < 50 < len(figure.get_suptitle()) < 120
     assert label.endswith("…")
     assert figure.get_suptitle().endswith("…")
 
@@ -93,22 +95,132 @@ def test_a_constant_function_has_a_window_too():
         assert low < high
 
 
-@pytest.mark.parametrize("name", actune.list_families())
+def test_the_pen_is_lifted_at_jumps_and_not_on_slopes():
+    values, slopes = functions_figure("sign(x - 1.0025) + sign(x + 2.0025)", ["sigmoid(100*x)", "abs(x)"]).axes
+    steep, size, stairs = (line.get_ydata() for line in values.lines[:3])
+    assert np.isnan(stairs).sum() == 2
+    assert not np.isnan(steep).any()
+    assert not np.isnan(size).any()
+    x = slopes.lines[1].get_xdata()
+    assert list(x[np.isnan(slopes.lines[1].get_ydata())]) == [-0.005, 0]  # sign(0) = 0 belongs to neither side
+
+
+def test_a_slope_is_drawn_only_where_the_function_is():
+    slope = functions_figure("log(x)").axes[1].lines[0]
+    x, y = slope.get_xdata(), slope.get_ydata()
+    assert np.isnan(y[x <= 0]).all()
+    np.testing.assert_allclose(y[x > 0.5], 1 / x[x > 0.5])
+
+
+# -- one family, its parameters moved ------------------------------------------------------------------------------------
+
+
+def curves_of(axes) -> list:
+    return [line for line in axes.lines if " = " in line.get_label()]
+
+
+@pytest.mark.parametrize("name", [n for n in actune.list_families() if not actune.family(n).sweep])
 def test_each_trainable_parameter_is_varied_within_its_constraint(name):
     f = actune.family(name)
-    for parameter, p in f.params.items():
-        if isinstance(p.init, tuple):
-            continue
-        curves = _sweep(f, parameter)
-        values = [c.family.params[parameter].init for c in curves]
-        assert len(set(values)) == len(values) >= 2
+    varied = [(n, p) for n, p in f.params.items() if p.trainable and not isinstance(p.init, tuple)][:3]
+    figure = family_figure(f)
+    assert len(figure.axes) == 2 * max(1, len(varied))
+    if not varied:  # one curve
+        assert [len(axes.lines) for axes in figure.axes] == [3, 3]
+        assert [axes.get_legend() for axes in figure.axes] == [None, None]
+    for axes, (parameter, p) in zip(figure.axes[::2], varied, strict=False):
+        values = [float(line.get_label().split()[2]) for line in curves_of(axes)]
+        assert len(values) >= 2
+        assert values == sorted(set(values))
         assert bool(p.constraint.check(torch.tensor(values, dtype=torch.float64)).all())
-        assert [c.label for c in curves if c.style["linewidth"] == 3] == [f"{parameter} = {p.init:.3g}"]
+        bold = [line.get_label() for line in curves_of(axes) if line.get_linewidth() == 3]
+        assert bold == [f"{_symbol(parameter)} = {p.init:.4g} (initial)"]
+
+
+@pytest.mark.parametrize("name", [n for n in actune.list_families() if actune.family(n).sweep])
+def test_a_sweep_that_a_family_declares_is_drawn(name):
+    f = actune.family(name)
+    parameter, values = f.sweep
+    figure = family_figure(f)
+    assert len(figure.axes) == 2
+    for order, axes in enumerate(figure.axes):
+        lines = curves_of(axes)
+        assert [line.get_label().split()[2] for line in lines] == [f"{v:.4g}" for v in values]
+        for line, v in zip(lines, values, strict=True):
+            act = actune.Activation(f, **{parameter: v}, dtype=torch.float64)
+            x = torch.tensor(line.get_xdata(), requires_grad=True)
+            y = act(x)
+            expected = torch.autograd.grad(y.sum(), x)[0] if order else y.detach()
+            drawn = torch.tensor(line.get_ydata())
+            assert int(drawn.isnan().sum()) <= len(f.kinks)
+            torch.testing.assert_close(drawn, expected.where(~drawn.isnan(), torch.nan), rtol=1e-7, atol=1e-9, equal_nan=True)
+
+
+def test_ml_tanh_goes_from_tanh_to_the_identity():
+    values, slopes = family_figure("ml_tanh").axes
+    x = values.lines[0].get_xdata()
+    np.testing.assert_allclose(values.lines[0].get_ydata(), np.tanh(x), rtol=1e-12)
+    np.testing.assert_allclose(values.lines[4].get_ydata(), x, rtol=1e-12)
+    np.testing.assert_allclose(slopes.lines[4].get_ydata(), 1, rtol=1e-12)
+
+
+def test_one_legend_a_row_from_the_largest_value_and_colours_from_dark_to_light():
+    values, slopes = family_figure("ml_tanh").axes
+    assert values.get_legend() is None
+    legend = [text.get_text() for text in slopes.get_legend().get_texts()]
+    assert legend == ["β₂ = 2", "β₂ = 1.75", "β₂ = 1.5", "β₂ = 1.25", "β₂ = 1 (initial)"]
+    brightness = [float(np.dot(line.get_color()[:3], (0.299, 0.587, 0.114))) for line in curves_of(values)]
+    assert brightness == sorted(brightness)
+    assert brightness[0] < 0.3
+    assert 0.6 < brightness[-1] < 0.8
+    assert all(np.array_equal(a.get_color(), b.get_color()) for a, b in zip(values.lines[:5], slopes.lines[:5], strict=True))
+
+
+def test_an_initial_value_beside_the_sweep_is_drawn_too():
+    lines = curves_of(family_figure("ml_tanh; beta2=1.3").axes[0])
+    assert [line.get_label().split(" ", 2)[2] for line in lines] == ["1", "1.25", "1.3 (initial)", "1.5", "1.75", "2"]
+
+
+def test_values_that_overflow_leave_the_others_their_window():
+    values, slopes = family_figure("tanh(x) + b*exp(exp(5 + x)); b=0").axes
+    for axes in (values, slopes):
+        assert np.ptp(axes.get_ylim()) < 12
+        assert axes.get_legend_handles_labels()[1] == ["b = -0.5", "b = -0.25", "b = 0 (initial)", "b = 0.25", "b = 0.5"]
+        for line in curves_of(axes):
+            y = line.get_ydata()
+            assert not np.isinf(y).any()
+            assert np.isfinite(y[0])
+            assert np.isnan(y[-1])  # also 0 times infinity
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [("beta2", "β₂"), ("mu", "μ"), ("lambda", "lambda"), ("a10", "a₁₀"), ("gain", "gain"), ("alpha_p", "alpha_p"), ("B", "B")],
+)
+def test_parameters_as_print_has_them(name, printed):
+    assert _symbol(name) == printed
+
+
+def test_a_declared_sweep_must_fit_its_parameter():
+    from actune import Param, declare
+
+    def sweeping(sweep):
+        def never_declared(x, b):
+            """A function that is not declared."""
+            return b * x
+
+        return lambda: declare(paper="none", b=Param(1.0, constraints.positive), sweep=sweep)(never_declared)
+
+    with pytest.raises(ValueError, match="outside its constraint"):
+        sweeping(("b", (1.0, -1.0)))()
+    with pytest.raises(ValueError, match="no parameter 'c'"):
+        sweeping(("c", (1.0,)))()
+    assert "never_declared" not in actune.list_families()
 
 
 @pytest.mark.parametrize(
     ("spec", "rows"),
-    [("gelu", 1), ("swish", 1), ("apalu", 2), ("a*x + b*sin(c*x) + d*x^2; a=1, b=1, c=1, d=0", 3)],
+    [("gelu", 1), ("swish", 1), ("apalu", 2), ("ml_gelu", 1), ("a*x + b*sin(c*x) + d*x^2; a=1, b=1, c=1, d=0", 3)],
 )
 def test_family_figure_has_a_row_for_each_trainable_parameter(spec, rows):
     figure = family_figure(spec)
@@ -119,7 +231,9 @@ def test_family_figure_has_a_row_for_each_trainable_parameter(spec, rows):
 def test_the_title_of_a_family_is_its_name_and_formula_or_its_summary():
     assert family_figure("swish").get_suptitle() == f"swish:  {actune.family('swish').text}"
     assert family_figure("zorro_tanh").get_suptitle().startswith("zorro_tanh:  Symmetric-Zorro")
+    assert family_figure("relu").get_suptitle() == "relu:  The positive part of the input"
     assert family_figure("x*sigmoid(b*x); b=2").get_suptitle() == "x*sigmoid(b*x); b=2"
+    assert family_figure("ml_gelu; alpha1=0.7").get_suptitle() == "ml_gelu; alpha1=0.7"
 
 
 def test_plotting_sets_up_no_global_state(tmp_path):

@@ -58,11 +58,11 @@ def list_(
 
 
 @app.command(
-    context_settings=FORMULAS, epilog="Examples:  actune show zorro_tanh --plot zorro.png  |  actune show 'x*sigmoid(b*x); b=1'"
+    context_settings=FORMULAS, epilog="Examples:  actune show ml_tanh --plot tanh.png  |  actune show 'x*sigmoid(b*x); b=1'"
 )
 def show(
     function: Annotated[str, typer.Argument(help="A name or a formula.")],
-    plot: Annotated[Path | None, typer.Option(help="Write a picture of the function and its derivative (PNG).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture: function, derivative, parameters varied (PNG).")] = None,
     as_json: Json = False,
 ) -> None:
     """Show one function: formula, derivative, parameters, source, facts."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..expr import shorten
-from ..family import Family, Param, resolve
+from ..family import FAMILIES, Family, Param, resolve
 from ..kernels.formula import evaluate
 
 if TYPE_CHECKING:
@@ -20,14 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["family_figure", "functions_figure", "plot_family", "plot_functions"]
 
-SPAN = (-5.0, 5.0)
+SPAN, POINTS = (-5.0, 5.0), 1000  # points on each side of 0
 WINNER = "#D55E00"  # with BASELINES the palette of Okabe and Ito, which colour-blind readers can tell apart
 BASELINES = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 BOLD = {"color": WINNER, "linewidth": 3.0, "linestyle": "-"}
 DASHES = ("-", "--", "-.", ":")  # and a dash pattern each, so that a grey print can be read too
-FACTORS, STEPS = (0.25, 0.5, 1.0, 2.0, 4.0), (-1.0, -0.5, 0.0, 0.5, 1.0)
+SHADES, LIGHTEST = "viridis", 0.88  # of a sweep: its brightness orders the curves in grey too; yellow is hard to see on white
+FACTORS, STEPS = (0.5, 0.75, 1.0, 1.5, 2.0), (-1.0, -0.5, 0.0, 0.5, 1.0)
 MAX_ROWS = 3  # parameters that `plot_family` varies
-TITLE, LABEL = 90, 44  # characters
+TITLE, LABEL = 118, 44  # characters
+LEAP, SUDDEN = 0.01, 20  # a jump is more than this share of the window, and so many times what is usual beside it
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,12 @@ def plot_functions(path: str | os.PathLike[str], winner: str | Family, baselines
 
 
 def plot_family(path: str | os.PathLike[str], family: str | Family) -> None:
-    """Draw a family and its derivative; one row for each trainable parameter (three at most), at several values of it."""
+    """Draw a family and its derivative as a parameter moves, the initial value in bold.
+
+    path   the ending chooses the format: .png, .svg, .pdf
+    The parameter and its values are the family's own `sweep`; without one, a row for each trainable parameter (three at most),
+    at values around its initial one. A family with nothing to vary is one curve.
+    """
     family_figure(family).savefig(path, dpi=150)
 
 
@@ -68,17 +78,31 @@ def functions_figure(winner: str | Family, baselines: Sequence[str | Family] = (
 def family_figure(family: str | Family) -> Figure:
     """The picture of `plot_family`."""
     f = resolve(family)
-    varied = [name for name, p in f.params.items() if p.trainable and not isinstance(p.init, tuple)][:MAX_ROWS]
-    figure, rows = _figure(max(1, len(varied)))
-    if not varied:
+    sweeps = _sweeps(f)
+    figure, rows = _figure(max(1, len(sweeps)), 10.0 if not sweeps else 11.2)
+    if not sweeps:
         _draw(rows[0], [Curve(f.name, f, BOLD)])
-    for row, name in zip(rows, varied, strict=False):
-        _draw(row, _sweep(f, name))
-        row[0].legend(fontsize=9, framealpha=0.9)
-    named = f.name != str(f.expr)
-    detail = f.text if len(f.text) <= TITLE or not f.summary else f.summary.partition("\n")[0]
-    _title(figure, f"{f.name}:  {detail}" if named else f.text)
+    for row, (name, values) in zip(rows, sweeps.items(), strict=False):
+        _draw(row, _sweep(f, name, values))
+        row[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, reverse=True)  # never over a curve
+    _title(figure, _described(f))
     return figure
+
+
+def _described(f: Family) -> str:
+    """A title: the formula with its initial values; a name with its formula, or its summary where that says more in less."""
+    declared = FAMILIES.get(f.name)
+    if declared is not None and declared is not f:  # the summary is of the declared values
+        return f"{f.name}; {_values_of(dict(f.initial()).items() - dict(declared.initial()).items())}"
+    text = f"{f.expr}; {_values_of(f.initial())}" if f.params else str(f.expr)
+    if f.name == str(f.expr):
+        return text
+    brief = f.summary.partition("\n")[0].rstrip(".")
+    return f"{f.name}:  {brief if brief and (len(text) > TITLE or text == f'{f.name}(x)') else text}"
+
+
+def _values_of(values: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{name}={v:.4g}" for name, v in values)
 
 
 def _thin(i: int, f: Family) -> Curve:
@@ -86,21 +110,16 @@ def _thin(i: int, f: Family) -> Curve:
     return Curve(f.name, f, style)
 
 
-def _sweep(f: Family, name: str) -> list[Curve]:
-    """The family at several values of one parameter, the initial one in bold on top."""
-    from matplotlib import colormaps
-
-    values = _values_of(f.params[name])
-    shades = colormaps["viridis"]([i / max(1, len(values) - 1) * 0.9 for i in range(len(values))])
-    curves = []
-    for i, (v, shade) in enumerate(zip(values, shades, strict=True)):
-        thin = {"color": shade, "linewidth": 1.4, "linestyle": DASHES[i % len(DASHES)]}
-        style = BOLD if v == f.params[name].init else thin
-        curves.append(Curve(f"{name} = {v:.3g}", f.with_initial(**{name: v}), style))
-    return curves
+def _sweeps(f: Family) -> dict[str, list[float]]:
+    """Which parameters are varied, and over which values, in order; the initial one is among them."""
+    if f.sweep is not None:
+        name, values = f.sweep
+        return {name: sorted({*values, dict(f.initial())[name]})}
+    trained = {name: p for name, p in f.params.items() if p.trainable and not isinstance(p.init, tuple)}
+    return {name: _values_around(p) for name, p in list(trained.items())[:MAX_ROWS]}
 
 
-def _values_of(p: Param) -> list[float]:
+def _values_around(p: Param) -> list[float]:
     """Values around the initial one, inside the constraint: factors where zero is a border, steps elsewhere."""
     assert isinstance(p.init, float)
     bordered = p.init > 0 and not bool(p.constraint.check(torch.tensor(-1.0)))
@@ -108,16 +127,39 @@ def _values_of(p: Param) -> list[float]:
     return [v for v in values if bool(p.constraint.check(torch.tensor(v, dtype=torch.float64)))]
 
 
-def _figure(rows: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+def _sweep(f: Family, name: str, values: Sequence[float]) -> list[Curve]:
+    """The family at several values of one parameter, from dark to light, the initial one in bold."""
+    from matplotlib import colormaps
+
+    shades = colormaps[SHADES]([LIGHTEST * i / max(1, len(values) - 1) for i in range(len(values))])
+    curves = []
+    for v, shade in zip(values, shades, strict=True):
+        bold = v == f.params[name].init
+        label = f"{_symbol(name)} = {v:.4g}" + " (initial)" * bold
+        curves.append(Curve(label, f.with_initial(**{name: v}), {"color": shade, "linewidth": BOLD["linewidth"] if bold else 1.5}))
+    return curves
+
+
+def _symbol(name: str) -> str:
+    """A parameter as print has it: β₂ for beta2."""
+    stem = name.rstrip("0123456789")
+    try:
+        letter = unicodedata.lookup(f"GREEK SMALL LETTER {stem.upper()}") if stem.islower() else stem
+    except KeyError:
+        letter = stem
+    return letter + name[len(stem) :].translate(SUBSCRIPTS)
+
+
+def _figure(rows: int, width: float = 10.0) -> tuple[Figure, list[tuple[Axes, Axes]]]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 0.9 + 3.6 * rows), layout="constrained")  # no pyplot: nothing global, no window
+    figure = Figure(figsize=(width, 0.9 + 3.6 * rows), layout="constrained")  # no pyplot: nothing global, no window
     grid = figure.subplots(rows, 2, squeeze=False)
     return figure, [(left, right) for left, right in grid]
 
 
 def _draw(row: tuple[Axes, Axes], curves: Sequence[Curve]) -> None:
-    x = torch.linspace(*SPAN, 2001, dtype=torch.float64)
+    x = SPAN[1] * torch.arange(-POINTS, POINTS + 1, dtype=torch.float64) / POINTS  # 0 and every integer exactly
     for axes, name, order in zip(row, ("$f(x)$", r"$f\,'(x)$"), (0, 1), strict=True):
         drawn = [_values(c.family, x, order) for c in curves]
         low, high = _limits(drawn)
@@ -131,15 +173,19 @@ def _draw(row: tuple[Axes, Axes], curves: Sequence[Curve]) -> None:
 
 
 def _values(f: Family, x: Tensor, order: int) -> Tensor:
-    """The function or its derivative at the initial values of the parameters; what is not finite leaves a gap in the line."""
-    y = evaluate(f.expr.diff("x", order) if order else f.expr, {"x": x, **dict(f.initial())}).expand(x.shape)
-    return y.where(y.isfinite(), torch.nan)
+    """The function or its derivative at the initial values of the parameters, with a gap where the function is not finite."""
+    formulas = [f.expr.diff("x", n) for n in range(order + 1)]
+    *below, y = (evaluate(e, {"x": x, **dict(f.initial())}).expand(x.shape) for e in formulas)
+    finite = torch.stack([y, *below]).isfinite().all(dim=0)  # 1/x is no slope of log(x) where x < 0
+    return y.where(finite, torch.nan)
 
 
 def _broken(y: Tensor, height: float) -> Tensor:
-    """Lift the pen at a pole, where the line would cross the whole window."""
-    leaps = torch.cat([y.diff().abs() > height, torch.tensor([False])])
-    return y.masked_fill(leaps, torch.nan)
+    """Lift the pen at poles and jumps, where the line would be vertical."""
+    leaps = y.diff().abs()
+    usual = F.pad(leaps, (4, 4), value=torch.nan).unfold(0, 9, 1).nanmedian(dim=1).values
+    vertical = (leaps > height) | ((leaps > LEAP * height) & (leaps > SUDDEN * usual))
+    return y.masked_fill(F.pad(vertical, (0, 1)), torch.nan)
 
 
 def _limits(drawn: Sequence[Tensor]) -> tuple[float, float]:
@@ -152,7 +198,7 @@ def _limits(drawn: Sequence[Tensor]) -> tuple[float, float]:
 
 
 def _title(figure: Figure, text: str) -> None:
-    figure.suptitle(shorten(text, TITLE), fontsize=13, parse_math=False)
+    figure.suptitle(shorten(text, TITLE), fontsize=11, parse_math=False)
 
 
 def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
