@@ -245,6 +245,28 @@ def test_a_kink_at_zero_leaves_the_whole_to_the_formula_but_not_its_gates(used: 
     assert b != 0
 
 
+@pytest.mark.parametrize("dim", [1, -1])
+def test_channels_have_tables_of_their_own(dim: int, used: list[tabulated.Kernel]) -> None:
+    """A Mittag-Leffler function with parameters for each channel."""
+    act = actune.Activation("ml_tanh", trainable={"beta2": True, "beta1": True}, scope="channel", channels=3, dim=dim)
+    act.beta2.data.copy_(torch.tensor([1.0, 1.4, 2.0]))
+    shape = [8, 600, 600]
+    shape[dim] = 3
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(8)).requires_grad_()
+    y = act(x)
+    assert len(used) == 3
+    g = torch.randn(y.shape, generator=torch.Generator().manual_seed(9))
+    got = torch.autograd.grad(y, (x, act.beta1, act.beta2), g)
+    for i, beta2 in enumerate((1.0, 1.4, 2.0)):
+        one = actune.Activation("ml_tanh", trainable={"beta2": True, "beta1": True}, beta2=beta2)
+        part = x.detach().select(dim, i).requires_grad_()
+        z = one(part)
+        assert torch.equal(z, y.select(dim, i))
+        wanted = torch.autograd.grad(z, (part, one.beta1, one.beta2), g.select(dim, i))
+        assert torch.equal(wanted[0], got[0].select(dim, i))
+        assert all(torch.allclose(w, t[i], rtol=1e-5) for w, t in zip(wanted[1:], got[1:], strict=True))
+
+
 @pytest.mark.parametrize("form", ["channels_last", "transposed", "strided", "expanded"])
 def test_layout(form: str) -> None:
     """Any layout of input and gradient; a dense one is kept."""

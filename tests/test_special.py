@@ -212,7 +212,7 @@ def test_never_nan(order: tuple[int, int, int], scaled: bool) -> None:
     betas = [0.0, 1e-300, 1e-9, 0.5, 1.0, 1.5, 2.0, 3.0]
     grid = double(*itertools.chain(*itertools.product([s * v for s in (1, -1) for v in HOSTILE], alphas, betas))).reshape(-1, 3)
     z, a, b = grid.T
-    y = mittag_leffler_scaled(z, a, b, *order)[0] if scaled else mittag_leffler_derivative(z, a, b, *order)
+    y = mittag_leffler_scaled(z, a, b, [order])[0] if scaled else mittag_leffler_derivative(z, a, b, *order)
     undefined = (a == 0) & (z >= 1) & (order[1] > 0)
     assert torch.equal(y.isnan(), undefined)
 
@@ -259,7 +259,7 @@ def test_scaled_form_is_the_function(alpha: float) -> None:
     z = double(-30.0, -2.0, -0.1, 0.0, 0.05, 0.6, 1.2, 4.0)
     for order in ORDERS:
         if alpha or not order[1]:
-            m, t = mittag_leffler_scaled(z, alpha, 1.4, *order)
+            m, t = mittag_leffler_scaled(z, alpha, 1.4, [order])
             torch.testing.assert_close(m * t.exp(), mittag_leffler_derivative(z, alpha, 1.4, *order), rtol=1e-12, atol=1e-14)
 
 
@@ -306,9 +306,8 @@ def test_numbers_are_as_tensors_of_one_value(alpha: float, beta: float, scaled: 
     size = torch.logspace(-3, 5, 700, dtype=torch.float64)  # two blocks
     z = torch.cat([-size, size])
     for order in ORDERS:
-        function = functools.partial(
-            mittag_leffler_scaled if scaled else mittag_leffler_derivative, i=order[0], j=order[1], k=order[2]
-        )
+        more = {"orders": [order]} if scaled else dict(zip("ijk", order, strict=True))
+        function = functools.partial(mittag_leffler_scaled if scaled else mittag_leffler_derivative, **more)
         number, each = function(z, alpha, beta), function(z, torch.full_like(z, alpha), torch.full_like(z, beta))
         y, wanted = (number[0], each[0]) if scaled else (number, each)
         torch.testing.assert_close(y, wanted, rtol=1e-9, atol=0.0, equal_nan=True)

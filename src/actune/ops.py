@@ -16,9 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .special import mittag_leffler_derivative, mittag_leffler_scaled
+from .special import mittag_leffler_derivatives, mittag_leffler_scaled
 
 __all__ = ["ALIASES", "OPS", "Op"]
+
+
+Order = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Op:
     show        the name in LaTeX, where the exact form would hide what is meant
     definition  the formula over the argument `a`, an Expr
     wide        computed in float64 and rounded once, with the whole formula around it
+    joint       (orders, *arguments) to several of these derivatives at once, for less than one by one; `order` is the row's own
     """
 
     name: str
@@ -48,6 +52,8 @@ class Op:
     show: str | None = None
     definition: Any = None
     wide: bool = False
+    joint: Callable[..., tuple[Tensor, ...]] | None = None
+    order: Order = (0, 0, 0)
 
 
 OPS: dict[str, Op] = {}
@@ -93,39 +99,35 @@ def _softplus(a: Tensor) -> Tensor:
     return torch.logaddexp(a, torch.zeros((), dtype=a.dtype, device=a.device))
 
 
-Order = tuple[int, int, int]
+def _name(stem: str, order: Order) -> str:
+    """The name of a row, or of that of a derivative."""
+    return stem + "_{}{}{}".format(*order) * any(order)
 
 
-def _e(order: Order) -> str:
-    """The name of a derivative of E in its arguments z, alpha, beta."""
-    return "mittag_leffler_{}{}{}".format(*order)
+def _values(orders: tuple[Order, ...], z: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
+    return mittag_leffler_derivatives(z, alpha, beta, orders)
+
+
+def _ratios(orders: tuple[Order, ...], a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor) -> tuple[Tensor, ...]:
+    (*above, up), (below, down) = mittag_leffler_scaled(a, b, c, orders), mittag_leffler_scaled(d, e, f)
+    return tuple(m / below * (up - down).exp() for m in above)
 
 
 def _mittag_leffler(order: Order) -> Op:
     """The row of E_{b,c}(a), or a derivative of it. Those of second order have no rule."""
-    name = _e(order) if any(order) else "mittag_leffler"
-    higher = [_e(_raised(order, n)) for n in range(3)]
-
-    def function(z: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-        return mittag_leffler_derivative(z, alpha, beta, *order)
-
-    return Op(name, 3, function, tuple(f"{e}(a, b, c)" for e in higher) if sum(order) < 2 else (),
-              lambda S, *a: S.mittag_leffler(order, *a), wide=True)  # fmt: skip
+    stem = "mittag_leffler"
+    rules = tuple(f"{_name(stem, _raised(order, n))}(a, b, c)" for n in range(3))
+    return Op(_name(stem, order), 3, lambda *t: _values((order,), *t)[0], rules if sum(order) < 2 else (),
+              lambda S, *a: S.mittag_leffler(order, *a), wide=True, joint=_values, order=order)  # fmt: skip
 
 
 def _mittag_leffler_ratio(order: Order) -> Op:
     """The row of E_{b,c}(a) / E_{e,f}(d), or of a derivative of the numerator over the denominator."""
-    ratio = "mittag_leffler_ratio"
-    upper = [_e(_raised(order, n)).replace("mittag_leffler", ratio) + "(a, b, c, d, e, f)" for n in range(3)]
-    lower = [f"-(y*{_e(_raised((0, 0, 0), n)).replace('mittag_leffler', ratio)}(d, e, f, d, e, f))" for n in range(3)]
-
-    def function(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor) -> Tensor:
-        (above, up), (below, down) = mittag_leffler_scaled(a, b, c, *order), mittag_leffler_scaled(d, e, f)
-        return above / below * (up - down).exp()
-
-    name = _e(order).replace("mittag_leffler", ratio) if any(order) else ratio
-    return Op(name, 6, function, (*upper, *lower) if sum(order) < 2 else (),
-              lambda S, *a: S.mittag_leffler_ratio(order, *a), wide=True)  # fmt: skip
+    stem = "mittag_leffler_ratio"
+    upper = (f"{_name(stem, _raised(order, n))}(a, b, c, d, e, f)" for n in range(3))
+    lower = (f"-(y*{_name(stem, _raised((0, 0, 0), n))}(d, e, f, d, e, f))" for n in range(3))
+    return Op(_name(stem, order), 6, lambda *t: _ratios((order,), *t)[0], (*upper, *lower) if sum(order) < 2 else (),
+              lambda S, *a: S.mittag_leffler_ratio(order, *a), wide=True, joint=_ratios, order=order)  # fmt: skip
 
 
 def _raised(order: Order, n: int) -> Order:

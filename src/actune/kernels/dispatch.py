@@ -1,6 +1,7 @@
 """Which way a formula is computed: from tables, or by torch operators. Nothing else.
 
-Tables (`tabulated`): plain tensors on the CPU, large, with one value for each parameter, and a formula that costs more.
+Tables (`tabulated`): plain tensors on the CPU, large, with one value for each parameter, and a formula that costs more; one a
+channel where the formula has Mittag-Leffler functions.
 Torch operators (`formula`): everything else.
 """
 
@@ -41,13 +42,36 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     Differentiable to any order in `x` and the parameters. Keeps `x` and the parameters for backward, nothing else.
     """
     values = tuple(parameters.values())
-    if x.dtype != torch.float64 and eager(x, values, WIDE):
-        wide = formula.compile_program((e,), ("x", *parameters)).wide
-        for way in _ways(e, wide) if wide or x.numel() >= (OFTEN if parameters else LEAST) else ():
-            found = way(x, parameters)
-            if found is not None:
-                return found
+    if x.dtype != torch.float64 and x.numel() >= WIDE and eager(x, values):
+        found = _eager(e, x, parameters)
+        if found is not None:
+            return found
     return formula.activate(e, x, parameters)
+
+
+def _eager(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
+    wide = formula.compile_program((e,), ("x", *parameters)).wide
+    if all(p.numel() == 1 for p in parameters.values()):
+        ways = _ways(e, wide) if wide or x.numel() >= (OFTEN if parameters else LEAST) else ()
+        return next((y for y in (way(x, parameters) for way in ways) if y is not None), None)
+    dim = _channels(x, tuple(parameters.values())) if wide else None
+    if dim is None:
+        return None
+
+    def channel(i: int) -> Tensor:
+        own = {name: p.select(dim, i if p.shape[dim] > 1 else 0) for name, p in parameters.items()}
+        return activate(e, x.select(dim, i), own)
+
+    return torch.stack([channel(i) for i in range(x.shape[dim])], dim)
+
+
+def _channels(x: Tensor, values: tuple[Tensor, ...]) -> int | None:
+    """The one dimension along which parameters differ, if each of its values has enough elements for a table."""
+    dims = {d for p in values for d, size in enumerate(p.shape) if size != 1}
+    if len(dims) != 1 or any(p.ndim != x.ndim for p in values):
+        return None
+    (dim,) = dims
+    return dim if x.numel() // x.shape[dim] >= WIDE else None
 
 
 @functools.lru_cache(maxsize=256)

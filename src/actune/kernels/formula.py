@@ -29,13 +29,13 @@ class Program:
     """Formulas over common inputs as straight-line code, each common part computed once.
 
     constants  (slot, number)
-    steps      (torch function, slots of its arguments, slot of its result, slots that nobody needs after it)
+    steps      (torch function to a tuple, slots of its arguments, slots of its results, slots that nobody needs after it)
     outputs    the slot of each formula; the first slots are the inputs
     wide       some operator wants float64
     """
 
     constants: tuple[tuple[int, float], ...]
-    steps: tuple[tuple[Callable[..., Tensor], tuple[int, ...], int, tuple[int, ...]], ...]
+    steps: tuple[tuple[Callable[..., tuple[Tensor, ...]], tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...]
     outputs: tuple[int, ...]
     wide: bool = False
 
@@ -49,8 +49,8 @@ class Program:
         device = inputs[0].device if inputs else None
         for i, number in self.constants:
             slots[i] = torch.full((), number, dtype=dtype, device=device)
-        for function, arguments, result, dead in self.steps:
-            slots[result] = function(*(slots[a] for a in arguments))
+        for function, arguments, results, dead in self.steps:
+            slots.update(zip(results, function(*(slots[a] for a in arguments)), strict=True))
             for i in dead:
                 del slots[i]
         return tuple(slots[i] for i in self.outputs)
@@ -63,27 +63,43 @@ def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> Program:
     nodes = order(outputs)
     slots = {e: names.index(e.args[0]) for e in nodes if e.op == "symbol"}
     slots |= {e: len(names) + i for i, e in enumerate(e for e in nodes if e.op != "symbol")}
-    calls = [e for e in nodes if not e.leaf]
-    last_use = {a: i for i, e in enumerate(calls) for a in e.args}
-    temporary = set(calls) - set(outputs)
+    calls = _joined([e for e in nodes if not e.leaf])
+    last_use = {a: i for i, es in enumerate(calls) for a in es[0].args}
+    temporary = {e for es in calls for e in es} - set(outputs)
     steps = tuple(
         (
-            _torch(e),
-            tuple(slots[a] for a in e.args),
-            slots[e],
-            tuple({slots[a] for a in e.args if last_use[a] == i and a in temporary}),
+            _torch(es),
+            tuple(slots[a] for a in es[0].args),
+            tuple(slots[e] for e in es),
+            tuple({slots[a] for a in es[0].args if last_use[a] == i and a in temporary}),
         )
-        for i, e in enumerate(calls)
+        for i, es in enumerate(calls)
     )
     constants = tuple((slots[e], e.args[0]) for e in nodes if e.op == "const")
-    return Program(constants, steps, tuple(slots[e] for e in outputs), any(OPS[e.op].wide for e in calls))
+    wide = any(OPS[e.op].wide for es in calls for e in es)
+    return Program(constants, steps, tuple(slots[e] for e in outputs), wide)
 
 
-def _torch(e: Expr) -> Callable[..., Tensor]:
-    function = OPS[e.op].torch
-    if function is None:
-        raise FormulaError(f"{e.op} has no torch operator")
-    return function
+def _joined(calls: list[Expr]) -> list[tuple[Expr, ...]]:
+    """The calls in their order, those that one function computes together (`Op.joint`) at the place of the first."""
+    found: dict[Any, list[Expr]] = {}
+    for e in calls:
+        joint = OPS[e.op].joint
+        found.setdefault(e if joint is None else (joint, e.args), []).append(e)
+    return [tuple(es) for es in found.values()]
+
+
+def _torch(es: tuple[Expr, ...]) -> Callable[..., tuple[Tensor, ...]]:
+    op = OPS[es[0].op]
+    if op.joint is not None:
+        return functools.partial(op.joint, tuple(OPS[e.op].order for e in es))
+    if op.torch is None:
+        raise FormulaError(f"{op.name} has no torch operator")
+    return functools.partial(_single, op.torch)
+
+
+def _single(function: Callable[..., Tensor], *arguments: Tensor) -> tuple[Tensor]:
+    return (function(*arguments),)
 
 
 def _fold_constants(e: Expr) -> Expr:

@@ -116,7 +116,8 @@ def _basis(precision: Precision, low: float, high: float, n: int) -> tuple[slice
 
 
 def mittag_leffler(z: Tensor, alpha: special.Real, beta: special.Real = 1.0) -> Tensor:
-    if not eager(z, (alpha, beta), LEAST):
+    single = all(not isinstance(p, Tensor) or p.numel() == 1 for p in (alpha, beta))
+    if not (single and isinstance(z, Tensor) and z.numel() >= LEAST and eager(z, (alpha, beta))):
         return special.mittag_leffler(z, alpha, beta)
     parameters = [p if isinstance(p, Tensor) else torch.tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
     a, b = (p.item() for p in parameters)

@@ -94,8 +94,8 @@ def wanted(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, ...]:
     return 0, *(i for i, p in enumerate(parameters, start=1) if p.requires_grad)
 
 
-def eager(x: Any, parameters: Sequence[Any], least: int) -> bool:
-    """Whether tables may serve: plain tensors on the CPU that nobody traces, large enough, and one value a parameter."""
+def eager(x: Any, parameters: Sequence[Any]) -> bool:
+    """Whether the loops may run: plain tensors on the CPU that nobody traces or transforms; a parameter may be a number."""
     if (
         torch.compiler.is_compiling()
         or torch._C._get_tracing_state()
@@ -107,7 +107,7 @@ def eager(x: Any, parameters: Sequence[Any], least: int) -> bool:
     tensors = [t for t in (x, *parameters) if not isinstance(t, (int, float))]
     if any(type(t) not in (Tensor, torch.nn.Parameter) or not t.is_cpu or not t.is_floating_point() for t in tensors):
         return False
-    return isinstance(x, Tensor) and x.numel() >= least and all(t.numel() == 1 for t in tensors[1:]) and _loops_work()
+    return _loops_work()
 
 
 @functools.cache
