@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,7 +54,7 @@ def initial(f: actune.Family, dtype: torch.dtype = torch.float32) -> dict[str, T
 
 
 @pytest.mark.parametrize("name", actune.list_families())
-def test_a_family_is_as_accurate_as_its_formula(name: str) -> None:
+def test_a_family_is_as_accurate_as_its_formula(name: str, used: list[tabulated.Kernel]) -> None:
     """Value and slopes against the formula in float64, in units of roundoff of what rounding the inputs would excuse."""
     f = actune.family(name)
     x = sample()
@@ -69,11 +74,12 @@ def test_a_family_is_as_accurate_as_its_formula(name: str) -> None:
     true = formula.activate(f.expr, each[0], dict(zip(names, each[1:], strict=True)))
     first = torch.autograd.grad(true.sum(), each, create_graph=True)
     excused = true.abs() + sum((t * s).abs() for t, s in zip(each, first, strict=True))
-    assert ((y - true).abs() <= 4 * U * excused + 1e-37).all()
+    bar = 4 * U if used else 5 * U  # torch's own tanh has 4.1 at some of so many points
+    assert ((y - true).abs() <= bar * excused + 1e-37).all()
     if not f.kinks:
         second = torch.autograd.grad(first[0].sum() + 0 * sum(each).sum(), each)
         excused = first[0].abs() + sum((t * s).abs() for t, s in zip(each, second, strict=True))
-        assert ((got[0] - g * first[0]).abs() <= 4 * U * g.abs() * excused.clamp(min=1)).all()
+        assert ((got[0] - g * first[0]).abs() <= bar * g.abs() * excused.clamp(min=1)).all()
     for one, s in zip(got[1:], first[1:], strict=True):
         assert (one - (g * s).sum()).abs() <= 1e-5 * (g * s).abs().sum() + 1e-6
 
@@ -326,6 +332,116 @@ def test_from_many_threads() -> None:
     assert good == [True] * 8
 
 
+@pytest.mark.parametrize("name", ["mish", "swish", "mittag_leffler"])
+@pytest.mark.parametrize("form", ["sum", "stack", "expanded rows", "reversed"])
+def test_any_form_of_gradient(name: str, form: str) -> None:
+    """The gradient that arrives need not lie in memory as its shape says: that of a sum is one number."""
+    x = torch.randn(512, 300, generator=torch.Generator().manual_seed(10))
+
+    def loss(y: Tensor) -> Tensor:
+        w = torch.linspace(0, 1, 300, dtype=y.dtype)
+        if form == "sum":
+            return y.sum()
+        if form == "stack":
+            return (torch.stack([y, 0 * y], -1) * torch.stack([w, w], -1)).sum()
+        return (y * w).sum() if form == "expanded rows" else (y.flip(0) * w).sum()
+
+    def gradients(dtype: torch.dtype) -> list[Tensor]:
+        leaf, p = x.to(dtype).requires_grad_(), torch.tensor([0.9], dtype=dtype, requires_grad=True)
+        if name == "mittag_leffler":
+            y = (actune.mittag_leffler if dtype == torch.float32 else special.mittag_leffler)(leaf, p, 1.0)
+        else:
+            function = dispatch.activate if dtype == torch.float32 else formula.activate
+            y = function(actune.family(name).expr, leaf, {"beta": p} if name == "swish" else {})
+        return list(torch.autograd.grad(loss(y), [leaf, p] if name != "mish" else [leaf]))
+
+    for got, wanted in zip(gradients(torch.float32), gradients(torch.float64), strict=True):
+        assert torch.allclose(got.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_the_result_may_be_changed_in_place() -> None:
+    x = torch.randn(SIZE).requires_grad_()
+    for y in (dispatch.activate(actune.family("mish").expr, x, {}), actune.mittag_leffler(x, 0.7)):
+        y += 1
+        y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_a_batch_of_gradients() -> None:
+    x = torch.randn(SIZE).requires_grad_()
+    y = dispatch.activate(actune.family("mish").expr, x, {})
+    g = torch.randn(2, SIZE)
+    (got,) = torch.autograd.grad(y, x, g, is_grads_batched=True, retain_graph=True)
+    wanted = torch.stack([torch.autograd.grad(y, x, one, retain_graph=True)[0] for one in g])
+    assert torch.allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_e_and_its_gradients_at_zero(dtype: torch.dtype) -> None:
+    """Whether the table reaches there or not."""
+    for alpha in (0.05, 0.2, 0.25, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0):
+        for beta in (0.0, 0.3, 1.0, 2.0, 3.0):
+            z = torch.zeros(4096, dtype=dtype)
+            z[::2] = -0.0
+            inputs = [z.requires_grad_(), *(torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (alpha, beta))]
+            y = actune.mittag_leffler(*inputs)
+            assert torch.allclose(y, special.mittag_leffler(z, alpha, beta), rtol=1e-6, atol=1e-15)
+            got = torch.autograd.grad(y.sum(), inputs)
+            for g, order in zip(got, ((1, 0, 0), (0, 1, 0), (0, 0, 1)), strict=True):
+                wanted = special.mittag_leffler_derivative(torch.zeros(1, dtype=torch.float64), alpha, beta, *order).item()
+                assert g.sum().item() == pytest.approx(4096 * wanted, rel=1e-5, abs=1e-9), (alpha, beta, order)
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("hardshrink(x)", 0.5), ("x*tanh(x)*where(x > 1, 2, 3)", 1.0), ("tanh(x)*sign(x - 1.0005)", 1.0),
+        ("x*tanh(x)*selu(x - 1.001)", 1.0), ("exp(x)*tanh(x)*sigmoid(max(x, 1.0015))", 1.0), ("softplus(x)*square(x - 1.25)", 1.0),
+    ],
+)  # fmt: skip
+def test_corners_beside_the_edge_of_a_cell_and_double_roots_end_a_table(text: str, end: float) -> None:
+    value, _ = dispatch._kernels(actune.parse(text), ("x",), (), tabulated.precision_of(torch.float32), ("x",))
+    assert value.table.limits[0] <= end
+
+
+def test_gates_are_only_multiplied() -> None:
+    """A sum would cancel what float32 has left of a part, so it goes to the formula, which computes it all in float64."""
+    x = torch.randn(2000, generator=torch.Generator().manual_seed(11)) * 1e-5
+    p = {"b": torch.tensor([1.0], requires_grad=True)}
+    e = actune.parse("abs(mittag_leffler(b*x, 1.5, 1) - 1)")
+    true = formula.activate(e, x.double(), {"b": torch.tensor([1.0], dtype=torch.float64)})
+    assert torch.allclose(dispatch.activate(e, x, p).double(), true, rtol=1e-6)
+
+
+def test_where_nothing_is_covered_the_formula_serves() -> None:
+    e, x = actune.family("mish").expr, torch.full((SIZE,), 20.0).requires_grad_()
+    y = dispatch.activate(e, x, {})
+    y.sum().backward()
+    assert torch.equal(y, formula.activate(e, x, {}))
+    assert x.grad is not None
+    assert x.grad.eq(1).all()
+
+
+@pytest.mark.parametrize("trouble", ["NUMBA_DISABLE_JIT=1", "NUMBA_CPU_NAME=generic", "no folder"])
+def test_numba_in_trouble(trouble: str, tmp_path: Path) -> None:
+    """Without a compiler, for another processor and without a folder to keep the loops in, the numbers are the same."""
+    code = (
+        "import warnings; warnings.simplefilter('ignore'); import torch, actune; x = torch.randn(200000); "
+        "y = actune.Activation('mish')(x); print((y - torch.nn.functional.mish(x)).abs().max().item() < 1e-6)"
+    )
+    env = {**os.environ, "HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"}
+    if trouble == "no folder":  # a copy of the package where __pycache__ is no folder
+        shutil.copytree(Path(actune.__file__).parent, tmp_path / "actune", ignore=shutil.ignore_patterns("__pycache__"))
+        (tmp_path / "actune" / "kernels" / "__pycache__").touch()
+        env |= {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    else:
+        name, _, value = trouble.partition("=")
+        env |= {name: value, "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert run.stdout.strip() == "True", run.stderr
+
+
 # -- tables --------------------------------------------------------------------------------------------------------------
 
 
@@ -339,13 +455,14 @@ def test_both_loops_agree_with_the_function(precision) -> None:
     table = fit(values, np.array([[0.0, -0.0], [1.0, 1.0], [0.0, 0.0]]), precision, np.array([0, 1e-3, 1e-3]), slope)
     assert table.limits == (8.0, 8.0)
     x = sample(10_007).to(precision.dtype)
-    y, missed = table.part(slice(0, 1)).values(x)
+    y, gx = torch.empty_like(x), torch.empty_like(x)
+    missed = table.part(slice(0, 1)).values(x, y)
     outside = ~(x.abs() < 8)
     assert torch.equal(torch.from_numpy(missed).sort().values, outside.nonzero().squeeze(1))
     eps = torch.finfo(precision.dtype).eps
     assert ((y - x.double().tanh()).abs() <= max(2 * eps, 1e-14) * x.double().tanh().abs())[~outside].all()
     g = torch.randn(len(x), dtype=precision.dtype)
-    gx, sums, missed = table.part(slice(1, 3)).pullback(x, g)
+    sums, missed = table.part(slice(1, 3)).pullback(x, g, gx)
     inside = x[~outside].double()
     assert torch.allclose(gx[~outside].double(), g[~outside].double() / inside.cosh() ** 2, atol=4 * max(eps, 1e-14))
     terms = g[~outside].double() * inside.sin()

@@ -20,17 +20,17 @@ from torch import Tensor
 from ..expr import Expr, symbol
 from ..ops import OPS
 from . import formula
-from .table import Precision, fit, points
+from .table import Precision, fit, points, trials
 from .tabulated import Kernel, eager, precision_of, tabulated, wanted
 
 __all__ = ["activate"]
 
 LEAST = 32768  # elements from which tables pay, where they are kept,
-OFTEN = 65536  # where they may have to be made anew because parameters are trained,
+OFTEN = 131072  # where they may have to be made anew because parameters are trained,
 WIDE = 1024  # and where the formula has a Mittag-Leffler function, of which one element costs a microsecond
 CHEAP = 2  # operators: so few cost no more than a table
 REACH = 2.0  # |x| that a table must cover to be of use
-_FLOOR = 1e-3  # the size of a slope below which its error is counted as that of this size
+_FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
 
 Array = NDArray[Any]
 _X = symbol("x")
@@ -51,7 +51,7 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
 
 def _eager(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
     wide = formula.compile_program((e,), ("x", *parameters)).wide
-    if all(p.numel() == 1 for p in parameters.values()):
+    if all(p.numel() == 1 and p.ndim <= x.ndim for p in parameters.values()):
         ways = _ways(e, wide) if wide or x.numel() >= (OFTEN if parameters else LEAST) else ()
         return next((y for y in (way(x, parameters) for way in ways) if y is not None), None)
     dim = _channels(x, tuple(parameters.values())) if wide else None
@@ -81,6 +81,8 @@ def _ways(e: Expr, wide: bool) -> tuple[Callable[[Tensor, Mapping[str, Tensor]],
     if not wide:
         return (whole,)
     of_x, of_argument = _gates(e, "x"), _gates(e, "argument")
+    if not _is_product(of_x):
+        return (whole,)
     by_x, by_argument = (functools.partial(_by_gates, split) for split in (of_x, of_argument))
     # Parts without parameters have tables that are never made anew: E(b*x) with a trained b.
     fixed = e.symbols() != ("x",) and all(gate.symbols() == ("x",) for _, gate, _ in of_argument.gates)
@@ -150,6 +152,18 @@ def _gates(e: Expr, by: str) -> Split:
     return Split(outer, tuple(part for name, part in parts.items() if name in outer.symbols()))
 
 
+def _is_product(split: Split) -> bool:
+    """Whether the parts are only multiplied, divided and chosen: a sum might cancel the digits that rounding has left them."""
+    parts = {name for name, _, _ in split.gates}
+
+    def node(n: Expr, *inside: bool | None) -> bool | None:
+        """None: no part is in it; else whether it is a product of them."""
+        found = [i for i in inside if i is not None]
+        return None if not found else all(found) and n.op in ("mul", "div", "neg", "where")
+
+    return split.outer.fold(lambda n: True if n.op == "symbol" and n.args[0] in parts else None, node) is not False
+
+
 def _by_formula(e: Expr, names: tuple[str, ...], x: Tensor, *values: Tensor) -> Tensor:
     return formula.activate(e, x, dict(zip(names, values, strict=True)))
 
@@ -161,19 +175,23 @@ def _kernels(
     """The value of a formula, and its slopes in these symbols if there are any."""
     exprs = (e, *(e.diff(name) for name in slopes))
     at = points(precision)
-    zeros = np.array([0.0, -0.0])
-    outputs = _outputs(exprs, names, values, torch.float64, np.concatenate([at.ravel(), zeros]))
-    on_cells, at_zero = outputs[:, :-2].reshape(len(exprs), *at.shape), outputs[:, -2:]
+    zeros, extra = np.array([0.0, -0.0]), trials(precision)
+    found = np.array(_outputs(exprs, names, values, torch.float64, np.concatenate([at.ravel(), extra.ravel(), zeros])))
+    on_cells, tried, at_zero = np.split(found, [at.size, at.size + extra.size], axis=1)
     slope = at_zero[1] if slopes else _outputs((e.diff(),), names, values, torch.float64, zeros)[0]
-    table = fit(on_cells, at_zero, precision, np.array([0.0] + [_FLOOR] * len(slopes)), slope)
+    shapes = ((len(exprs), *a.shape) for a in (at, extra))
+    on_cells, tried = (a.reshape(shape) for a, shape in zip((on_cells, tried), shapes, strict=True))
+    table = fit(on_cells, at_zero, precision, np.array([0.0] + [_FLOOR] * len(slopes)), slope, tried)
     parts = (slice(0, 1), slice(1, None))[: 1 + bool(slopes)]
     kernels = [Kernel(table.part(k), functools.partial(_outputs, exprs[k], names, values, precision.dtype)) for k in parts]
     return kernels[0], kernels[1] if slopes else None
 
 
-def _outputs(exprs: tuple[Expr, ...], names: tuple[str, ...], values: tuple[float, ...], dtype: torch.dtype, x: Array) -> Array:
-    """(formulas, size): the formulas at these elements and parameters, computed as in this dtype."""
+def _outputs(
+    exprs: tuple[Expr, ...], names: tuple[str, ...], values: tuple[float, ...], dtype: torch.dtype, x: Array
+) -> list[Array]:
+    """The formulas at these elements and parameters, computed as in this dtype."""
     program = formula.compile_program(exprs, names)
     inputs = torch.from_numpy(x), *(torch.tensor([v], dtype=torch.float64) for v in values)
     found = program.run(inputs, program.precision(dtype))
-    return torch.stack([y.to(torch.float64).expand(x.shape) for y in found]).numpy()
+    return [y.expand(x.shape).numpy() for y in found]

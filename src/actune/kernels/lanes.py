@@ -25,7 +25,9 @@ __all__ = ["CELLS", "DEGREE", "LANES", "WIDE", "apply", "plain_apply", "plain_pu
 LANES = CELLS = 16
 DEGREE = 9  # of a table of float32
 _BLOCK, _LOOK = 4096, 128  # elements between two additions in float64, and between two looks at what is not covered
-WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
+WIDE = not getattr(numba.config, "CPU_NAME", None) and bool(
+    binding.get_host_cpu_features().get("avx512f")
+)  # of what numba compiles for
 
 _FLOAT, _INT, _LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
@@ -108,7 +110,14 @@ def _add_product(b: Any, y: Any, g: Any, out: Any, i: Any, bad: Any) -> None:
 
 
 _values, _products, _sums = _sixteen(_put), _sixteen(_put_product), _sixteen(_add_product)
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=set(_FAST))
+
+
+def _compiled(f: Callable[..., Any]) -> Any:
+    options: Any = {"nogil": True, "error_model": "numpy", "fastmath": set(_FAST)}
+    try:
+        return numba.njit(cache=True, **options)(f)
+    except RuntimeError:  # no folder to keep it in: compiled anew by every process
+        return numba.njit(**options)(f)
 
 
 @_compiled
@@ -242,7 +251,7 @@ def series_at(z, first, series, good, scaled, power, out, rest):  # type: ignore
             rest[count] = i
             count += 1
             continue
-        k = max(math.frexp(size)[1] + 1, 0)
+        k = max(math.frexp(size)[1] + 1, 0) if size >= 0.5 else 0
         if not good[sign, k]:
             rest[count] = i
             count += 1

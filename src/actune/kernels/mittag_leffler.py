@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -83,7 +82,7 @@ def _kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[spec
     with np.errstate(all="ignore"):
         series = values_on @ chebyshev(n).T
         smallest = np.abs(values_on).min(-1) + 0.1 * np.abs(values_on).max(-1)  # a zero in the interval counts as a tenth
-        good = (np.abs(series[..., -2:]).max(-1) <= tolerance * smallest) & np.isfinite(values_on).all(-1)
+        good = (np.abs(series[..., -4:]).max(-1) <= tolerance * smallest) & np.isfinite(values_on).all(-1)
         cells = _cells(at_zero[:, 0], series, good, alpha, precision)
     table = fit(cells, at_zero, precision)
     parts = ((slice(0, 1), VALUE), (slice(1, None), slopes))[: 1 + bool(slopes)]
@@ -119,13 +118,11 @@ def mittag_leffler(z: Tensor, alpha: special.Real, beta: special.Real = 1.0) -> 
     single = all(not isinstance(p, Tensor) or p.numel() == 1 for p in (alpha, beta))
     if not (single and isinstance(z, Tensor) and z.numel() >= LEAST and eager(z, (alpha, beta))):
         return special.mittag_leffler(z, alpha, beta)
-    parameters = [p if isinstance(p, Tensor) else torch.tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
-    a, b = (p.item() for p in parameters)
+    a, b = (p.item() if isinstance(p, Tensor) else float(p) for p in (alpha, beta))
     if not (0 < a <= 2 and 0 <= b <= 3):
         return special.mittag_leffler(z, alpha, beta)
-
-    slopes = tuple(SLOPES[i] for i in wanted(z, parameters))
-    return tabulated(*_kernels(a, b, precision_of(z.dtype), slopes), special.mittag_leffler, z, parameters)
+    slopes = tuple(SLOPES[i] for i in wanted(z, (alpha, beta)))
+    return tabulated(*_kernels(a, b, precision_of(z.dtype), slopes), special.mittag_leffler, z, (alpha, beta))
 
 
 mittag_leffler.__doc__ = special.mittag_leffler.__doc__

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["DOUBLE", "PLAIN", "SINGLE", "Precision", "Table", "chebyshev", "chebyshev_points", "fit", "points"]
+__all__ = ["DOUBLE", "PLAIN", "SINGLE", "Precision", "Table", "chebyshev", "chebyshev_points", "fit", "points", "trials"]
 
 Array = NDArray[Any]
 
@@ -48,9 +48,10 @@ class Precision:
         return self.cells * self.width
 
 
-SINGLE = Precision(torch.float32, 16, 0.5, 9, 3 * 2**-24)  # for the lanes
-PLAIN = Precision(torch.float32, 64, 0.125, 7, 3 * 2**-24)  # for the plain loops
+SINGLE = Precision(torch.float32, 16, 0.5, 9, 2.5 * 2**-24)  # for the lanes
+PLAIN = Precision(torch.float32, 64, 0.125, 7, 2.5 * 2**-24)  # for the plain loops
 DOUBLE = Precision(torch.float64, 128, 0.0625, 7, 2e-14)
+_ROOT = 0.02  # of the largest |f| + |x f'| in a cell: where it is smaller, f has a double root
 _FEW = 4096  # elements not covered (or a sixteenth of all), beyond which a second pass lists them
 
 
@@ -76,14 +77,6 @@ def _monomials(n: int) -> Array:
     return np.stack([np.pad(p.convert(kind=np.polynomial.Polynomial).coef, (0, n - 1 - k)) for k, p in enumerate(basis)], 1).round()
 
 
-@functools.cache
-def _slopes(n: int) -> Array:
-    """(n, n): from coefficients of the series on [0, 1] to derivatives in t at the Chebyshev points."""
-    return np.polynomial.chebyshev.chebvander(2 * chebyshev_points(n) - 1, n - 2) @ np.polynomial.chebyshev.chebder(
-        np.eye(n), scl=2
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """Polynomials for one or more outputs; the first is the value, or in a pullback the slope in x, and the others in parameters.
@@ -107,20 +100,21 @@ class Table:
         """The table of these outputs."""
         return replace(self, coefficients=_aligned(self.coefficients[outputs]), covered=self.covered[outputs])
 
-    def values(self, x: Tensor) -> tuple[Tensor, Array]:
-        """The values at a flat tensor, and the indices of what is not covered."""
-        y = torch.empty_like(x)
-        return y, self._run("apply", x, (), (y,))
+    def values(self, x: Tensor, y: Tensor) -> Array:
+        """The values at a flat tensor, into y; gives the indices of what is not covered."""
+        return self._run("apply", x, (), (y,))
 
-    def pullback(self, x: Tensor, g: Tensor) -> tuple[Tensor, Array, Array]:
-        """g times the slope, the sums of g times each other output (float64), and the indices of what is not covered."""
-        gx, sums = torch.empty_like(x), np.zeros(len(self.coefficients) - 1)
-        return gx, sums, self._run("pullback", x, (g,), (gx,), sums)
+    def pullback(self, x: Tensor, g: Tensor, gx: Tensor) -> tuple[Array, Array]:
+        """g times the slope, into gx; gives the sums of g times each other output (float64), and the indices not covered."""
+        sums = np.zeros(len(self.coefficients) - 1)
+        return sums, self._run("pullback", x, (g,), (gx,), sums)
 
     def _run(self, loop: str, x: Tensor, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *sums: Array) -> Array:
         """Run a loop of `lanes`, in which what is not covered counts as g = 0; gives the indices of that."""
         from . import lanes
 
+        if not all(t.is_contiguous() and t.dtype == x.dtype and t.shape == x.shape for t in (x, *inputs, *outputs)):
+            raise ValueError("the loops read and write memory as it lies: make the tensors flat, contiguous and of one dtype")
         kind = self.coefficients.dtype.type
         reach = tuple(map(kind, self.limits))
         missed = np.empty(max(_FEW, x.numel() // 16), np.int64)
@@ -151,34 +145,79 @@ def points(precision: Precision) -> Array:
     return np.stack([size, -size])
 
 
-def fit(values: Array, at_zero: Array, precision: Precision, floor: Array | float = 0.0, slope: Array | None = None) -> Table:
+# Where a table is tried: at the start and the end of a cell, where a corner hides from the Chebyshev points, and between these.
+_TRIED = np.array([0.0, 0.034, 0.31, 0.5, 0.69, 0.93, 1.0])
+
+
+def trials(precision: Precision) -> Array:
+    """(2, cells, trials): where the values are wanted that `fit` tries the table with; a cell ends one number before the next."""
+    kind = torch.empty(0, dtype=precision.dtype).numpy().dtype.type
+    size = ((np.arange(precision.cells)[:, None] + _TRIED) * precision.width).astype(kind)
+    size[:, -1] = np.nextafter(size[:, -1], kind(0))
+    return np.stack([size, -size]).astype(np.float64)
+
+
+def fit(
+    values: Array,
+    at_zero: Array,
+    precision: Precision,
+    floor: Array | float = 0.0,
+    slope: Array | None = None,
+    tried: Array | None = None,
+) -> Table:
     """The table through values (outputs, 2, cells, nodes) at `points`, and (outputs, 2) at 0 and -0, which it takes exactly.
 
     floor   (outputs): errors below this times the tolerance count as none
     slope   (2): that of the first output at 0 and -0, taken exactly too; a function like x² needs it to be accurate near 0
+    tried   (outputs, 2, cells, trials): the values at `trials`, for a function that may have corners
     """
     n, degree = precision.nodes, precision.degree
     t = chebyshev_points(n)
     with np.errstate(all="ignore"):
-        series = values @ chebyshev(n).T
-        powers = series[..., : degree + 1] @ _monomials(degree + 1).T
-        rest = (values[:, :, 0] - at_zero[:, :, None]) / t
-        powers[:, :, 0, 0] = at_zero
-        powers[:, :, 0, 1:] = (rest @ chebyshev(n).T)[..., :degree] @ _monomials(degree).T
-        if slope is not None:
-            first = slope * precision.width * np.array([1, -1])
-            powers[0, :, 0, 1] = first
-            powers[0, :, 0, 2:] = ((rest[0] - first[:, None]) / t @ chebyshev(n).T)[:, : degree - 1] @ _monomials(degree - 1).T
-        basis = np.vander(t, degree + 1, increasing=True).T
-        rounding = torch.finfo(precision.dtype).eps / 6 * (np.abs(powers) @ basis)  # as measured
-        error = np.abs(powers @ basis - values) + rounding
-        excused = np.abs(values) + np.abs(series @ _slopes(n).T * (np.arange(precision.cells)[:, None] + t))
-        good = (error <= precision.tolerance * (excused + np.asarray(floor).reshape(-1, 1, 1, 1))).all(-1)
+        powers = _powers(values, at_zero, precision, slope)
+        good = _fits(powers, t, values, precision, floor)
+        if tried is not None:
+            at = np.abs(trials(precision)[0]) / precision.width - np.arange(precision.cells)[:, None]
+            good &= _fits(powers, at, tried, precision, floor)
         good &= (np.abs(powers) < torch.finfo(precision.dtype).max).all(-1)
     covered = np.where(good.all(-1), precision.cells, np.argmin(good, -1)) * precision.width
     kept = np.where(good[..., None], powers, 0.0).reshape(len(values), 2 * precision.cells, degree + 1)
     kind = torch.empty(0, dtype=precision.dtype).numpy().dtype
     return Table(precision, _aligned((kept.transpose(0, 2, 1) if precision is SINGLE else kept).astype(kind)), covered)
+
+
+def _powers(values: Array, at_zero: Array, precision: Precision, slope: Array | None) -> Array:
+    """(outputs, 2, cells, degree + 1): the coefficients of the powers of t, through the values and exact at 0."""
+    n, degree = precision.nodes, precision.degree
+    t = chebyshev_points(n)
+    powers = (values @ chebyshev(n).T)[..., : degree + 1] @ _monomials(degree + 1).T
+    rest = (values[:, :, 0] - at_zero[:, :, None]) / t
+    powers[:, :, 0, 0] = at_zero
+    powers[:, :, 0, 1:] = (rest @ chebyshev(n).T)[..., :degree] @ _monomials(degree).T
+    if slope is not None:
+        first = slope * precision.width * np.array([1, -1])
+        powers[0, :, 0, 1] = first
+        powers[0, :, 0, 2:] = ((rest[0] - first[:, None]) / t @ chebyshev(n).T)[:, : degree - 1] @ _monomials(degree - 1).T
+        higher = powers[:, :, 0, 2:]  # a function like x³ has none of the second order, which rounding would give it
+        higher[np.abs(higher) < 1e-13 * np.abs(powers[:, :, 0]).max(-1, keepdims=True)] = 0
+    return powers
+
+
+def _fits(powers: Array, t: Array, values: Array, precision: Precision, floor: Array | float) -> Array:
+    """(outputs, 2, cells): whether the polynomials give the values at t, (cells or 1, points) in the cells."""
+    t = np.broadcast_to(t, (precision.cells, np.shape(t)[-1]))
+    basis = t[..., None] ** np.arange(precision.degree + 1)  # (cells, points, powers)
+    derivative = np.arange(1, precision.degree + 1) * basis[..., :-1]
+    got, rounding = (np.einsum("oscp,cnp->oscn", p, basis) for p in (powers, np.abs(powers)))
+    error = np.abs(got - values) + torch.finfo(precision.dtype).eps / 6 * rounding  # as measured
+    place = np.arange(precision.cells)[:, None] + t
+    excused = np.abs(values) + np.abs(place * np.einsum("oscp,cnp->oscn", powers[..., 1:], derivative))
+    allowed = excused + np.asarray(floor).reshape(-1, 1, 1, 1)
+    good = error <= precision.tolerance * allowed
+    if precision is not DOUBLE:  # near a double root rounding is larger than what is excused
+        good[:, :, 1:] &= allowed[:, :, 1:] >= _ROOT * allowed[:, :, 1:].max(-1, keepdims=True)
+    found: Array = good.all(-1)
+    return found
 
 
 def _aligned(a: Array) -> Array:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from .table import DOUBLE, PLAIN, SINGLE, Precision, Table
 
+_MOST = 4  # if more than a quarter is not covered, all is computed without the table
+
 __all__ = ["Kernel", "eager", "precision_of", "tabulated", "wanted"]
 
 Array = NDArray[Any]
@@ -22,28 +24,33 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A table, and how to compute what it does not cover: (size) elements to (outputs, size) values."""
+    """A table, and how to compute what it does not cover: (size) elements to the values of each output."""
 
     table: Table
-    others: Callable[[Array], Array]
+    others: Callable[[Array], Any]
 
-    def values(self, x: Tensor) -> Tensor:
-        """The first output at a flat tensor."""
-        y, missed = self.table.values(x)
-        if len(missed):
-            with np.errstate(over="ignore"):  # what the dtype cannot hold is inf
+    def values(self, x: Tensor, y: Tensor) -> None:
+        """The first output at a flat tensor, into y."""
+        missed = self.table.values(x, y)
+        with np.errstate(over="ignore"):  # what the dtype cannot hold is inf
+            if len(missed) * _MOST > x.numel():
+                y.numpy()[:] = self.others(x.numpy())[0]
+            elif len(missed):
                 y.numpy()[missed] = self.others(x.numpy()[missed])[0]
-        return y
 
-    def pullback(self, x: Tensor, g: Tensor) -> tuple[Tensor, Array]:
-        """g times the first output, and the sums of g times each other."""
-        gx, sums, missed = self.table.pullback(x, g)
-        if len(missed):
-            with np.errstate(over="ignore", invalid="ignore"):
-                slopes, some = self.others(x.numpy()[missed]), g.numpy()[missed]
-                gx.numpy()[missed] = some * slopes[0]
-                sums += slopes[1:] @ some.astype(np.float64)
-        return gx, sums
+    def pullback(self, x: Tensor, g: Tensor, gx: Tensor) -> Array:
+        """g times the first output, into gx; gives the sums of g times each other."""
+        sums, missed = self.table.pullback(x, g, gx)
+        if not len(missed):
+            return sums
+        whole = len(missed) * _MOST > x.numel()
+        at = slice(None) if whole else missed
+        with np.errstate(over="ignore", invalid="ignore"):
+            slopes, some = self.others(x.numpy()[at]), g.numpy()[at]
+            gx.numpy()[at] = some * slopes[0]
+            wide = some.astype(np.float64)
+            more = np.array([s.astype(np.float64) @ wide for s in slopes[1:]])
+        return more if whole else sums + more
 
 
 class _Tabulated(torch.autograd.Function):
@@ -51,28 +58,30 @@ class _Tabulated(torch.autograd.Function):
     def forward(ctx: Any, value: Kernel, slopes: Kernel, formula: Any, x: Tensor, *parameters: Tensor) -> Tensor:
         ctx.slopes, ctx.formula = slopes, formula
         ctx.save_for_backward(x, *parameters)
-        flat, restore = _flat(x)
-        return restore(value.values(flat))
+        return _laid_out(x, lambda flat, y: value.values(flat, y))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = inputs = ctx.saved_tensors
         (g,), needs = grads, ctx.needs_input_grad[3:]
-        if torch.is_grad_enabled():  # a derivative of the derivative is wanted: from the formula, not from a table
+        differentiable = torch.is_grad_enabled()
+        batched = torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(g)
+        if differentiable or batched:  # from the formula, which has a derivative of its derivative, and takes any tensor
             needed = [t for t, n in zip(inputs, needs, strict=True) if n]
-            found = iter(torch.autograd.grad(ctx.formula(*inputs), needed, g, create_graph=True))
+            with torch.enable_grad():
+                found = iter(torch.autograd.grad(ctx.formula(*inputs), needed, g, create_graph=differentiable))
             return None, None, None, *(next(found) if n else None for n in needs)
-        flat, restore = _flat(x)
-        gx, sums = ctx.slopes.pullback(flat, g.expand_as(x).permute(_order(x)).to(flat.dtype).reshape(-1))
-        total = iter(sums)
+        sums: list[Array] = []
+        gx = _laid_out(x, lambda flat, h, out: sums.append(ctx.slopes.pullback(flat, h, out)), g.expand_as(x))
+        total = iter(sums[0])
         of_parameters = (
             p.new_tensor(next(total)).reshape(p.shape) if n else None for p, n in zip(parameters, needs[1:], strict=True)
         )
-        return None, None, None, restore(gx), *of_parameters
+        return None, None, None, gx, *of_parameters
 
 
 def tabulated(
-    value: Kernel, slopes: Kernel | None, formula: Callable[..., Tensor], x: Tensor, parameters: Sequence[Tensor]
+    value: Kernel, slopes: Kernel | None, formula: Callable[..., Tensor], x: Tensor, parameters: Sequence[Tensor | float]
 ) -> Tensor:
     """A function of x and parameters of one element, from its tables.
 
@@ -81,17 +90,16 @@ def tabulated(
     formula   the same function in differentiable torch operators
     """
     if slopes is not None:
-        y: Tensor = _Tabulated.apply(value, slopes, formula, x, *parameters)  # type: ignore[no-untyped-call]
+        tensors = (p if isinstance(p, Tensor) else torch.tensor(float(p), dtype=torch.float64) for p in parameters)
+        y: Tensor = _Tabulated.apply(value, slopes, formula, x, *tensors)  # type: ignore[no-untyped-call]
         return y
-    flat, restore = _flat(x)
-    return restore(value.values(flat))
+    return _laid_out(x, lambda flat, y: value.values(flat, y))
 
 
-def wanted(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, ...]:
+def wanted(x: Tensor, parameters: Sequence[Tensor | float]) -> tuple[int, ...]:
     """Which of (x, *parameters) the slopes must be of: x always, if anything requires a gradient."""
-    if not torch.is_grad_enabled() or not any(t.requires_grad for t in (x, *parameters)):
-        return ()
-    return 0, *(i for i, p in enumerate(parameters, start=1) if p.requires_grad)
+    learn = tuple(i for i, p in enumerate(parameters, start=1) if isinstance(p, Tensor) and p.requires_grad)
+    return (0, *learn) if torch.is_grad_enabled() and (learn or x.requires_grad) else ()
 
 
 def eager(x: Any, parameters: Sequence[Any]) -> bool:
@@ -112,10 +120,20 @@ def eager(x: Any, parameters: Sequence[Any]) -> bool:
 
 @functools.cache
 def _loops_work() -> bool:
+    """Whether numba compiles here; tried once."""
     try:
-        from . import lanes  # noqa: F401
-    except ImportError as error:
-        warnings.warn(f"numba cannot be used here ({error}); actune computes every function by torch operators", stacklevel=2)
+        from . import lanes
+
+        lanes.uncovered(np.zeros(1, np.float32), (np.float32(1), np.float32(1)), np.empty(1, np.int64))
+        if lanes.WIDE:
+            constants = np.float32(1), (np.int32(0), np.int32(0))
+            size = 2 * lanes.CELLS * (lanes.DEGREE + 1)
+            lanes.apply(*(np.zeros(n, np.float32) for n in (16, size)), *constants, np.zeros(16, np.float32), np.empty(0, np.int64))
+    except Exception as error:  # whatever numba, LLVM or a damaged cache may raise
+        warnings.warn(
+            f"numba does not work here ({type(error).__name__}: {error}); actune computes every function by torch operators",
+            stacklevel=2,
+        )
         return False
     return True
 
@@ -133,10 +151,20 @@ def _order(x: Tensor) -> list[int]:
     return sorted(range(x.ndim), key=lambda d: (-strides[d], d))
 
 
-def _flat(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The elements in one dimension as they lie in memory, in at least float32; and how to give a result the form of x again."""
-    order = _order(x)
-    inverse = sorted(range(x.ndim), key=order.__getitem__)
-    laid = x.detach().permute(order)
-    wide = laid.to(torch.float64 if x.dtype == torch.float64 else torch.float32).contiguous()
-    return wide.view(-1), lambda t: t.view(laid.shape).permute(inverse).to(x.dtype)
+def _laid_out(x: Tensor, run: Callable[..., None], *more: Tensor) -> Tensor:
+    """A tensor like x that `run` fills: it gets flat tensors in at least float32, of x and more, and a flat one to write to.
+
+    All in the order in which the result lies in memory. The result is no view, so that it may be changed in place.
+    """
+    y = torch.empty_like(x)
+    kind = torch.float64 if x.dtype == torch.float64 else torch.float32
+    order = _order(y)
+    laid = y.detach().permute(order)
+    inputs = (t.detach().permute(order).to(kind).contiguous().view(-1) for t in (x, *more))
+    if y.dtype == kind and laid.is_contiguous():
+        run(*inputs, laid.view(-1))
+    else:
+        wide = torch.empty(laid.shape, dtype=kind)
+        run(*inputs, wide.view(-1))
+        laid.copy_(wide)
+    return y
