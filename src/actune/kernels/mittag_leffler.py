@@ -32,7 +32,7 @@ ENDS = (0.0, *(2.0**k for k in range(-1, 9)))  # of the intervals of the series,
 SCALED = ENDS.index(1.0)  # the first interval of z > 0 where E is over exp(z^{1/α})
 LEAST = 4096  # elements from which a table is worth its building
 _ROUGH = (16, 1e-8, special.ROUGH)
-FINER = {SINGLE: _ROUGH, PLAIN: _ROUGH, DOUBLE: (24, 1e-14, special.FINE)}  # points and error of a series
+FINER = {SINGLE: _ROUGH, PLAIN: _ROUGH, DOUBLE: (24, 4e-14, special.FINE)}  # points and error of a series
 VALUE, SLOPES = ((0, 0, 0),), ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
@@ -81,8 +81,9 @@ def _kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[spec
     values_on[:, :, 0] = (values_on[:, :, 0] - at_zero[:, :, None]) / size[:n]
     with np.errstate(all="ignore"):
         series = values_on @ chebyshev(n).T
-        smallest = np.abs(values_on).min(-1) + 0.1 * np.abs(values_on).max(-1)  # a zero in the interval counts as a tenth
-        good = (np.abs(series[..., -4:]).max(-1) <= tolerance * smallest) & np.isfinite(values_on).all(-1)
+        slope = series @ _slopes(n) * (ends[:-1] / np.diff(ends))[:, None] + series @ (_slopes(n) * chebyshev_points(n))
+        excused = (np.abs(values_on) + np.abs(slope)).min(-1)  # |f| + |z f'|
+        good = (np.abs(series[..., -2:]).max(-1) <= tolerance * excused) & np.isfinite(values_on).all(-1)
         cells = _cells(at_zero[:, 0], series, good, alpha, precision)
     table = fit(cells, at_zero, precision)
     parts = ((slice(0, 1), VALUE), (slice(1, None), slopes))[: 1 + bool(slopes)]
@@ -104,6 +105,13 @@ def _cells(first: Array, series: Array, good: Array, alpha: float, precision: Pr
     found[:, :, near] = first[:, None, None] + z[0][near] * found[:, :, near]
     found[:, 0, grown] *= np.exp(z[0][grown] ** (1 / alpha))
     return found
+
+
+@functools.cache
+def _slopes(n: int) -> Array:
+    """(n, n): from the coefficients of a series on [0, 1] to derivatives at its points."""
+    derivative = np.polynomial.chebyshev.chebder(np.eye(n), scl=2)
+    return (np.polynomial.chebyshev.chebvander(2 * chebyshev_points(n) - 1, n - 2) @ derivative).T
 
 
 @functools.cache

@@ -50,7 +50,7 @@ class Precision:
 
 SINGLE = Precision(torch.float32, 16, 0.5, 9, 2.5 * 2**-24)  # for the lanes
 PLAIN = Precision(torch.float32, 64, 0.125, 7, 2.5 * 2**-24)  # for the plain loops
-DOUBLE = Precision(torch.float64, 128, 0.0625, 7, 2e-14)
+DOUBLE = Precision(torch.float64, 128, 0.0625, 7, 4e-14)
 _ROOT = 0.02  # of the largest |f| + |x f'| in a cell: where it is smaller, f has a double root
 _FEW = 4096  # elements not covered (or a sixteenth of all), beyond which a second pass lists them
 

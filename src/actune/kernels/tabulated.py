@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .table import DOUBLE, PLAIN, SINGLE, Precision, Table
 
-_MOST = 4  # if more than a quarter is not covered, all is computed without the table
+_MOST = 0.75  # if a larger share is not covered, all is computed without the table
 
 __all__ = ["Kernel", "eager", "precision_of", "tabulated", "wanted"]
 
@@ -33,7 +33,7 @@ class Kernel:
         """The first output at a flat tensor, into y."""
         missed = self.table.values(x, y)
         with np.errstate(over="ignore"):  # what the dtype cannot hold is inf
-            if len(missed) * _MOST > x.numel():
+            if len(missed) > _MOST * x.numel():
                 y.numpy()[:] = self.others(x.numpy())[0]
             elif len(missed):
                 y.numpy()[missed] = self.others(x.numpy()[missed])[0]
@@ -43,7 +43,7 @@ class Kernel:
         sums, missed = self.table.pullback(x, g, gx)
         if not len(missed):
             return sums
-        whole = len(missed) * _MOST > x.numel()
+        whole = len(missed) > _MOST * x.numel()
         at = slice(None) if whole else missed
         with np.errstate(over="ignore", invalid="ignore"):
             slopes, some = self.others(x.numpy()[at]), g.numpy()[at]
