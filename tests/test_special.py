@@ -341,3 +341,9 @@ def test_tensors_that_are_not_plain_stay_tensors() -> None:
     with Watch():
         mittag_leffler(z, 0.8, 1.0)
     assert "aten.expm1.default" in seen
+
+
+@pytest.mark.parametrize("value", ["a", None, 1j])
+def test_a_parameter_that_is_no_number_is_named(value) -> None:
+    with pytest.raises(ValueError, match=r"alpha = .* is no number"):
+        mittag_leffler(torch.zeros(3), value)

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -541,6 +542,8 @@ def _check_range(name: str, value: Tensor, high: float) -> None:
 
 def _parameter(name: str, value: Real, z: Tensor) -> Tensor:
     """A parameter as a tensor; one element counts as a number."""
+    if not isinstance(value, (Tensor, numbers.Real)):
+        raise ValueError(f"{name} = {value!r} is no number; give a number or a real floating-point tensor")
     t = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64, device=z.device)
     if not t.is_floating_point():
         raise ValueError(f"{name} has dtype {t.dtype}; make it a number or a real floating-point tensor")
