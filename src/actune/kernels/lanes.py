@@ -186,7 +186,7 @@ def plain_apply(x, table, scale, reach, y, missed):  # type: ignore[no-untyped-d
     count, least, more = 0, min(reach), abs(reach[1] - reach[0])
     for i in range(x.size):
         size = abs(x[i])
-        sign = np.int64(x[i] < 0)
+        sign = np.int64(np.signbit(x[i]))
         if size < least or (more > 0 and size < reach[sign]):
             place = size * scale
             y[i] = _row(table, 0, place, sign)
@@ -202,7 +202,7 @@ def plain_pullback(x, g, table, scale, reach, gx, missed, sums):  # type: ignore
     count, least, more = 0, min(reach), abs(reach[1] - reach[0])
     for i in range(x.size):
         size = abs(x[i])
-        sign = np.int64(x[i] < 0)
+        sign = np.int64(np.signbit(x[i]))
         if size < least or (more > 0 and size < reach[sign]):
             place = size * scale
             gx[i] = g[i] * _row(table, 0, place, sign)
@@ -228,7 +228,7 @@ def uncovered(x, reach, missed):  # type: ignore[no-untyped-def]
     """List what a table does not cover, and count it."""
     count = 0
     for i in range(x.size):
-        if not abs(x[i]) < reach[1 if x[i] < 0 else 0]:
+        if not abs(x[i]) < reach[1 if np.signbit(x[i]) else 0]:
             if count < missed.size:
                 missed[count] = i
             count += 1
