@@ -16,12 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .special import mittag_leffler_derivatives, mittag_leffler_scaled
+from .special import Order, mittag_leffler_derivatives, mittag_leffler_scaled, raised
 
 __all__ = ["ALIASES", "OPS", "Op"]
-
-
-Order = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def _ratios(orders: tuple[Order, ...], a: Tensor, b: Tensor, c: Tensor, d: Tenso
 def _mittag_leffler(order: Order) -> Op:
     """The row of E_{b,c}(a), or a derivative of it. Those of second order have no rule."""
     stem = "mittag_leffler"
-    rules = tuple(f"{_name(stem, _raised(order, n))}(a, b, c)" for n in range(3))
+    rules = tuple(f"{_name(stem, raised(order, n))}(a, b, c)" for n in range(3))
     return Op(_name(stem, order), 3, lambda *t: _values((order,), *t)[0], rules if sum(order) < 2 else (),
               lambda S, *a: S.mittag_leffler(order, *a), wide=True, joint=_values, order=order)  # fmt: skip
 
@@ -124,15 +121,10 @@ def _mittag_leffler(order: Order) -> Op:
 def _mittag_leffler_ratio(order: Order) -> Op:
     """The row of E_{b,c}(a) / E_{e,f}(d), or of a derivative of the numerator over the denominator."""
     stem = "mittag_leffler_ratio"
-    upper = (f"{_name(stem, _raised(order, n))}(a, b, c, d, e, f)" for n in range(3))
-    lower = (f"-(y*{_name(stem, _raised((0, 0, 0), n))}(d, e, f, d, e, f))" for n in range(3))
+    upper = (f"{_name(stem, raised(order, n))}(a, b, c, d, e, f)" for n in range(3))
+    lower = (f"-(y*{_name(stem, raised((0, 0, 0), n))}(d, e, f, d, e, f))" for n in range(3))
     return Op(_name(stem, order), 6, lambda *t: _ratios((order,), *t)[0], (*upper, *lower) if sum(order) < 2 else (),
               lambda S, *a: S.mittag_leffler_ratio(order, *a), wide=True, joint=_ratios, order=order)  # fmt: skip
-
-
-def _raised(order: Order, n: int) -> Order:
-    i, j, k = (m + (n == axis) for axis, m in enumerate(order))
-    return i, j, k
 
 
 _ORDERS = [(i, j, k) for i in range(3) for j in range(3 - i) for k in range(3 - i - j)]

@@ -165,7 +165,7 @@ def _nodes(mu: float, quality: Quality, like: Array) -> tuple[Pair, Pair]:
     """log s and the weight e^s ds/du h/(πi) at the nodes u = (k + 1/2)h of the upper half; the lower one mirrors it."""
     if not isinstance(like, Tensor):
         return _kept_nodes(mu, quality, None)
-    keep = like.device.type == "cpu" and not _traced()
+    keep = like.device.type == "cpu" and not traced()
     return _kept_nodes(mu, quality, like.device) if keep else _new_nodes(mu, quality, like.device)
 
 
@@ -191,7 +191,7 @@ def _rgamma(x: Array, order: int) -> list[Array]:
     t = x - n
     taylor = t[..., None] ** _constant(range(len(_RGAMMA)), x) @ _constant(_TAYLOR[: order + 1], x).T
     jet = [taylor[..., m] for m in range(order + 1)]
-    lowest, highest = (-4, 5) if _traced() or 0 in x.shape else (int(n.min()), int(n.max()))
+    lowest, highest = (-4, 5) if traced() or 0 in x.shape else (int(n.min()), int(n.max()))
 
     def choose(mask: Array, new: list[Array], old: list[Array]) -> list[Array]:
         return new if lowest == highest else [xp.where(mask, q, p) for p, q in zip(old, new, strict=True)]
@@ -402,10 +402,11 @@ def _elementary(out: Array, z: Array, alpha: Array, beta: Array, orders: Sequenc
 
 def _single(*parameters: Array) -> bool:
     """Whether these are numbers whose values may be looked at: not while tracing."""
-    return not _traced() and all(p.ndim == 0 for p in parameters)
+    return not traced() and all(p.ndim == 0 for p in parameters)
 
 
-def _traced() -> bool:
+def traced() -> bool:
+    """Whether torch compiles, exports or transforms what is computed."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
@@ -464,14 +465,14 @@ def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], s
     x, *parameters = (t.to(torch.float64) for t in (z, alpha, beta))
     x = x.expand(shape).reshape(-1)
     a, b = (t.reshape(()) if t.numel() == 1 else t.expand(shape).reshape(-1) for t in parameters)
-    if _single(a, b) and all(_plain(t) for t in (z, alpha, beta)):
+    if _single(a, b) and all(plain(t) for t in (z, alpha, beta)):
         values = torch.from_numpy(compute(x.numpy(force=True), a.item(), b.item(), orders, scaled=scaled))
     else:
         values = _compute(x, a, b, orders, FINE, scaled)
     return tuple(y.reshape(shape).to(z.dtype, copy=True) for y in values)  # a view could not be changed in place
 
 
-def _plain(t: Tensor) -> bool:
+def plain(t: Tensor) -> bool:
     """Whether NumPy may have its elements: of no subclass, on the CPU, and watched by no dispatch mode."""
     return type(t) in (Tensor, torch.nn.Parameter) and t.is_cpu and not torch._C._len_torch_dispatch_stack()
 
@@ -495,14 +496,14 @@ class _MittagLeffler(torch.autograd.Function):
         needed = [n for n in range(3) if ctx.needs_input_grad[n]]
         if not pairs or not needed:
             return (None,) * 5
-        higher = sorted({_raise(order, n) for order, _ in pairs for n in needed})
+        higher = sorted({raised(order, n) for order, _ in pairs for n in needed})
         for order in higher:
             _check_order(order)
         saved = ctx.saved_tensors  # once: a checkpoint gives them once
         values = dict(zip(higher, _MittagLeffler.apply(*saved, tuple(higher), ctx.scaled), strict=True))
         out: list[Tensor | None] = [None] * 5
         for n in needed:
-            total = torch.stack([g * values[_raise(order, n)] for order, g in pairs]).sum(0)
+            total = torch.stack([g * values[raised(order, n)] for order, g in pairs]).sum(0)
             out[n] = total.sum_to_size(saved[n].shape).to(saved[n].dtype)
         return tuple(out)
 
@@ -518,7 +519,8 @@ class _MittagLeffler(torch.autograd.Function):
         return _MittagLeffler.apply(*aligned, *inputs[3:]), (0,) * len(inputs[3])
 
 
-def _raise(order: Order, n: int) -> Order:
+def raised(order: Order, n: int) -> Order:
+    """The derivative order with one more in z, α or β (n = 0, 1, 2)."""
     i, j, k = (m + (n == axis) for axis, m in enumerate(order))
     return i, j, k
 

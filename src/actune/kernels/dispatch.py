@@ -27,7 +27,7 @@ __all__ = ["activate"]
 
 LEAST = 32768  # elements from which tables pay, where they are kept,
 OFTEN = 131072  # where they may have to be made anew because parameters are trained,
-WIDE = 1024  # and where the formula has a Mittag-Leffler function, of which one element costs a microsecond
+COSTLY = 1024  # and where the formula has a Mittag-Leffler function, of which one element costs a microsecond
 CHEAP = 2  # operators: so few cost no more than a table
 REACH = 2.0  # |x| that a table must cover to be of use
 _FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
@@ -42,7 +42,7 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     Differentiable to any order in `x` and the parameters. Keeps `x` and the parameters for backward, nothing else.
     """
     values = tuple(parameters.values())
-    if x.dtype != torch.float64 and x.numel() >= WIDE and eager(x, values):
+    if x.dtype != torch.float64 and x.numel() >= COSTLY and eager(x, values):
         found = _eager(e, x, parameters)
         if found is not None:
             return found
@@ -71,7 +71,7 @@ def _channels(x: Tensor, values: tuple[Tensor, ...]) -> int | None:
     if len(dims) != 1 or any(p.ndim != x.ndim for p in values):
         return None
     (dim,) = dims
-    return dim if x.numel() // x.shape[dim] >= WIDE else None
+    return dim if x.numel() // x.shape[dim] >= COSTLY else None
 
 
 @functools.lru_cache(maxsize=256)
@@ -107,18 +107,18 @@ def _by_gates(split: Split, x: Tensor, parameters: Mapping[str, Tensor]) -> Tens
     """By operators, but the costly parts from tables; None where one has no table."""
     wide = x.to(torch.float32)
 
-    def run(part: Expr, at: Tensor, function: Callable[..., Tensor | None], more: Mapping[str, Tensor]) -> Tensor | None:
-        return function(part, at, {n: t for n, t in {**parameters, **more}.items() if n in part.symbols()})
+    def used(part: Expr, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        symbols = part.symbols()
+        return {n: t for n, t in named.items() if n in symbols}
 
     tables: dict[str, Tensor] = {}
     for name, gate, inner in split.gates:
-        at = run(inner, wide, formula.activate, {})
-        found = None if at is None else run(gate, at, functools.partial(_tabulated, one_sided=inner is not _X), {})
+        at = wide if inner is _X else formula.activate(inner, wide, used(inner, parameters))
+        found = _tabulated(gate, at, used(gate, parameters), one_sided=inner is not _X)
         if found is None:
             return None
         tables[name] = found
-    y = run(split.outer, wide, formula.activate, tables)
-    return y if y is None else y.to(x.dtype)
+    return formula.activate(split.outer, wide, used(split.outer, {**parameters, **tables})).to(x.dtype)
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,15 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+from .table import SINGLE
+
 __all__ = ["CELLS", "DEGREE", "LANES", "WIDE", "apply", "plain_apply", "plain_pullback", "pullback", "series_at", "uncovered"]
 
-LANES = CELLS = 16
-DEGREE = 9  # of a table of float32
+LANES = 16
+CELLS, DEGREE = SINGLE.cells, SINGLE.degree
 _BLOCK, _LOOK = 4096, 128  # elements between two additions in float64, and between two looks at what is not covered
-WIDE = not getattr(numba.config, "CPU_NAME", None) and bool(
-    binding.get_host_cpu_features().get("avx512f")
-)  # of what numba compiles for
+# Of the processor that numba compiles for: another than this one may be set, and then nothing is known of it.
+WIDE = not getattr(numba.config, "CPU_NAME", None) and bool(binding.get_host_cpu_features().get("avx512f"))
 
 _FLOAT, _INT, _LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _FLOATS, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
@@ -247,12 +248,9 @@ def series_at(z, first, series, good, scaled, power, out, rest):  # type: ignore
     for i in range(z.size):
         size = abs(z[i])
         sign = 1 if z[i] < 0 else 0
-        if not size < 2.0 ** (intervals - 2):
-            rest[count] = i
-            count += 1
-            continue
-        k = max(math.frexp(size)[1] + 1, 0) if size >= 0.5 else 0
-        if not good[sign, k]:
+        inside = size < 2.0 ** (intervals - 2)
+        k = math.frexp(size)[1] + 1 if inside and size >= 0.5 else 0
+        if not (inside and good[sign, k]):
             rest[count] = i
             count += 1
             continue

@@ -43,6 +43,11 @@ class Precision:
         return self.degree + 3
 
     @property
+    def kind(self) -> Any:
+        """The dtype in NumPy."""
+        return torch.empty(0, dtype=self.dtype).numpy().dtype
+
+    @property
     def reach(self) -> float:
         """|x| that a table covers at most."""
         return self.cells * self.width
@@ -115,7 +120,7 @@ class Table:
 
         if not all(t.is_contiguous() and t.dtype == x.dtype and t.shape == x.shape for t in (x, *inputs, *outputs)):
             raise ValueError("the loops read and write memory as it lies: make the tensors flat, contiguous and of one dtype")
-        kind = self.coefficients.dtype.type
+        kind = self.precision.kind.type
         reach = tuple(map(kind, self.limits))
         missed = np.empty(max(_FEW, x.numel() // 16), np.int64)
         if self.precision is SINGLE:
@@ -151,7 +156,7 @@ _TRIED = np.array([0.0, 0.034, 0.31, 0.5, 0.69, 0.93, 1.0])
 
 def trials(precision: Precision) -> Array:
     """(2, cells, trials): where the values are wanted that `fit` tries the table with; a cell ends one number before the next."""
-    kind = torch.empty(0, dtype=precision.dtype).numpy().dtype.type
+    kind = precision.kind.type
     size = ((np.arange(precision.cells)[:, None] + _TRIED) * precision.width).astype(kind)
     size[:, -1] = np.nextafter(size[:, -1], kind(0))
     return np.stack([size, -size]).astype(np.float64)
@@ -182,8 +187,7 @@ def fit(
         good &= (np.abs(powers) < torch.finfo(precision.dtype).max).all(-1)
     covered = np.where(good.all(-1), precision.cells, np.argmin(good, -1)) * precision.width
     kept = np.where(good[..., None], powers, 0.0).reshape(len(values), 2 * precision.cells, degree + 1)
-    kind = torch.empty(0, dtype=precision.dtype).numpy().dtype
-    return Table(precision, _aligned((kept.transpose(0, 2, 1) if precision is SINGLE else kept).astype(kind)), covered)
+    return Table(precision, _aligned((kept.transpose(0, 2, 1) if precision is SINGLE else kept).astype(precision.kind)), covered)
 
 
 def _powers(values: Array, at_zero: Array, precision: Precision, slope: Array | None) -> Array:

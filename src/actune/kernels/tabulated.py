@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..special import plain, traced
 from .table import DOUBLE, PLAIN, SINGLE, Precision, Table
 
 _MOST = 0.75  # if a larger share is not covered, all is computed without the table
@@ -104,18 +105,10 @@ def wanted(x: Tensor, parameters: Sequence[Tensor | float]) -> tuple[int, ...]:
 
 def eager(x: Any, parameters: Sequence[Any]) -> bool:
     """Whether the loops may run: plain tensors on the CPU that nobody traces or transforms; a parameter may be a number."""
-    if (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-    ):
+    if traced() or torch._C._get_tracing_state() or torch.autograd.forward_ad._current_level >= 0:
         return False
     tensors = [t for t in (x, *parameters) if not isinstance(t, (int, float))]
-    if any(type(t) not in (Tensor, torch.nn.Parameter) or not t.is_cpu or not t.is_floating_point() for t in tensors):
-        return False
-    return _loops_work()
+    return all(plain(t) and t.is_floating_point() for t in tensors) and _loops_work()
 
 
 @functools.cache
