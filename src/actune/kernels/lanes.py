@@ -122,52 +122,6 @@ def _compiled(f: Callable[..., Any]) -> Any:
 
 
 @_compiled
-def apply(x, table, scale, limits, y, missed):  # type: ignore[no-untyped-def]
-    """y = the values at x, whose size is a multiple of 16. Gives the number of elements that the table does not cover.
-
-    The first of them are listed in `missed`, as many as it holds.
-    """
-    count = 0
-    masks = np.empty(_LOOK // LANES, np.int32)
-    for low in range(0, x.size, _LOOK):
-        high = min(low + _LOOK, x.size)
-        bad = np.int32(0)
-        for i in range(low, high, LANES):
-            mask = _values(x, x, table, np.int64(0), y, scale, limits, np.int64(i))
-            masks[(i - low) // LANES] = mask
-            bad |= mask
-        if bad:
-            count = _list(masks, low, high, missed, count)
-    return count
-
-
-@_compiled
-def pullback(x, g, table, scale, limits, gx, missed, sums):  # type: ignore[no-untyped-def]
-    """gx = g times the first output, and sums[k] += g times output k + 1, where g of elements not covered counts as 0."""
-    count = 0
-    masks, lanes = np.empty(_LOOK // LANES, np.int32), np.zeros(LANES, np.float32)
-    for low in range(0, x.size, _BLOCK):
-        high = min(low + _BLOCK, x.size)
-        for start in range(low, high, _LOOK):
-            end = min(start + _LOOK, x.size)
-            bad = np.int32(0)
-            for i in range(start, end, LANES):
-                mask = _products(x, g, table, np.int64(0), gx, scale, limits, np.int64(i))
-                masks[(i - start) // LANES] = mask
-                bad |= mask
-            if bad:
-                count = _list(masks, start, end, missed, count)
-        for k in range(sums.size):
-            lanes[:] = 0
-            output = np.int64((k + 1) * 2 * CELLS * (DEGREE + 1))
-            for i in range(low, high, LANES):
-                _sums(x, g, table, output, lanes, scale, limits, np.int64(i))
-            for lane in range(LANES):
-                sums[k] += lanes[lane]
-    return count
-
-
-@_compiled
 def _list(masks, low, high, missed, count):  # type: ignore[no-untyped-def]
     """Add what the masks of these elements say to the list and to the count."""
     for i in range(low, high, LANES):
@@ -178,6 +132,56 @@ def _list(masks, low, high, missed, count):  # type: ignore[no-untyped-def]
                 missed[count] = i + math.frexp(float(lowest))[1] - 1
             count += 1
             mask ^= lowest
+    return count
+
+
+def _listing(instruction: Any) -> Any:
+    """The loop of an instruction over the elements from low to high, with those that the table does not cover added to the list."""
+
+    @_compiled
+    def loop(x, g, table, scale, limits, out, low, high, missed, count):  # type: ignore[no-untyped-def]
+        masks = np.empty(_LOOK // LANES, np.int32)
+        for start in range(low, high, _LOOK):
+            end = min(start + _LOOK, high)
+            bad = np.int32(0)
+            for i in range(start, end, LANES):
+                mask = instruction(x, g, table, np.int64(0), out, scale, limits, np.int64(i))
+                masks[(i - start) // LANES] = mask
+                bad |= mask
+            if bad:
+                count = _list(masks, start, end, missed, count)
+        return count
+
+    return loop
+
+
+_list_values, _list_products = _listing(_values), _listing(_products)
+
+
+@_compiled
+def apply(x, table, scale, limits, y, missed):  # type: ignore[no-untyped-def]
+    """y = the values at x, whose size is a multiple of 16. Gives the number of elements that the table does not cover.
+
+    The first of them are listed in `missed`, as many as it holds.
+    """
+    return _list_values(x, x, table, scale, limits, y, 0, x.size, missed, 0)
+
+
+@_compiled
+def pullback(x, g, table, scale, limits, gx, missed, sums):  # type: ignore[no-untyped-def]
+    """gx = g times the first output, and sums[k] += g times output k + 1, where g of elements not covered counts as 0."""
+    count = 0
+    lanes = np.zeros(LANES, np.float32)
+    for low in range(0, x.size, _BLOCK):
+        high = min(low + _BLOCK, x.size)
+        count = _list_products(x, g, table, scale, limits, gx, low, high, missed, count)
+        for k in range(sums.size):
+            lanes[:] = 0
+            output = np.int64((k + 1) * 2 * CELLS * (DEGREE + 1))
+            for i in range(low, high, LANES):
+                _sums(x, g, table, output, lanes, scale, limits, np.int64(i))
+            for lane in range(LANES):
+                sums[k] += lanes[lane]
     return count
 
 
