@@ -25,7 +25,10 @@ results/digits.jsonl: $(VENV)/ready
 	$(BIN)/actune search digits --trials 100 --plot docs/digits.png --json | $(BIN)/python -c 'import json, sys; print(json.dumps(json.load(sys.stdin)))' > $@.new
 	mv $@.new $@
 
-readme: results/digits.jsonl
+results/bench.jsonl: $(VENV)/ready
+	$(BIN)/actune bench --sizes 1e4,1e6,1.6e7 --plot docs/speed.png --output $@
+
+readme: results/digits.jsonl results/bench.jsonl
 	$(BIN)/python docs/readme.py
 
 lint: $(VENV)/ready

@@ -1,13 +1,17 @@
-"""Write the demo's table into README.md from the stored result: `make readme` (after `make results/digits.jsonl`)."""
+"""Write the tables of README.md from the stored results: `make readme`, which measures first what is not stored."""
 
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from actune.bench import report
 
 ROOT = Path(__file__).resolve().parent.parent
-START, END = "<!-- demo: written by `make readme` from results/digits.jsonl -->", "<!-- end of demo -->"
+WAYS = {"actune": "actune", "torch.compile": "torch.compile", "eager": "torch operators", "torch": "torch's own"}
+OTHERS = "other packages"
 
 
 def points(estimate: dict[str, float], sign: str = "") -> str:
@@ -15,11 +19,11 @@ def points(estimate: dict[str, float], sign: str = "") -> str:
     return f"{100 * estimate['mean']:{sign}.1f} ± {50 * (estimate['high'] - estimate['low']):.1f}"
 
 
-def row(f: dict, baseline: str) -> str:
+def row(f: dict, baseline: str) -> tuple[str, ...]:
     """One line of the table."""
     name = f"`{f['name']}`" + (" (baseline)" if f["name"] == baseline else "")
     gain, p = (points(f["difference"], "+"), f"{f['p_corrected']:.2g}") if f["difference"] else ("", "")
-    return f"| {name} | {points(f['accuracy'])} | {gain} | {p} |"
+    return name, points(f["accuracy"]), gain, p
 
 
 def demo(result: dict) -> str:
@@ -27,22 +31,66 @@ def demo(result: dict) -> str:
     comparison = result["proof"]["comparison"]
     versions = ", ".join(f"{name} {v}" for name, v in comparison["versions"].items())
     lines = [
-        START,
         f"`{result['command']}` tries {result['trials']} functions and proves the best on {len(comparison['seeds'])} fresh seeds:",
-        "| function | test accuracy % | gain over the baseline | corrected p |\n| --- | --- | --- | --- |\n"
-        + "\n".join(row(f, comparison["baseline"]) for f in comparison["functions"]),
+        report.table(
+            ("function", "test accuracy %", "gain over the baseline", "corrected p"),
+            [row(f, comparison["baseline"]) for f in comparison["functions"]],
+        ),
         f"> {result['proof']['verdict']}",
         f"({versions})",
-        END,
     ]
     return "\n\n".join(lines)
 
 
+def speed(result: dict) -> str:
+    """What `actune bench` measured: a row a function, medians only."""
+    places: dict[str, dict[str, list[dict]]] = {}
+    for record in result["records"]:
+        places.setdefault(report.place(record), {}).setdefault(record["function"], []).append(record)
+    header = ("function", *WAYS.values(), OTHERS, "bytes kept: actune, torch operators", "first calls: actune, torch.compile")
+    lines = ["Time over that of `F.gelu`: forward; forward + backward with the gradients of `x` and of the parameters."]
+    for place, functions in places.items():
+        lines += [f"{place}:", report.table(header, [speed_row(name, records) for name, records in functions.items()])]
+    lines += [
+        "Medians of interleaved rounds; the quartiles are in `results/bench.jsonl` and in the picture below. Bytes: for each "
+        "element. First calls: one forward and one forward + backward with empty caches, compilation included; the next process "
+        "reads what was compiled from a cache folder.",
+        *(f"{package}: not installed." for package in result["absent"]),
+        report.source(result),
+    ]
+    return "\n\n".join(lines)
+
+
+def speed_row(name: str, records: list[dict]) -> tuple[str, ...]:
+    """The cells of one function."""
+    ways = {r["by"]: r for r in records if "failed" not in r}
+    cells = [times(ways[by]) if by in ways else "" for by in WAYS]
+    others = ", ".join(f"{times(r)} ({by})" for by, r in ways.items() if by not in WAYS)
+    bytes_kept = ", ".join(f"{ways[by]['kept']:.3g}" for by in ("actune", "eager") if by in ways)
+    first = ", ".join(report.duration(sum(ways[by]["first"].values())) for by in ("actune", "torch.compile") if by in ways)
+    return (f"`{name}`", *cells, others, bytes_kept, first)
+
+
+def times(record: dict) -> str:
+    """Forward; forward and backward."""
+    return "; ".join(f"{record['ratios'][kind]['median']:.2f}" for kind in ("forward", "training"))
+
+
+BLOCKS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {"demo": ("digits", demo), "speed": ("bench", speed)}
+
+
 def written() -> str:
-    """The README as the stored result makes it."""
-    result = json.loads((ROOT / "results/digits.jsonl").read_text().splitlines()[-1])
-    block = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
-    return block.sub(lambda _: demo(result), (ROOT / "README.md").read_text())
+    """The README as the stored results make it."""
+    text = (ROOT / "README.md").read_text()
+    for name, (file, block) in BLOCKS.items():
+        start, end = f"<!-- {name}: written by `make readme` from results/{file}.jsonl -->", f"<!-- end of {name} -->"
+        result = json.loads((ROOT / f"results/{file}.jsonl").read_text().splitlines()[-1])
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"README.md has no block {name!r}; put {start} and {end} where it belongs")
+        text = before + "\n\n".join([start, block(result), end]) + after
+    return text
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,9 @@ import actune
 from actune.exact import value
 from actune.expr import Expr
 from actune.interval import Closed
-from actune.kernels.formula import activate
+from actune.kernels import fused
+from actune.kernels.assembly import has_kernels
+from actune.kernels.formula import activate, ordered
 from actune.ops import OPS
 
 ALLOWED = 4.0  # the bar, in u
@@ -137,7 +139,7 @@ def _pair(v: mpmath.mpf) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Worst:
-    """The largest error in units of u, at which x, and of what ("value" or the argument of the derivative)."""
+    """The largest error in units of u, at which x, and of what: "value" or "dx", and by which way."""
 
     error: float = 0.0
     x: float = math.nan
@@ -147,19 +149,49 @@ class Worst:
         return f"{self.error:.3g} u in {self.what} at x = {self.x!r}"
 
 
-def computed(e: Expr, x: Tensor, values: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    """What the package gives: the value (m) and the first derivatives (n, m), parameters one for each point."""
+Computed = tuple[np.ndarray, np.ndarray]
+
+
+def computed(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:
+    """What torch's operators give: the value (m) and the first derivatives (n, m), parameters one for each point."""
     inputs = [t.requires_grad_() for t in (x.detach().clone(), *(torch.full_like(x, v) for v in values.values()))]
     y = activate(e, inputs[0], dict(zip(values, inputs[1:], strict=True)))
     slopes = torch.autograd.grad(y.sum(), inputs) if y.requires_grad else [torch.zeros_like(x)]
     return y.detach().double().numpy(), torch.stack([s.double() for s in slopes]).numpy()
 
 
+def by_kernels(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:
+    """What the kernels give: the points are the neurons of one row."""
+    way, row = fused.Fused(e, tuple(values)), x.detach()[None]
+    p = [torch.full_like(row, v) for v in values.values()]
+    y = way.values(row, p)
+    slopes = way.pullback(row, p, torch.ones_like(row), [True] * (1 + len(p)))
+    return y[0].double().numpy(), torch.cat([s for s in slopes if s is not None]).double().numpy()
+
+
+WAYS: dict[str, Callable[[Expr, Tensor, dict[str, float]], Computed]] = {"operators": computed, "kernels": by_kernels}
+
+
+def ways(e: Expr) -> tuple[str, ...]:
+    """How a formula can be computed."""
+    return tuple(WAYS)[: 1 + has_kernels(ordered((e,))[1])]
+
+
 def measure(e: Expr, x: Tensor, values: dict[str, float]) -> tuple[Worst, Worst]:
-    """The worst error of the value, and of the first derivatives, at these points; at a kink a slope may lie in between."""
+    """The worst error of the value, and of the first derivatives, at these points, computed in any way."""
+    up = truth(e, x.double().numpy(), values)
+    found = [_measured(e, x, values, up, way) for way in ways(e)]
+    return max((v for v, _ in found), key=_error), max((d for _, d in found), key=_error)
+
+
+def _error(worst: Worst) -> float:
+    return worst.error
+
+
+def _measured(e: Expr, x: Tensor, values: dict[str, float], up: Truth, way: str) -> tuple[Worst, Worst]:
+    """The errors of one way; at a kink a slope may lie in between."""
     dtype, points = x.dtype, x.double().numpy()
-    up = truth(e, points, values)
-    y, d = computed(e, x, values)
+    y, d = WAYS[way](e, x, values)
     arguments = np.stack([points, *(np.full_like(points, v) for v in values.values())])
     with np.errstate(all="ignore"):
         scale = np.abs(up.value) + np.abs(arguments * up.first).sum(0)
@@ -172,8 +204,8 @@ def measure(e: Expr, x: Tensor, values: dict[str, float]) -> tuple[Worst, Worst]
             other = _units(d[:, doubt], down.first, down.first_rest, scales[:, doubt], dtype)
             between = (d[:, doubt] - down.first) * (d[:, doubt] - up.first[:, doubt]) <= 0
             error[:, doubt] = np.where(between, 0, np.minimum(error[:, doubt], other))
-    names = ["d" + name for name in ("x", *values)]
-    return _worst(value_error[None], points, ["value"]), _worst(error, points, names)
+    names = [f"d{name} by {way}" for name in ("x", *values)]
+    return _worst(value_error[None], points, [f"value by {way}"]), _worst(error, points, names)
 
 
 def _units(got: Any, true: Any, rest: Any, scale: Any, dtype: torch.dtype, factor: Any = 1.0) -> np.ndarray:

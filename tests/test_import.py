@@ -15,7 +15,7 @@ SOURCE = Path(actune.__file__).parent
 
 # The floors of the house, the lowest first: a module imports from its own floor and from those below.
 FLOORS = [
-    "special interval exact_mittag_leffler",
+    "special interval exact_mittag_leffler elementary",
     "ops",
     "expr",
     "functions exact",
@@ -26,6 +26,7 @@ FLOORS = [
     "module",
     "surgery",
     "experiments",
+    "bench",
     "discovery",
     "show",
     "cli",

@@ -250,6 +250,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 @functools.lru_cache(maxsize=8192)
 def _diff(e: Expr, wrt: str) -> Expr:
+    """From the symbol up to the value, so that what is small is multiplied before what is large."""
     slope: dict[Expr, Expr] = {}
     for n in e.nodes():
         if n.leaf:
@@ -273,8 +274,15 @@ def _chain(n: Expr, slopes: list[Expr]) -> Expr:
         )
     for rule, slope in zip(rules or (_ZERO,) * len(slopes), slopes, strict=True):
         if slope is not _ZERO:  # the symbol does not occur there: even an infinite slope counts for nothing
-            total = _simple("add", (total, _select(_fill(rule, values), slope)))
+            total = _plus(total, _select(_fill(rule, values), slope))
     return total
+
+
+def _plus(a: Expr, b: Expr) -> Expr:
+    """The sum of two slopes; two choices by one condition become one."""
+    if a.op == "where" == b.op and a.args[0] is b.args[0]:
+        return _simple("where", (a.args[0], _plus(a.args[1], b.args[1]), _plus(a.args[2], b.args[2])))
+    return _simple("add", (a, b))
 
 
 def _fill(rule: Expr, values: Mapping[str, Expr]) -> Expr:
@@ -287,14 +295,23 @@ def _select(partial: Expr, slope: Expr) -> Expr:
         return _ZERO
     if partial is _ONE or slope is _ONE:
         return slope if partial is _ONE else partial
+    for number, other in ((partial, slope), (slope, partial)):
+        if number.op == "const":  # no need to look deep: a number is finite
+            return _times(number, other)
     return _spread(slope, lambda s: _spread(partial, lambda p: _ZERO if _ZERO in (p, s) else _simple("mul", (p, s))))
+
+
+def _times(number: Expr, e: Expr) -> Expr:
+    if e.op == "where" and _ZERO in e.args:
+        return _simple("where", (e.args[0], *(a if a is _ZERO else _simple("mul", (number, a)) for a in e.args[1:])))
+    return _simple("mul", (number, e))
 
 
 def _parts(e: Expr) -> tuple[Expr, ...]:
     """Where a factor may be multiplied in: the sides of a choice, the terms of a sum, what a number multiplies."""
     if e.op == "mul":
         return e.args[1:] if e.args[0].op == "const" else ()
-    return e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub") else ()
+    return e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub", "neg") else ()
 
 
 def _spread(e: Expr, times: Callable[[Expr], Expr]) -> Expr:
@@ -414,12 +431,23 @@ def _where(c: Expr, a: Expr, b: Expr) -> Expr | None:
     return None
 
 
+def _even(name: str) -> Callable[[Expr], Expr | None]:
+    return lambda a: _simple(name, a.args) if a.op == "neg" else None
+
+
+def _clip(a: Expr, b: Expr, c: Expr) -> Expr | None:
+    if a.op == "neg" and b.op == c.op == "const" and b.args[0] == -c.args[0]:
+        return _simple("neg", (_simple("clip", (a.args[0], b, c)),))
+    return None
+
+
 def _same(a: Expr, b: Expr) -> Expr | None:
     return a if a is b else None
 
 
 _NEUTRAL: dict[str, Callable[..., Expr | None]] = {
     "add": _add, "sub": _sub, "mul": _mul, "div": _div, "pow": _pow, "neg": _neg, "where": _where, "max": _same, "min": _same,
+    "square": _even("square"), "abs": _even("abs"), "clip": _clip,
 }  # fmt: skip
 
 # -- text ----------------------------------------------------------------------------------------------------------------

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import math
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._dynamo import eval_frame
 from torch.distributions import constraints, transform_to
 from torch.nn.parameter import UninitializedParameter, is_lazy
 
-from .expr import suggestion
+from .expr import Expr, suggestion
 from .family import Family, Param, resolve
 from .kernels.dispatch import activate
 
@@ -73,13 +76,23 @@ class Activation(nn.Module):
             self.register_parameter(name, parameter)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, torch.fx.Proxy):  # torch.fx records operations on values that are not there: this module is one of them
+            return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})  # type: ignore[attr-defined]
+        if torch.compiler.is_dynamo_compiling() or _compiler() is None:
+            return self._compute(x)
+        return _compute_of(self.family.expr)(self, x)  # this module itself is what is compiled
+
+    def _compute(self, x: Tensor) -> Tensor:
         if not self.family.params:
             return activate(self.family.expr, x, {})
-        if self.channels is None and self.scope != "layer":
+        if self.scope != "layer" and not self._is_sized():
             self.materialize(self._shape_of(x))
-        if self.family.closed is not None and self._is_closed():
+        if self.family.closed is not None and self._takes_closed():
             return activate(self.family.closed, x, {})
         return activate(self.family.expr, x, self._symbols(x))
+
+    def _is_sized(self) -> bool:
+        return self.channels is not None
 
     def _is_closed(self) -> bool:
         """Whether the closed form holds: no parameter is trained and all have their initial values.
@@ -95,12 +108,16 @@ class Activation(nn.Module):
         state = tuple((id(p), p.data_ptr(), p._version) for p in parameters if p.device.type != "cpu")
         if not any(p.is_meta or hasattr(p, "fake_mode") for p in parameters) and (not state or state != self._seen[0]):
             starts = self.family.params.values()
-            self._seen = state, all(_is_initial(p, q) for p, q in zip(starts, parameters, strict=True))
+            with _untraced():
+                self._seen = state, all(_is_initial(p, q) for p, q in zip(starts, parameters, strict=True))
         return self._seen[1]
 
-    # A compiled module takes parameters that are not trained as constants. This is what torch.compiler.assume_constant_result
-    # does, which would import the whole compiler now.
-    _is_closed._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    def _takes_closed(self) -> bool:
+        """`_is_closed`; compiled code takes the values as they are, and is made anew when training starts or a state is loaded."""
+        if not torch.compiler.is_dynamo_compiling():
+            return self._is_closed()
+        learns = any(getattr(self, name).requires_grad for name in self.family.params)
+        return not learns and _look_at(self) and self._seen[1]
 
     def values(self) -> dict[str, Tensor]:
         """The parameters as the formula sees them, inside their constraints; differentiable."""
@@ -156,13 +173,15 @@ class Activation(nn.Module):
     def _symbols(self, x: Tensor) -> dict[str, Tensor]:
         """Each symbol of the formula, shaped to broadcast against x."""
         shape = self._broadcast_shape(x)
+        scalar = 1 if self.scope == "layer" else len(_tuple(self.channels))  # dimensions of a parameter that is no vector
         found: dict[str, Tensor] = {}
-        for (name, value), p in zip(self.values().items(), self.family.params.values(), strict=True):
-            if isinstance(p.init, tuple):
-                found |= {f"{name}{i}": value[i].reshape(shape) for i in range(len(p.init))}
+        for name, value in self.values().items():
+            if value.ndim > scalar:
+                entries = range(len(self.family.params[name].init))  # type: ignore[arg-type]
+                found |= {f"{name}{i}": value[i].reshape(shape) for i in entries}
             else:
                 found[name] = value.reshape(shape)
-        return found
+        return {name: _laid_as(x, p) for name, p in found.items()} if self.scope == "neuron" else found
 
     def _shape_of(self, x: Tensor) -> int | tuple[int, ...]:
         if self.scope == "neuron":
@@ -181,7 +200,7 @@ class Activation(nn.Module):
     def _broadcast_shape(self, x: Tensor) -> tuple[int, ...]:
         if self.scope == "layer":
             return (1,) * x.ndim
-        if self._shape_of(x) != self.channels:
+        if not torch.jit.is_tracing() and self._shape_of(x) != self.channels:  # of a traced tensor, sizes are tensors
             where = f"along dim={self.dim}" if self.scope == "channel" else "without the batch dimension"
             raise ValueError(
                 f"channels={self.channels} does not fit the input of shape {tuple(x.shape)}, "
@@ -190,7 +209,7 @@ class Activation(nn.Module):
         if self.scope == "neuron":
             return (1, *_tuple(self.channels))
         at = self._dim_of(x)
-        return tuple(x.shape[i] if i == at else 1 for i in range(x.ndim))
+        return tuple(_tuple(self.channels)[0] if i == at else 1 for i in range(x.ndim))
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         # As torch's lazy modules do: what has no size yet is saved as that.
@@ -213,6 +232,42 @@ class Activation(nn.Module):
         memo[id(self)] = new
         new.__dict__.update({k: v if k == "family" else copy.deepcopy(v, memo) for k, v in self.__dict__.items()})
         return new
+
+
+@contextlib.contextmanager
+def _untraced() -> Iterator[None]:
+    """What is done here is no part of what torch.jit.trace records, and may look at values."""
+    state = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
+
+
+def _look_at(module: Activation) -> bool:
+    return module._is_closed()
+
+
+# The compiler runs these when it compiles, and takes what they give as constant: torch.compiler.assume_constant_result would do
+# the same, and would import the whole compiler now.
+_constant: tuple[Any, ...] = (_look_at, Activation._is_sized, Activation.materialize)
+for _function in _constant:
+    _function._dynamo_marked_constant = True
+
+# The compiler keeps up to eight versions of a code object, then runs it as it is. So each formula has a code object of its own: it
+# is compiled if a module is compiled by itself, for `forward` is then passed over. In a larger model `forward` is part of its code.
+_compiler = eval_frame.get_eval_frame_callback
+eval_frame.set_code_exec_strategy(
+    Activation.forward.__code__, eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.DEFAULT)
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def _compute_of(e: Expr) -> Callable[[Activation, Tensor], Tensor]:
+    """`Activation._compute` once more, for modules of this formula."""
+    function = Activation._compute
+    return types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
 
 
 def _stored(p: Param) -> Tensor:
@@ -238,6 +293,16 @@ def _constrained(p: Param, stored: Tensor) -> Tensor:
         limits = torch.finfo(stored.dtype)
         stored = stored.clamp(0.999 * math.log(limits.tiny), 0.999 * math.log(limits.max))
     return transform_to(p.constraint)(stored)
+
+
+def _laid_as(x: Tensor, p: Tensor) -> Tensor:
+    """The same numbers, in memory in the order of x: operators with one of each would give the result the order of the other."""
+    if x.is_contiguous():
+        return p
+    strides = x.stride()
+    order = sorted(range(x.ndim), key=lambda d: -strides[d])
+    back = sorted(range(x.ndim), key=order.__getitem__)
+    return p.permute(order).contiguous().permute(back)
 
 
 def _tuple(channels: int | tuple[int, ...] | None) -> tuple[int, ...]:

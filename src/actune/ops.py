@@ -8,14 +8,16 @@ A new primitive is a row; a new target (a kernel, say) is a column.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .elementary import KERNELS
 from .special import Order, mittag_leffler_derivatives, mittag_leffler_scaled, raised
 
 __all__ = ["ALIASES", "OPS", "Op"]
@@ -35,6 +37,9 @@ class Op:
     definition  the formula over the argument `a`, an Expr
     wide        computed in float64 and rounded once, with the whole formula around it
     joint       (orders, *arguments) to several of these derivatives at once, for less than one by one; `order` is the row's own
+    kernel      (K, *arguments): vector code over a `Lanes` namespace K, with the special values of `torch`; see elementary.py
+    onnx        what stands for `torch` in an ONNX file, where torch's exporter writes that with fewer digits, a smaller range or
+                not at all; None: nothing in ONNX computes it, so a formula with it is not exported
     """
 
     name: str
@@ -51,6 +56,8 @@ class Op:
     wide: bool = False
     joint: Callable[..., tuple[Tensor, ...]] | None = None
     order: Order = (0, 0, 0)
+    kernel: Callable[..., Any] | None = None
+    onnx: Callable[..., Tensor] | Literal["as torch"] | None = "as torch"
 
 
 OPS: dict[str, Op] = {}
@@ -79,7 +86,10 @@ _SINC_SLOPE = _series("square(pi*a)", [(-1) ** k * 2 * k / math.factorial(2 * k 
 _TIE = "where(a {0} b, da, where(a == b, 0.5*da + 0.5*db, db))"
 _CLIP = "where(c < b, dc, where(a < b, where(b == c, 0, db), where(a > c, dc, da)))"
 
-_compare = {"<": torch.lt, "<=": torch.le, ">": torch.gt, ">=": torch.ge, "==": torch.eq, "!=": torch.ne}
+_compare: dict[str, tuple[Callable[..., Tensor], Callable[..., Any]]] = {
+    "<": (torch.lt, operator.lt), "<=": (torch.le, operator.le), ">": (torch.gt, operator.gt), ">=": (torch.ge, operator.ge),
+    "==": (torch.eq, operator.eq), "!=": (torch.ne, operator.ne),
+}  # fmt: skip
 
 
 def _i1e(a: Tensor) -> Tensor:
@@ -94,6 +104,33 @@ def _i0e(a: Tensor) -> Tensor:
 def _softplus(a: Tensor) -> Tensor:
     # F.softplus drops log1p(exp(-a)) above its threshold of 20: 2e-9, which float64 sees.
     return torch.logaddexp(a, torch.zeros((), dtype=a.dtype, device=a.device))
+
+
+def _onnx_hypot(a: Tensor, b: Tensor) -> Tensor:
+    high, low = torch.maximum(a.abs(), b.abs()), torch.minimum(a.abs(), b.abs())
+    return torch.where((high > 0) & (high < math.inf), high * torch.sqrt(1 + torch.square(low / high)), high)
+
+
+def _onnx_expm1(a: Tensor) -> Tensor:
+    # (u - 1)*a/log(u) has the digits that u - 1 has lost: both have the same error in u (Kahan).
+    u = torch.exp(a)
+    return torch.where(a.abs() < 1, torch.where(u == 1, a, (u - 1) * (a / torch.log(u))), u - 1)
+
+
+def _onnx_log1p(a: Tensor) -> Tensor:
+    u = 1 + a
+    return torch.where(a.abs() < 0.5, torch.where(u == 1, a, torch.log(u) * (a / (u - 1))), torch.log(u))
+
+
+def _onnx_softplus(a: Tensor) -> Tensor:
+    # Runtimes have no Softplus in float64; torch's exporter writes the other form with log1p as log(1 + a).
+    return torch.relu(a) + _onnx_log1p(torch.exp(-a.abs())) if a.dtype == torch.float64 else F.softplus(a)
+
+
+def _log_sigmoid(a: Tensor) -> Tensor:
+    # F.logsigmoid lays its result out in rows, whatever the layout of a.
+    y = F.logsigmoid(a)
+    return y if y.stride() == a.stride() else torch.empty_like(a).copy_(y)
 
 
 def _name(stem: str, order: Order) -> str:
@@ -131,54 +168,61 @@ _ORDERS = [(i, j, k) for i in range(3) for j in range(3 - i) for k in range(3 - 
 
 _ROWS = (
     # arithmetic
-    Op("add", 2, torch.add, ("1", "1"), lambda S, a, b: a + b, "+", 2),
-    Op("sub", 2, torch.sub, ("1", "-1"), lambda S, a, b: a - b, "-", 2),
-    Op("mul", 2, torch.mul, ("b", "a"), lambda S, a, b: a * b, "*", 3),
-    Op("div", 2, torch.div, ("1/b", "-y/b"), lambda S, a, b: a / b, "/", 3),
-    Op("neg", 1, torch.neg, ("-1",), lambda S, a: -a, "-", 4),
+    Op("add", 2, torch.add, ("1", "1"), lambda S, a, b: a + b, "+", 2, kernel=lambda K, a, b: a + b),
+    Op("sub", 2, torch.sub, ("1", "-1"), lambda S, a, b: a - b, "-", 2, kernel=lambda K, a, b: a - b),
+    Op("mul", 2, torch.mul, ("b", "a"), lambda S, a, b: a * b, "*", 3, kernel=lambda K, a, b: a * b),
+    Op("div", 2, torch.div, ("1/b", "-y/b"), lambda S, a, b: a / b, "/", 3, kernel=lambda K, a, b: a / b),
+    Op("neg", 1, torch.neg, ("-1",), lambda S, a: -a, "-", 4, kernel=lambda K, a: -a),
     Op("pow", 2, torch.pow, ("where(b == 0, 0, b*a^(b - 1))", "where(a == 0, where(b >= 0, 0, y*log(a)), y*log(a))"),
-       lambda S, a, b: S.pow(a, b), "^", 5),
-    Op("abs", 1, torch.abs, ("sign(a)",), lambda S, a: S.Abs(a)),
-    Op("sign", 1, torch.sign, ("0",), lambda S, a: S.sign(a)),
-    Op("square", 1, torch.square, ("2*a",), lambda S, a: a**2),
-    Op("reciprocal", 1, torch.reciprocal, ("-(y*y)",), lambda S, a: 1 / a),
-    Op("sqrt", 1, torch.sqrt, ("0.5/y",), lambda S, a: S.sqrt(a)),
-    Op("hypot", 2, torch.hypot, ("a/y", "b/y"), lambda S, a, b: S.sqrt(a**2 + b**2)),
-    Op("pi", 0, None, (), lambda S: S.pi),
+       lambda S, a, b: S.pow(a, b), "^", 5, kernel=KERNELS["pow"]),
+    Op("abs", 1, torch.abs, ("sign(a)",), lambda S, a: S.Abs(a), kernel=lambda K, a: K.abs(a)),
+    Op("sign", 1, torch.sign, ("0",), lambda S, a: S.sign(a), kernel=KERNELS["sign"]),
+    Op("square", 1, torch.square, ("2*a",), lambda S, a: a**2, kernel=lambda K, a: a * a),
+    Op("reciprocal", 1, torch.reciprocal, ("-(y*y)",), lambda S, a: 1 / a, kernel=lambda K, a: 1.0 / a),
+    Op("sqrt", 1, torch.sqrt, ("0.5/y",), lambda S, a: S.sqrt(a), kernel=lambda K, a: K.sqrt(a)),
+    Op("hypot", 2, torch.hypot, ("a/y", "b/y"), lambda S, a, b: S.sqrt(a**2 + b**2), onnx=_onnx_hypot, kernel=KERNELS["hypot"]),
+    Op("pi", 0, None, (), lambda S: S.pi, kernel=lambda K: K.const(math.pi)),
     # exponentials and logarithms
-    Op("exp", 1, torch.exp, ("y",), lambda S, a: S.exp(a)),
-    Op("expm1", 1, torch.expm1, ("exp(a)",), lambda S, a: S.expm1(a)),
-    Op("log", 1, torch.log, ("1/a",), lambda S, a: S.log(a)),
-    Op("log1p", 1, torch.log1p, ("1/(1 + a)",), lambda S, a: S.log1p(a)),
-    Op("sigmoid", 1, torch.sigmoid, ("y*sigmoid(-a)",), lambda S, a: 1 / (1 + S.exp(-a)), show="sigma"),
-    Op("log_sigmoid", 1, F.logsigmoid, ("sigmoid(-a)",), lambda S, a: -S.Max(-a, 0) - S.log1p(S.exp(-S.Abs(a))), show="logsigmoid"),
-    Op("softplus", 1, _softplus, ("sigmoid(a)",), lambda S, a: S.Max(a, 0) + S.log1p(S.exp(-S.Abs(a))), show="softplus"),
+    Op("exp", 1, torch.exp, ("y",), lambda S, a: S.exp(a), kernel=KERNELS["exp"]),
+    Op("expm1", 1, torch.expm1, ("exp(a)",), lambda S, a: S.expm1(a), onnx=_onnx_expm1, kernel=KERNELS["expm1"]),
+    Op("log", 1, torch.log, ("1/a",), lambda S, a: S.log(a), kernel=KERNELS["log"]),
+    Op("log1p", 1, torch.log1p, ("1/(1 + a)",), lambda S, a: S.log1p(a), onnx=_onnx_log1p, kernel=KERNELS["log1p"]),
+    Op("sigmoid", 1, torch.sigmoid, ("y*sigmoid(-a)",), lambda S, a: 1 / (1 + S.exp(-a)), show="sigma",
+       kernel=KERNELS["sigmoid"]),
+    Op("log_sigmoid", 1, _log_sigmoid, ("sigmoid(-a)",), lambda S, a: -S.Max(-a, 0) - S.log1p(S.exp(-S.Abs(a))), show="logsigmoid",
+       onnx=lambda a: -_onnx_softplus(-a), kernel=KERNELS["log_sigmoid"]),
+    Op("softplus", 1, _softplus, ("sigmoid(a)",), lambda S, a: S.Max(a, 0) + S.log1p(S.exp(-S.Abs(a))), show="softplus",
+       onnx=_onnx_softplus, kernel=KERNELS["softplus"]),
     # trigonometric and hyperbolic
-    Op("sin", 1, torch.sin, ("cos(a)",), lambda S, a: S.sin(a)),
-    Op("cos", 1, torch.cos, ("-sin(a)",), lambda S, a: S.cos(a)),
+    Op("sin", 1, torch.sin, ("cos(a)",), lambda S, a: S.sin(a), kernel=KERNELS["sin"]),
+    Op("cos", 1, torch.cos, ("-sin(a)",), lambda S, a: S.cos(a), kernel=KERNELS["cos"]),
     Op("sinc", 1, torch.sinc, (f"where(abs(pi*a) < 1, pi*(pi*a)*{_SINC_SLOPE}, (cos(pi*a) - y)/a)",),
-       lambda S, a: S.sinc(S.pi * a)),
-    Op("sinh", 1, torch.sinh, ("cosh(a)",), lambda S, a: S.sinh(a)),
-    Op("cosh", 1, torch.cosh, ("sinh(a)",), lambda S, a: S.cosh(a)),
-    Op("tanh", 1, torch.tanh, ("4*(sigmoid(2*a)*sigmoid(-2*a))",), lambda S, a: S.tanh(a)),
-    Op("asinh", 1, torch.asinh, ("1/sqrt(1 + square(a))",), lambda S, a: S.asinh(a)),
-    Op("atan", 1, torch.atan, ("1/(1 + square(a))",), lambda S, a: S.atan(a)),
+       lambda S, a: S.sinc(S.pi * a), kernel=KERNELS["sinc"]),
+    Op("sinh", 1, torch.sinh, ("cosh(a)",), lambda S, a: S.sinh(a), kernel=KERNELS["sinh"]),
+    Op("cosh", 1, torch.cosh, ("sinh(a)",), lambda S, a: S.cosh(a), kernel=KERNELS["cosh"]),
+    Op("tanh", 1, torch.tanh, ("4*(sigmoid(2*a)*sigmoid(-2*a))",), lambda S, a: S.tanh(a), kernel=KERNELS["tanh"]),
+    Op("asinh", 1, torch.asinh, ("1/sqrt(1 + square(a))",), lambda S, a: S.asinh(a), kernel=KERNELS["asinh"]),
+    Op("atan", 1, torch.atan, ("1/(1 + square(a))",), lambda S, a: S.atan(a), kernel=KERNELS["atan"]),
     # special functions
-    Op("erf", 1, torch.erf, ("2/sqrt(pi)*exp(-square(a))",), lambda S, a: S.erf(a)),
-    Op("erfc", 1, torch.erfc, ("-(2/sqrt(pi))*exp(-square(a))",), lambda S, a: S.erfc(a)),
-    Op("i0e", 1, _i0e, ("i1e(a) - sign(a)*y",), lambda S, a: S.scaled_besseli(0, a), show="i0e"),
+    Op("erf", 1, torch.erf, ("2/sqrt(pi)*exp(-square(a))",), lambda S, a: S.erf(a), kernel=KERNELS["erf"]),
+    Op("erfc", 1, torch.erfc, ("-(2/sqrt(pi))*exp(-square(a))",), lambda S, a: S.erfc(a), kernel=KERNELS["erfc"]),
+    Op("i0e", 1, _i0e, ("i1e(a) - sign(a)*y",), lambda S, a: S.scaled_besseli(0, a), show="i0e", onnx=None,
+       kernel=KERNELS["i0e"]),
     Op("i1e", 1, _i1e, (f"where(abs(a) < 0.5, exp(-abs(a))*{_I1_SLOPE}, i0e(a) - y/a) - sign(a)*y",),
-       lambda S, a: S.scaled_besseli(1, a), show="i1e"),
+       lambda S, a: S.scaled_besseli(1, a), show="i1e", onnx=None, kernel=KERNELS["i1e"]),
     *(row(order) for row in (_mittag_leffler, _mittag_leffler_ratio) for order in _ORDERS),
     # rectifiers and choices
-    Op("relu", 1, torch.relu, ("where(a > 0, 1, 0)",), lambda S, a: S.Max(a, 0), show="relu"),
-    Op("softsign", 1, F.softsign, ("1/square(1 + abs(a))",), lambda S, a: a / (1 + S.Abs(a)), show="softsign"),
-    Op("max", 2, torch.maximum, exact=lambda S, a, b: S.Max(a, b), slope=_TIE.format(">")),
-    Op("min", 2, torch.minimum, exact=lambda S, a, b: S.Min(a, b), slope=_TIE.format("<")),
-    Op("clip", 3, torch.clamp, exact=lambda S, a, b, c: S.Min(S.Max(a, b), c), slope=_CLIP),
-    Op("where", 3, torch.where, exact=lambda S, c, a, b: S.Where(c, a, b)),  # its derivative selects, see expr.diff
-    *(Op(symbol, 2, function, ("0", "0"), lambda S, a, b, symbol=symbol: S.compare(symbol, a, b), symbol, 1, boolean=True)
-      for symbol, function in _compare.items()),
+    Op("relu", 1, torch.relu, ("where(a > 0, 1, 0)",), lambda S, a: S.Max(a, 0), show="relu", kernel=KERNELS["relu"]),
+    Op("softsign", 1, F.softsign, ("1/square(1 + abs(a))",), lambda S, a: a / (1 + S.Abs(a)), show="softsign",
+       kernel=KERNELS["softsign"]),
+    Op("max", 2, torch.maximum, exact=lambda S, a, b: S.Max(a, b), slope=_TIE.format(">"), kernel=KERNELS["largest"]),
+    Op("min", 2, torch.minimum, exact=lambda S, a, b: S.Min(a, b), slope=_TIE.format("<"), kernel=KERNELS["smallest"]),
+    Op("clip", 3, torch.clamp, exact=lambda S, a, b, c: S.Min(S.Max(a, b), c), slope=_CLIP, kernel=KERNELS["clip"]),
+    Op("where", 3, torch.where, exact=lambda S, c, a, b: S.Where(c, a, b),  # its derivative selects, see expr.diff
+       kernel=lambda K, c, a, b: K.where(c, a, b)),
+    *(Op(symbol, 2, function, ("0", "0"), lambda S, a, b, symbol=symbol: S.compare(symbol, a, b), symbol, 1, boolean=True,
+         kernel=lambda K, a, b, compare=compare: compare(a, b))
+      for symbol, (function, compare) in _compare.items()),
 )  # fmt: skip
 
 OPS.update((row.name, row) for row in _ROWS)

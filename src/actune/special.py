@@ -473,8 +473,13 @@ def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], s
 
 
 def plain(t: Tensor) -> bool:
-    """Whether NumPy may have its elements: of no subclass, on the CPU, and watched by no dispatch mode."""
-    return type(t) in (Tensor, torch.nn.Parameter) and t.is_cpu and not torch._C._len_torch_dispatch_stack()
+    """Whether NumPy may have its elements: on the CPU, and nothing but a tensor."""
+    return t.is_cpu and is_bare(t)
+
+
+def is_bare(t: Tensor) -> bool:
+    """Of no subclass, and watched by no dispatch mode."""
+    return type(t) in (Tensor, torch.nn.Parameter) and not torch._C._len_torch_dispatch_stack()
 
 
 class _MittagLeffler(torch.autograd.Function):

@@ -9,37 +9,37 @@ from __future__ import annotations
 from ..expr import Expr
 from ..family import Param, declare, positive
 from ..functions import abs as absolute
-from ..functions import clip, exp, expm1, min, relu, sigmoid, sign, softplus, where
+from ..functions import clip, exp, relu, sign, where
 
 PAPER = "arXiv:2409.19239"
 LSTM = "a = 4 and b = 2 are the authors' (LSTM), fixed there, trainable here."
 
 
-def hump(u: Expr, a: Expr, b: Expr) -> Expr:
+def hump(u: Expr, a: Expr, q: Expr) -> Expr:
     """u*k*GS(-u) for the distance u >= 0 from the linear part: how far the function is above (below) its limit there.
 
-    k*GS(-u) = (1 + e^(ab))/(1 + e^(ab + au)) = 1/(1 + sigmoid(ab)*expm1(au)); far out that is e^(-au)*(1 + e^(-ab)).
+    k*GS(-u) = (1 + e^(ab))/(1 + e^(ab + au)) = (1 + q)*w/(1 + q*w) with q = e^(-ab) and w = e^(-au), neither of them above 1.
     """
-    u = min(u, 1e30)  # the tail has long been zero; keeps inf*0 away
-    near = 1 / (1 + sigmoid(a * b) * expm1(a * u))
-    return u * where(a * u < 40, near, exp(softplus(-(a * b)) - a * u))
+    u = clip(u, 0, 1e30)  # the tail has long been zero; keeps inf*0 away
+    w = exp(-(a * u))
+    return u * ((1 + q) * w / (1 + q * w))
 
 
-def unit(x: Expr, a: Expr, b: Expr) -> Expr:
+def unit(x: Expr, a: Expr, q: Expr) -> Expr:
     """Symmetric-Zorro Z(x; a, b): linear on [0, 1], limits 0 and 1."""
-    return clip(x, 0, 1) + sign(x) * hump(relu(-x) + relu(x - 1), a, b)
+    return clip(x, 0, 1) + sign(x) * hump(relu(-x) + relu(x - 1), a, q)
 
 
 def gate(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Sigmoid-Zorro Z(m*x + 1/2; a, b): symmetric about (0, 1/2)."""
     s = m * x
-    return (0.5 + clip(s, -0.5, 0.5)) + sign(s) * hump(relu(absolute(s) - 0.5), a, b)
+    return (0.5 + clip(s, -0.5, 0.5)) + sign(s) * hump(relu(absolute(s) - 0.5), a, exp(-(a * b)))
 
 
 @declare(paper=PAPER, a=Param(4.0, positive), b=Param(2.0, positive), joints=(0.0, 1.0), bounds=(-0.0921, 1.0921), notes=LSTM)
 def zorro_symmetric(x: Expr, a: Expr, b: Expr) -> Expr:
     """Linear on [0, 1], bending back to 0 on the left and to 1 on the right."""
-    return unit(x, a, b)
+    return unit(x, a, exp(-(a * b)))
 
 
 @declare(
@@ -54,7 +54,7 @@ def zorro_symmetric(x: Expr, a: Expr, b: Expr) -> Expr:
 )
 def zorro_asymmetric(x: Expr, a1: Expr, b1: Expr, a2: Expr, b2: Expr) -> Expr:
     """Symmetric-Zorro with its own bend on each side."""
-    return unit(x, where(x < 0, a1, a2), where(x < 0, b1, b2))
+    return unit(x, where(x < 0, a1, a2), where(x < 0, exp(-(a1 * b1)), exp(-(a2 * b2))))
 
 
 @declare(
@@ -84,7 +84,7 @@ def zorro_sigmoid(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
 def zorro_tanh(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Symmetric-Zorro as an odd function, 2*Z((m*x + 1)/2) - 1: in place of tanh."""
     s = m * x
-    return clip(s, -1, 1) + sign(s) * (2 * hump(relu(absolute(s) - 1) / 2, a, b))
+    return clip(s, -1, 1) + sign(s) * (2 * hump(relu(absolute(s) - 1) / 2, a, exp(-(a * b))))
 
 
 @declare(
@@ -98,12 +98,12 @@ def zorro_tanh(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
 )
 def zorro_sloped(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     """Symmetric-Zorro with a steeper linear part, to train faster."""
-    return unit(m * x, a, b)
+    return unit(m * x, a, exp(-(a * b)))
 
 
 def _linear_right(x: Expr, a: Expr, b: Expr) -> Expr:
     """Asymmetric-Zorro with a2 = 0: linear for x > 0."""
-    return where(x > 0, x, -hump(-x, a, b))
+    return where(x > 0, x, -hump(-x, a, exp(-(a * b))))
 
 
 # Presets: the parameters that come nearest to a known function on [-8, 8]; root mean square of the difference in the notes.

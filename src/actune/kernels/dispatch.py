@@ -1,7 +1,8 @@
-"""Which way a formula is computed: from tables, or by torch operators. Nothing else.
+"""Which way a formula is computed: by kernels, from tables, or by torch operators. Nothing else.
 
-Tables (`tabulated`): plain tensors on the CPU, large, with one value for each parameter, and a formula that costs more; one a
-channel where the formula has Mittag-Leffler functions.
+Kernels (`fused`): plain tensors on the CPU, of any size and scope; interpreted at first, compiled once that pays (`chosen`).
+Tables (`tabulated`): large ones of a formula that costs more, whose parameters are not trained; and Mittag-Leffler functions.
+GPUs (`compiled`): one function of torch.compile a formula.
 Torch operators (`formula`): everything else.
 """
 
@@ -19,16 +20,18 @@ from torch import Tensor
 
 from ..expr import Expr, symbol
 from ..ops import OPS
-from . import formula
+from . import compiled, formula, native
+from .assembly import STORED, cost, has_kernels
+from .eager import compute, eager, on_gpu, wanted
+from .fused import Fused
 from .table import Precision, fit, points, trials
-from .tabulated import Kernel, eager, precision_of, tabulated, wanted
+from .tabulated import Kernel, Tabulated, loops_work, precision_of
 
 __all__ = ["activate"]
 
-LEAST = 32768  # elements from which tables pay, where they are kept,
-OFTEN = 131072  # where they may have to be made anew because parameters are trained,
+LEAST = 32768  # elements from which tables pay
 COSTLY = 1024  # and where the formula has a Mittag-Leffler function, of which one element costs a microsecond
-CHEAP = 2  # operators: so few cost no more than a table
+HEAVY = 60  # instructions: a formula with fewer is computed as fast as looked up
 REACH = 2.0  # |x| that a table must cover to be of use
 _FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
 
@@ -42,19 +45,47 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     Differentiable to any order in `x` and the parameters. Keeps `x` and the parameters for backward, nothing else.
     """
     values = tuple(parameters.values())
-    if x.dtype != torch.float64 and x.numel() >= COSTLY and eager(x, values):
+    if eager(x, values):
         found = _eager(e, x, parameters)
         if found is not None:
             return found
+    elif on_gpu(x, values):
+        return compiled.activate(e, x, parameters)
     return formula.activate(e, x, parameters)
 
 
 def _eager(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
-    wide = formula.compile_program((e,), ("x", *parameters)).wide
+    """By kernels, if any serve."""
+    names, values = tuple(parameters), tuple(parameters.values())
+    wide, cost = _facts(e, names)
+    if wide:
+        return _with_tables(e, x, parameters) if x.dtype != torch.float64 and x.numel() >= COSTLY and loops_work() else None
+    if cost is None or x.dtype not in STORED or not native.works(x.dtype):
+        return None
+    if cost > HEAVY and x.numel() >= LEAST and x.dtype != torch.float64 and not any(p.requires_grad for p in values):
+        found = _tabulated(e, x, parameters) if all(p.numel() == 1 for p in values) and loops_work() else None
+        if found is not None:
+            return found
+    way = _fused(e, names)
+    return compute(way, x, values) if way.fits(x, values) else None
+
+
+_fused = functools.lru_cache(maxsize=1024)(Fused)
+
+
+@functools.lru_cache(maxsize=4096)
+def _facts(e: Expr, names: tuple[str, ...]) -> tuple[bool, int | None]:
+    """Whether a formula wants float64 throughout; and its cost in instructions, None without kernels."""
+    outputs, nodes = formula.ordered((e,))
+    wide = any(OPS[n.op].wide for n in nodes if not n.leaf)
+    return wide, None if wide or not has_kernels(nodes) else cost(outputs, nodes)
+
+
+def _with_tables(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
+    """A formula with Mittag-Leffler functions."""
     if all(p.numel() == 1 and p.ndim <= x.ndim for p in parameters.values()):
-        ways = _ways(e, wide) if wide or x.numel() >= (OFTEN if parameters else LEAST) else ()
-        return next((y for y in (way(x, parameters) for way in ways) if y is not None), None)
-    dim = _channels(x, tuple(parameters.values())) if wide else None
+        return next((y for y in (way(x, parameters) for way in _ways(e)) if y is not None), None)
+    dim = _channels(x, tuple(parameters.values()))
     if dim is None:
         return None
 
@@ -75,11 +106,9 @@ def _channels(x: Tensor, values: tuple[Tensor, ...]) -> int | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _ways(e: Expr, wide: bool) -> tuple[Callable[[Tensor, Mapping[str, Tensor]], Tensor | None], ...]:
+def _ways(e: Expr) -> tuple[Callable[[Tensor, Mapping[str, Tensor]], Tensor | None], ...]:
     """How tables may serve, the best first: for the whole, or for the parts that are Mittag-Leffler functions."""
     whole = functools.partial(_tabulated, e)
-    if not wide:
-        return (whole,)
     of_x, of_argument = _gates(e, "x"), _gates(e, "argument")
     if not _is_product(of_x):
         return (whole,)
@@ -90,17 +119,14 @@ def _ways(e: Expr, wide: bool) -> tuple[Callable[[Tensor, Mapping[str, Tensor]],
 
 
 def _tabulated(e: Expr, x: Tensor, parameters: Mapping[str, Tensor], one_sided: bool = False) -> Tensor | None:
-    """From tables; None where the formula is as cheap as they are, or has none for both signs (one_sided: for neither)."""
+    """From tables; None where there are none for both signs (one_sided: for neither)."""
     names, values = ("x", *parameters), tuple(parameters.values())
-    program = formula.compile_program((e,), names)
-    if len(program.steps) <= CHEAP and not program.wide:
-        return None
     slopes = tuple(names[i] for i in wanted(x, values))
     value, slope = _kernels(e, names, tuple(p.item() for p in values), precision_of(x.dtype), slopes)
     limits = value.table.limits if slope is None else tuple(map(min, value.table.limits, slope.table.limits))
     if (max if one_sided else min)(limits) < REACH:
         return None
-    return tabulated(value, slope, functools.partial(_by_formula, e, names[1:]), x, values)
+    return compute(Tabulated(value, slope, functools.partial(_by_formula, e, names[1:])), x, values)
 
 
 def _by_gates(split: Split, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:

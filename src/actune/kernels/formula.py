@@ -8,6 +8,7 @@ operator in it (`Op.wide`), and each of its derivatives, in float64.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,15 @@ import torch
 from torch import Tensor
 
 from ..exact import value
-from ..expr import Expr, FormulaError, const, order
+from ..expr import Expr, FormulaError, const, from_json, order, to_json
 from ..ops import OPS
 
-__all__ = ["activate", "evaluate"]
+__all__ = ["ExportError", "activate", "evaluate", "ordered"]
+
+
+class ExportError(BaseException):
+    """A formula that cannot be exported. No Exception: torch's exporter catches each of those, and raises a page of its own."""
+
 
 _WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
@@ -57,10 +63,9 @@ class Program:
 
 
 @functools.lru_cache(maxsize=4096)
-def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> Program:
-    """Order the operations of these formulas over the named inputs."""
-    outputs = [_fold_constants(e.expand().simplify()) for e in exprs]
-    nodes = order(outputs)
+def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...], onnx: bool = False) -> Program:
+    """Order the operations of these formulas over the named inputs; onnx: of what ONNX has operators for."""
+    outputs, nodes = ordered(exprs)
     slots = {e: names.index(e.args[0]) for e in nodes if e.op == "symbol"}
     slots |= {e: len(names) + i for i, e in enumerate(e for e in nodes if e.op != "symbol")}
     calls = _joined([e for e in nodes if not e.leaf])
@@ -68,7 +73,7 @@ def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> Program:
     temporary = {e for es in calls for e in es} - set(outputs)
     steps = tuple(
         (
-            _torch(es),
+            _torch(es, onnx),
             tuple(slots[a] for a in es[0].args),
             tuple(slots[e] for e in es),
             tuple({slots[a] for a in es[0].args if last_use[a] == i and a in temporary}),
@@ -80,6 +85,12 @@ def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> Program:
     return Program(constants, steps, tuple(slots[e] for e in outputs), wide)
 
 
+def ordered(exprs: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+    """The formulas in their simplest form, and all their parts, each before what is made of it."""
+    outputs = tuple(_fold_constants(e.expand().simplify()) for e in exprs)
+    return outputs, order(outputs)
+
+
 def _joined(calls: list[Expr]) -> list[tuple[Expr, ...]]:
     """The calls in their order, those that one function computes together (`Op.joint`) at the place of the first."""
     found: dict[Any, list[Expr]] = {}
@@ -89,8 +100,12 @@ def _joined(calls: list[Expr]) -> list[tuple[Expr, ...]]:
     return [tuple(es) for es in found.values()]
 
 
-def _torch(es: tuple[Expr, ...]) -> Callable[..., tuple[Tensor, ...]]:
+def _torch(es: tuple[Expr, ...], onnx: bool) -> Callable[..., tuple[Tensor, ...]]:
     op = OPS[es[0].op]
+    if onnx and op.onnx is None:
+        raise ExportError(f"{op.name} has no ONNX operator, so a formula with {op.name} cannot be exported; choose another formula")
+    if onnx and callable(op.onnx):
+        return functools.partial(_single, op.onnx)
     if op.joint is not None:
         return functools.partial(op.joint, tuple(OPS[e.op].order for e in es))
     if op.torch is None:
@@ -102,10 +117,20 @@ def _single(function: Callable[..., Tensor], *arguments: Tensor) -> tuple[Tensor
     return (function(*arguments),)
 
 
+def _inverse(e: Expr) -> Expr | None:
+    """What to multiply by instead of dividing by a number, or by 1/p of a parameter."""
+    if e.op == "div" and e.args[0] is const(1) and "x" not in e.symbols():
+        return e.args[1]
+    found = 1 / (e.args[0] or math.inf) if e.op == "const" else 0.0
+    return const(found) if found and math.isfinite(found) else None
+
+
 def _fold_constants(e: Expr) -> Expr:
     """Replace each part without symbols by its number, computed exactly and rounded once."""
 
     def node(n: Expr, *args: Expr) -> Expr:
+        if n.op == "div" and (factor := _inverse(args[1])) is not None:
+            return Expr("mul", (factor, args[0]))  # a division costs ten times a product
         if OPS[n.op].boolean or n.op == "where" or any(a.op != "const" for a in args):
             return Expr(n.op, args)
         try:
@@ -127,7 +152,7 @@ class _Formula(torch.autograd.Function):
 
     @staticmethod
     def forward(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, *inputs: Tensor) -> tuple[Tensor, ...]:
-        program = compile_program(exprs, names)
+        program = compile_program(exprs, names, _for_onnx())
         outputs = program.run(inputs, torch.float64 if dtype == torch.float64 else program.precision(inputs[0].dtype))
         # An output that is an input (x itself, or max(x, x)) must be a tensor of its own for autograd.
         return tuple(y.to(dtype) if y.dtype != dtype else y.clone() if any(y is t for t in inputs) else y for y in outputs)
@@ -198,6 +223,8 @@ def _apply(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, 
     """The formulas at these inputs, differentiable where gradients are recorded."""
     if torch._C._are_functorch_transforms_active():
         return _Formula.apply(exprs, names, dtype, *inputs)
+    if torch._C._get_tracing_state() is not None:  # a trace is saved, and a Function of ours cannot be
+        return _Formula.forward(exprs, names, dtype, *inputs)
     if (torch.is_grad_enabled() and any(t.requires_grad for t in inputs)) or torch.autograd.forward_ad._current_level >= 0:
         return _Eager.apply(exprs, names, dtype, *inputs)
     return _Formula.forward(exprs, names, dtype, *inputs)
@@ -218,8 +245,40 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """
     if not x.is_floating_point():
         raise TypeError(f"an activation function needs a floating-point tensor, got {x.dtype}; convert it with .float()")
-    y = _apply((e,), ("x", *parameters), x.dtype, x, *parameters.values())[0]
-    return y if y.shape == x.shape else y.expand(x.shape).clone()  # a constant formula
+    names = ("x", *parameters)
+    if torch.compiler.is_dynamo_compiling():
+        text = _for_graph(e)
+        return _in_graph(text, names, x, *parameters.values())
+    return _value(e, names, x, *parameters.values())
+
+
+def _value(e: Expr, names: tuple[str, ...], x: Tensor, *parameters: Tensor) -> Tensor:
+    y = _apply((e,), names, x.dtype, x, *parameters)[0]
+    return y if _has_x(e) else torch.zeros_like(x) + y
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_x(e: Expr) -> bool:
+    return "x" in ordered((e,))[0][0].symbols()
+
+
+def _for_graph(e: Expr) -> str:
+    """The formula as text: what the compiler's graph may hold. The compiler runs this when it compiles, and guards `e`."""
+    torch.compiler.allow_in_graph(_in_graph)
+    return to_json(e)
+
+
+_for_graph._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _in_graph(text: str, names: tuple[str, ...], x: Tensor, *parameters: Tensor) -> Tensor:
+    """A formula as one node of the compiler's graph; what is below, and the derived backward, it sees as torch operators."""
+    return _value(from_json(text), names, x, *parameters)
+
+
+def _for_onnx() -> bool:
+    """Whether what is computed now goes into an ONNX file."""
+    return (torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None) and torch.onnx.is_in_onnx_export()
 
 
 def evaluate(e: Expr, values: Mapping[str, Tensor | float]) -> Tensor:

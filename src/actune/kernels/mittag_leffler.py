@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import special
+from .eager import compute, eager, wanted
 from .table import DOUBLE, PLAIN, SINGLE, Precision, chebyshev, chebyshev_points, fit, points
-from .tabulated import Kernel, eager, precision_of, tabulated, wanted
+from .tabulated import Kernel, Tabulated, loops_work, precision_of
 
 __all__ = ["mittag_leffler"]
 
@@ -123,14 +125,17 @@ def _basis(precision: Precision, low: float, high: float, n: int) -> tuple[slice
 
 
 def mittag_leffler(z: Tensor, alpha: special.Real, beta: special.Real = 1.0) -> Tensor:
-    single = all(not isinstance(p, Tensor) or p.numel() == 1 for p in (alpha, beta))
-    if not (single and isinstance(z, Tensor) and z.numel() >= LEAST and eager(z, (alpha, beta))):
+    if not isinstance(z, Tensor) or z.numel() < LEAST:
         return special.mittag_leffler(z, alpha, beta)
-    a, b = (p.item() if isinstance(p, Tensor) else float(p) for p in (alpha, beta))
+    parameters = [p if isinstance(p, Tensor) else z.new_tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
+    if not (all(p.numel() == 1 for p in parameters) and eager(z, parameters) and loops_work()):
+        return special.mittag_leffler(z, alpha, beta)
+    a, b = (p.item() for p in parameters)
     if not (0 < a <= 2 and 0 <= b <= 3):
         return special.mittag_leffler(z, alpha, beta)
-    slopes = tuple(SLOPES[i] for i in wanted(z, (alpha, beta)))
-    return tabulated(*_kernels(a, b, precision_of(z.dtype), slopes), special.mittag_leffler, z, (alpha, beta))
+    slopes = tuple(SLOPES[i] for i in wanted(z, parameters))
+    way = Tabulated(*_kernels(a, b, precision_of(z.dtype), slopes), special.mittag_leffler)
+    return compute(way, z, parameters)
 
 
 mittag_leffler.__doc__ = special.mittag_leffler.__doc__

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..special import plain, traced
+from .eager import filled, flat, memory_order
 from .table import DOUBLE, PLAIN, SINGLE, Precision, Table
 
 _MOST = 0.75  # if a larger share is not covered, all is computed without the table
 
-__all__ = ["Kernel", "eager", "precision_of", "tabulated", "wanted"]
+__all__ = ["Kernel", "Tabulated", "loops_work", "precision_of"]
 
 Array = NDArray[Any]
 
@@ -54,65 +54,42 @@ class Kernel:
         return more if whole else sums + more
 
 
-class _Tabulated(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Kernel, slopes: Kernel, formula: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.slopes, ctx.formula = slopes, formula
-        ctx.save_for_backward(x, *parameters)
-        return _laid_out(x, lambda flat, y: value.values(flat, y))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, *parameters = inputs = ctx.saved_tensors
-        (g,), needs = grads, ctx.needs_input_grad[3:]
-        differentiable = torch.is_grad_enabled()
-        batched = torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(g)
-        if differentiable or batched:  # from the formula, which has a derivative of its derivative, and takes any tensor
-            needed = [t for t, n in zip(inputs, needs, strict=True) if n]
-            with torch.enable_grad():
-                found = iter(torch.autograd.grad(ctx.formula(*inputs), needed, g, create_graph=differentiable))
-            return None, None, None, *(next(found) if n else None for n in needs)
-        sums: list[Array] = []
-        gx = _laid_out(x, lambda flat, h, out: sums.append(ctx.slopes.pullback(flat, h, out)), g.expand_as(x))
-        total = iter(sums[0])
-        of_parameters = (
-            p.new_tensor(next(total)).reshape(p.shape) if n else None for p, n in zip(parameters, needs[1:], strict=True)
-        )
-        return None, None, None, gx, *of_parameters
-
-
-def tabulated(
-    value: Kernel, slopes: Kernel | None, formula: Callable[..., Tensor], x: Tensor, parameters: Sequence[Tensor | float]
-) -> Tensor:
-    """A function of x and parameters of one element, from its tables.
+@dataclass(frozen=True, eq=False)
+class Tabulated:
+    """A function of x and parameters of one element as a `Way`.
 
     value     of the function itself
-    slopes    in x, and in those parameters that require a gradient; None: no gradient is wanted
-    formula   the same function in differentiable torch operators
+    slopes    in x, and in those parameters that require a gradient
+    original  the same function in differentiable torch operators
     """
-    if slopes is not None:
-        tensors = (p if isinstance(p, Tensor) else torch.tensor(float(p), dtype=torch.float64) for p in parameters)
-        y: Tensor = _Tabulated.apply(value, slopes, formula, x, *tensors)  # type: ignore[no-untyped-call]
+
+    value: Kernel
+    slopes: Kernel | None
+    original: Callable[..., Tensor]
+
+    def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        y, order, kind = torch.empty_like(x), memory_order(x), _computed(x)
+        filled(y, order, kind, lambda out: self.value.values(flat(x, order, kind).view(-1), out.view(-1)))
         return y
-    return _laid_out(x, lambda flat, y: value.values(flat, y))
+
+    def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
+        assert self.slopes is not None
+        gx, order, kind = torch.empty_like(x), memory_order(x), _computed(x)
+        elements, gradients = (flat(t, order, kind).view(-1) for t in (x, g.expand_as(x)))
+        slopes = self.slopes
+        total = iter(filled(gx, order, kind, lambda out: slopes.pullback(elements, gradients, out.view(-1))))
+        return gx, *(p.new_tensor(next(total)).reshape(p.shape) if n else None for p, n in zip(parameters, needs[1:], strict=True))
+
+    def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        return self.original(x, *parameters)
 
 
-def wanted(x: Tensor, parameters: Sequence[Tensor | float]) -> tuple[int, ...]:
-    """Which of (x, *parameters) the slopes must be of: x always, if anything requires a gradient."""
-    learn = tuple(i for i, p in enumerate(parameters, start=1) if isinstance(p, Tensor) and p.requires_grad)
-    return (0, *learn) if torch.is_grad_enabled() and (learn or x.requires_grad) else ()
-
-
-def eager(x: Any, parameters: Sequence[Any]) -> bool:
-    """Whether the loops may run: plain tensors on the CPU that nobody traces or transforms; a parameter may be a number."""
-    if traced() or torch._C._get_tracing_state() or torch.autograd.forward_ad._current_level >= 0:
-        return False
-    tensors = [t for t in (x, *parameters) if not isinstance(t, (int, float))]
-    return all(plain(t) and t.is_floating_point() for t in tensors) and _loops_work()
+def _computed(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 @functools.cache
-def _loops_work() -> bool:
+def loops_work() -> bool:
     """Whether numba compiles here; tried once."""
     try:
         from . import lanes
@@ -136,28 +113,3 @@ def precision_of(dtype: torch.dtype) -> Precision:
     from .lanes import WIDE
 
     return DOUBLE if dtype == torch.float64 else SINGLE if WIDE else PLAIN
-
-
-def _order(x: Tensor) -> list[int]:
-    """The dimensions as they lie in memory."""
-    strides = x.stride()
-    return sorted(range(x.ndim), key=lambda d: (-strides[d], d))
-
-
-def _laid_out(x: Tensor, run: Callable[..., None], *more: Tensor) -> Tensor:
-    """A tensor like x that `run` fills: it gets flat tensors in at least float32, of x and more, and a flat one to write to.
-
-    All in the order in which the result lies in memory. The result is no view, so that it may be changed in place.
-    """
-    y = torch.empty_like(x)
-    kind = torch.float64 if x.dtype == torch.float64 else torch.float32
-    order = _order(y)
-    laid = y.detach().permute(order)
-    inputs = (t.detach().permute(order).to(kind).contiguous().view(-1) for t in (x, *more))
-    if y.dtype == kind and laid.is_contiguous():
-        run(*inputs, laid.view(-1))
-    else:
-        wide = torch.empty(laid.shape, dtype=kind)
-        run(*inputs, wide.view(-1))
-        laid.copy_(wide)
-    return y

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,25 +19,31 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import actune
 from actune import special
-from actune.kernels import dispatch, formula, lanes, mittag_leffler, tabulated
+from actune.kernels import dispatch, formula, lanes, mittag_leffler, native, tabulated
 from actune.kernels.table import DOUBLE, PLAIN, SINGLE, fit, points
 
-SIZE = dispatch.OFTEN + 7  # no multiple of 16
+SIZE = 4 * dispatch.LEAST + 7  # no multiple of 16
 U = 2.0**-24
 HOSTILE = torch.tensor([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-30, -1e-30, 1e4, -1e4, 3e38, -3e38, 7.99, 8.0, -8.0])
 
 
+@pytest.fixture(autouse=True)
+def _whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables for any formula that has one, also where a kernel would be as fast."""
+    monkeypatch.setattr(dispatch, "HEAVY", -1)
+
+
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> list[tabulated.Kernel]:
-    """The kernels that ran."""
+    """The tables that served."""
     seen: list[tabulated.Kernel] = []
 
-    def spy(value: tabulated.Kernel, *rest: object) -> Tensor:
+    def spy(value: tabulated.Kernel, *rest: Any) -> tabulated.Tabulated:
         seen.append(value)
-        return tabulated.tabulated(value, *rest)  # type: ignore[arg-type]
+        return tabulated.Tabulated(value, *rest)
 
     for module in (dispatch, mittag_leffler):
-        monkeypatch.setattr(module, "tabulated", spy)
+        monkeypatch.setattr(module, "Tabulated", spy)
     return seen
 
 
@@ -60,10 +67,11 @@ def test_a_family_is_as_accurate_as_its_formula(name: str, used: list[tabulated.
     x = sample()
     x = x[x.abs() < 1e5]
     names = [n for n, _ in f.initial()]
-    inputs = [x.requires_grad_(), *(p.requires_grad_() for p in initial(f).values())]
+    learn = name.startswith("ml_")  # other trained parameters are left to kernels
+    inputs = [x.requires_grad_(), *(p.requires_grad_(learn) for p in initial(f).values())]
     y = dispatch.activate(f.expr, inputs[0], dict(zip(names, inputs[1:], strict=True)))
     g = torch.randn(len(x), generator=torch.Generator().manual_seed(1))
-    got = torch.autograd.grad(y, inputs, g)
+    got = torch.autograd.grad(y, [t for t in inputs if t.requires_grad], g)
 
     each = [
         torch.full_like(x, t.item(), dtype=torch.float64).requires_grad_()
@@ -74,13 +82,13 @@ def test_a_family_is_as_accurate_as_its_formula(name: str, used: list[tabulated.
     true = formula.activate(f.expr, each[0], dict(zip(names, each[1:], strict=True)))
     first = torch.autograd.grad(true.sum(), each, create_graph=True)
     excused = true.abs() + sum((t * s).abs() for t, s in zip(each, first, strict=True))
-    bar = 4 * U if used else 5 * U  # torch's own tanh has 4.1 at some of so many points
+    bar = 4 * U if used or not learn else 5 * U  # torch's own tanh has 4.1 at some of so many points
     assert ((y - true).abs() <= bar * excused + 1e-37).all()
     if not f.kinks:
         second = torch.autograd.grad(first[0].sum() + 0 * sum(each).sum(), each)
         excused = first[0].abs() + sum((t * s).abs() for t, s in zip(each, second, strict=True))
         assert ((got[0] - g * first[0]).abs() <= bar * g.abs() * excused.clamp(min=1)).all()
-    for one, s in zip(got[1:], first[1:], strict=True):
+    for one, s in zip(got[1:], first[1:] if learn else (), strict=True):
         assert (one - (g * s).sum()).abs() <= 1e-5 * (g * s).abs().sum() + 1e-6
 
 
@@ -206,9 +214,9 @@ def test_tables_are_kept_by_value_and_rebuilt_when_a_parameter_changed() -> None
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize(
-    "case", ["small", "float64", "each element", "channels", "vmap", "jvp", "cheap", "subclass", "trace", "make_fx"]
+    "case", ["small", "float64", "each element", "channels", "trained", "vmap", "jvp", "cheap", "subclass", "trace", "make_fx"]
 )
-def test_the_formula_serves_everything_else(case: str, used: list[tabulated.Kernel]) -> None:
+def test_no_table_serves_everything_else(case: str, used: list[tabulated.Kernel], monkeypatch: pytest.MonkeyPatch) -> None:
     e, x, p = actune.family("swish").expr, sample().nan_to_num(0, 0, 0).clamp(-50, 50), {"beta": torch.tensor([1.5])}
     if case == "small":
         y = dispatch.activate(e, x := x[:1000], p)
@@ -227,8 +235,10 @@ def test_the_formula_serves_everything_else(case: str, used: list[tabulated.Kern
     elif case == "make_fx":
         y = make_fx(lambda t: dispatch.activate(e, t, p))(x + 1)(x)
     elif case == "cheap":
-        y = dispatch.activate(actune.parse("silu(x)"), x := 1.5 * x, {}) / 1.5
-        x = x / 1.5
+        monkeypatch.setattr(dispatch, "HEAVY", 1000)
+        y = dispatch.activate(e, x, p)
+    elif case == "trained":
+        y = dispatch.activate(e, x, {"beta": p["beta"].requires_grad_()}).detach()
     else:
 
         class Marked(Tensor):
@@ -243,6 +253,32 @@ def test_a_table_serves(used: list[tabulated.Kernel]) -> None:
     dispatch.activate(actune.family("mish").expr, sample(), {})
     assert len(used) == 1
     assert used[0].table.limits == (8.0, 8.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_small_and_large_are_the_same_function(dtype: torch.dtype) -> None:
+    """A kernel below the threshold, a table above it: within what the bar of either allows."""
+    f = actune.family("mish")
+    x = sample(2 * dispatch.LEAST)[len(HOSTILE) :].to(dtype)
+    whole, parts = dispatch.activate(f.expr, x, {}), torch.cat([dispatch.activate(f.expr, c, {}) for c in x.split(4096)])
+    assert ((whole.double() - parts.double()).abs() <= 4 * torch.finfo(dtype).eps * (x.abs() + 1) * parts.double().abs()).all()
+
+
+def test_what_is_cheap_is_left_to_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threshold is of instructions: no table for a sigmoid, one for what takes several functions."""
+    monkeypatch.undo()
+    seen: list[tabulated.Kernel] = []
+    make = tabulated.Tabulated
+    monkeypatch.setattr(dispatch, "Tabulated", lambda value, *rest: seen.append(value) or make(value, *rest))
+    for text, tables in (
+        ("sigmoid(x)", 0),
+        ("x*sigmoid(x)", 0),
+        ("relu(x)", 0),
+        ("tanh(x) + sin(x) + atan(x) + erf(x) + asinh(x)", 1),
+    ):
+        seen.clear()
+        dispatch.activate(actune.parse(text), sample(), {})
+        assert len(seen) == (tables if native.works(torch.float32) else 0), text
 
 
 def test_a_kink_at_zero_leaves_the_whole_to_the_formula_but_not_its_gates(used: list[tabulated.Kernel]) -> None:

@@ -1,0 +1,186 @@
+"""The ways to compute a function: by actune, by torch's operators, by torch.compile, by other packages."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..expr import Expr
+from ..family import Family, resolve
+from ..module import Activation
+from .eager import eager, writable
+
+__all__ = ["BASELINE", "PACKAGES", "TORCH", "Computed", "Way", "Where", "absent", "torch_ways", "ways"]
+
+SAMPLE, CHANNELS, PIXELS = 1024, 64, 14  # features of a linear layer; channels and height of a convolution's output
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a function is applied to: how many elements, of which dtype, who shares a parameter, and by how many threads."""
+
+    size: int
+    dtype: str
+    scope: str
+    threads: int
+    device: str = "cpu"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Flat for "layer", images of 64 channels for "channel", samples of 1024 features for "neuron"; about `size` elements."""
+        if self.scope == "layer":
+            return (self.size,)
+        if self.scope == "neuron":
+            features = min(SAMPLE, self.size)
+            return (max(1, round(self.size / features)), features)
+        side = next(n for n in range(PIXELS, 0, -1) if n == 1 or CHANNELS * n * n <= self.size)
+        return (max(1, round(self.size / (CHANNELS * side * side))), CHANNELS, side, side)
+
+    @property
+    def channels(self) -> Any:
+        """The sizes that a module is made with."""
+        return {"layer": None, "channel": self.shape[1:2], "neuron": self.shape[1:]}[self.scope]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of new tensors."""
+        return {"dtype": getattr(torch, self.dtype), "device": self.device}
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A function of a tensor, and the parameters that get a gradient with it."""
+
+    call: Callable[[Tensor], Tensor]
+    parameters: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Way:
+    """Who computes which function. It is made when it is its turn, which may fail."""
+
+    function: str
+    by: str
+    make: Callable[[], Computed]
+
+
+# -- torch's own ---------------------------------------------------------------------------------------------------------
+
+BASELINE = Computed(F.gelu)
+TORCH: dict[str, Callable[[], nn.Module] | None] = {"mish": nn.Mish, "prelu": None, "silu": nn.SiLU, "relu": nn.ReLU}
+
+
+def torch_ways(where: Where) -> list[Way]:
+    """Functions that torch has a kernel for; PReLU with a slope for each channel where the scope has some."""
+    slopes = nn.PReLU(where.shape[1] if where.scope != "layer" else 1, **where.options)
+    modules = {name: slopes if make is None else make() for name, make in TORCH.items()}
+    return [Way(name, "torch", partial(Computed, m, tuple(m.parameters()))) for name, m in modules.items()]
+
+
+# -- a formula -----------------------------------------------------------------------------------------------------------
+
+
+def ways(function: str, where: Where, kinds: Sequence[str], train_all: bool = False) -> Iterator[Way]:
+    """The ways of these kinds to compute a family or a formula, and by actune first."""
+    act = Activation(resolve(function), scope=where.scope, channels=where.channels, trainable=True if train_all else None,
+                     **where.options)  # fmt: skip
+    yield Way(function, "actune", partial(Computed, act, tuple(p for p in act.parameters() if p.requires_grad)))
+    for by in ("eager", "torch.compile"):
+        if by in kinds:
+            yield Way(function, by, partial(_by_operators, act, where, by))
+    if "peers" in kinds and where.scope == "layer":
+        for peer in PEERS:
+            if peer.family == act.family.name and peer.found():
+                yield Way(function, peer.package, partial(_by_peer, act, where, peer))
+
+
+def _written(act: Activation) -> Expr:
+    """The formula that a user would write: parameters that are not trained are numbers."""
+    f, learns = act.family, {name for name, p in act.named_parameters() if p.requires_grad}
+    if f.closed is not None and not learns:
+        return f.closed
+    values = dict(f.initial())
+    return f.expr.substitute({s: values[s] for name in f.params if name not in learns for s in _symbols(f, name)})
+
+
+def _symbols(f: Family, name: str) -> list[str]:
+    init = f.params[name].init
+    return [f"{name}{i}" for i in range(len(init))] if isinstance(init, tuple) else [name]
+
+
+def _by_operators(act: Activation, where: Where, by: str) -> Computed:
+    """The formula in torch's operators, as it is or compiled, with parameters that broadcast."""
+    e, values = _written(act), dict(act.family.initial())
+    if not writable(e):
+        raise NotImplementedError("torch has no operator for the Mittag-Leffler function")
+    names = [s for s in e.symbols() if s != "x"]
+    shape = {"layer": (1,), "channel": (CHANNELS, 1, 1), "neuron": where.shape[1:]}[where.scope]
+    parameters = tuple(torch.full(shape, values[s], **where.options).requires_grad_() for s in names)
+    written = eager(e, ("x", *names))
+    run = torch.compile(written, fullgraph=True, dynamic=False) if by == "torch.compile" else written
+    return Computed(lambda x: run(x, *parameters), parameters)
+
+
+# -- other packages ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A function of another package: its module, its class and what it is made with, for our family of that name.
+
+    Its parameters are those of the family, in order, unless it has others.
+    """
+
+    package: str
+    module: str
+    name: str
+    family: str
+    options: tuple[tuple[str, Any], ...] = ()
+    others: bool = False
+
+    def load(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about parts of it that need more packages
+            return getattr(importlib.import_module(self.module), self.name)
+
+    def found(self) -> bool:
+        try:
+            self.load()
+        except (ImportError, AttributeError):
+            return False
+        return True
+
+
+_LEARN = (("learnable", True),)
+_SAME = {"SAU": "sau", "SMU": "smu", "ErfAct": "erfact", "PSerf": "pserf", "SinLU": "sinlu", "StarReLU": "star_relu"}
+PEERS = (
+    *(Peer("torch-activation", "torch_activation", name, family, _LEARN) for name, family in _SAME.items()),
+    Peer("rational-activations", "rational.torch", "Rational", "rational", (("cuda", False),), others=True),
+)
+PACKAGES = tuple(dict.fromkeys(p.package for p in PEERS))
+
+
+def absent() -> list[str]:
+    """The packages that are not installed."""
+    return [package for package in PACKAGES if not any(p.found() for p in PEERS if p.package == package)]
+
+
+def _by_peer(act: Activation, where: Where, peer: Peer) -> Computed:
+    """Another package's module, with our initial values and the same parameters trained where it has the same ones."""
+    module = peer.load()(**dict(peer.options))
+    parameters = tuple(module.parameters())
+    if not peer.others:
+        for (name, value), p in zip(act.family.initial(), parameters, strict=True):
+            p.requires_grad_(getattr(act, name).requires_grad)
+            with torch.no_grad():
+                p.fill_(value)
+    module.to(**where.options)
+    return Computed(module, tuple(p for p in module.parameters() if p.requires_grad))

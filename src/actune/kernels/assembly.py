@@ -1,0 +1,194 @@
+"""Any formula as one pass over its elements, and its derivatives as another: vector instructions from the kernel column.
+
+A pass reads x (and the gradient), computes every part of the formula once, in registers, and writes one result; the gradients of
+parameters are sums that it keeps beside. What depends on parameters alone is computed once a strip (see `strips`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ..expr import Expr
+from ..ops import OPS
+from . import native
+from .formula import ordered
+from .loops import SIGNATURE
+from .vector import LANES, Code, Lanes, Value, vector
+
+__all__ = [
+    "STORED",
+    "compiled",
+    "compute_dtype",
+    "cost",
+    "emit",
+    "flushed",
+    "has_kernels",
+    "kernel",
+    "parameter",
+    "read",
+    "written",
+]
+
+STORED = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "i16", torch.float16: "half"}
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What elements of this dtype are computed in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def has_kernels(nodes: Sequence[Expr]) -> bool:
+    """Whether every operator of a formula has a kernel column."""
+    return all(n.leaf or n.op == "where" or OPS[n.op].kernel is not None for n in nodes)
+
+
+def cost(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
+    """How many instructions the formulas take for sixteen elements; those of parameters alone count too."""
+    code = Code(wide512=True)
+    lanes = Lanes(code)
+    emit(lanes, outputs, nodes, {n.args[0]: Value(code, lanes.kind, f"%{n.args[0]}") for n in nodes if n.op == "symbol"})
+    return len(code.lines)
+
+
+def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: Mapping[str, Value]) -> list[Value]:
+    """Record the instructions of formulas whose symbols have these values."""
+    found: dict[Expr, Any] = {}
+    for n in nodes:
+        if n.leaf:
+            found[n] = inputs[n.args[0]] if n.op == "symbol" else lanes.const(n.args[0])
+        else:
+            found[n] = kernel(n.op)(lanes, *(found[a] for a in n.args))
+    return [found[e] for e in outputs]
+
+
+def kernel(op: str) -> Any:
+    """The function over Lanes that computes an operator."""
+    return Lanes.where if op == "where" else OPS[op].kernel
+
+
+@functools.lru_cache(maxsize=1024)
+def compiled(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> native.Library:
+    """The kernel "strip" (see `strips`) of formulas of x and the named parameters.
+
+    forward    of the one formula, its values
+    backward   of slopes: the first times the gradient; and the sums of the gradient times each other
+    """
+    return native.compiled(assembly(exprs, names, dtype, columns, backward), ("strip",))
+
+
+def assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> str:
+    """The same in LLVM assembly."""
+    code = Code(wide512="avx512f" in native.features())
+    lanes = Lanes(code, double=dtype == torch.float64)
+    outputs, nodes = ordered(exprs)
+    inputs = {name: Value(code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}
+    x = read(lanes, dtype, "x")
+    first, *others = emit(lanes, outputs, nodes, {"x": x, **inputs})
+    sums: list[Value] = []
+    if backward:
+        g = read(lanes, dtype, "g")
+        sums = [lanes.fma(g, other, Value(code, lanes.kind, f"%sum.{k}")) for k, other in enumerate(others)]
+        first = g * first
+    result = written(lanes, dtype, first)
+    zero = f"{vector(lanes.kind)} [zeroinitializer, %entry]"
+    carried = "".join(f"  %sum.{k} = phi {zero}, [{s.name}, %loop]\n" for k, s in enumerate(sums))
+    parameters = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(len(names)))
+    flush = "".join(flushed(lanes, f"flush.{k}", s.name, str(k), columns) for k, s in enumerate(sums))
+    return _loop(code, dtype, parameters, carried, "xg" if backward else "x", result.name, flush)
+
+
+def _loop(code: Code, dtype: torch.dtype, parameters: str, carried: str, inputs: str, result: str, flush: str) -> str:
+    kind = STORED[dtype]
+
+    def place(name: str) -> str:
+        return f"  %{name}.at = getelementptr {kind}, ptr %{name.upper()}, i64 %at\n"
+
+    loads = "".join(f"{place(t)}  %{t} = load {vector(kind)}, ptr %{t}.at, align {dtype.itemsize}\n" for t in inputs)
+    body = "".join(f"{line}\n" for line in code.lines)
+    outside = "".join(f"{line}\n" for line in code.outside)
+    return f"""{outside}
+{SIGNATURE}{{
+entry:{parameters}
+  br label %loop
+loop:
+  %i = phi i64 [0, %entry], [%next, %loop]
+  %at = phi i64 [0, %entry], [%after, %loop]
+{carried}{loads}{body}{place("y")}  store {vector(kind)} {result}, ptr %y.at, align {dtype.itemsize}
+  %next = add i64 %i, 1
+  %after = add i64 %at, %stride
+  %again = icmp ult i64 %next, %count
+  br i1 %again, label %loop, label %done
+done:{flush}
+  ret void
+}}
+"""
+
+
+# -- what comes in and goes out ------------------------------------------------------------------------------------------
+
+
+def read(lanes: Lanes, dtype: torch.dtype, name: str) -> Value:
+    """The elements that were loaded under this name, in the kind that is computed in."""
+    code = lanes.code
+    if dtype == torch.float16:
+        return Value(code, lanes.kind, code.emit(f"fpext {vector('half')} %{name} to {vector('float')}"))
+    if dtype == torch.bfloat16:  # the upper half of a float32
+        bits = Value(code, "i32", code.emit(f"zext {vector('i16')} %{name} to {vector('i32')}"))
+        return lanes.from_bits(bits << 16)
+    return Value(code, lanes.kind, f"%{name}")
+
+
+def written(lanes: Lanes, dtype: torch.dtype, result: Value) -> Value:
+    """The elements as they are stored, rounded to the nearest."""
+    code = lanes.code
+    if dtype == torch.float16:
+        return Value(code, "half", code.emit(f"fptrunc {vector('float')} {result.name} to {vector('half')}"))
+    if dtype == torch.bfloat16:
+        bits = lanes.bits(result)
+        upper = (bits + ((bits >> 16) & 1) + 0x7FFF) >> 16  # halves to the even one
+        upper = lanes.where(lanes.isnan(result), Value(code, "i32", "splat (i32 32704)"), upper)
+        return Value(code, "i16", code.emit(f"trunc {vector('i32')} {upper.name} to {vector('i16')}"))
+    return result
+
+
+def parameter(kind: str, name: str, index: str, columns: bool) -> str:
+    """Load the parameter of this index: one for all lanes, or one each."""
+    name, size = f"%{name}", {"float": 4, "double": 8}[kind]
+    place = f"""
+  {name}.i = mul i64 %distance, {index}
+  {name}.at = getelementptr {kind}, ptr %P, i64 {name}.i"""
+    if columns:
+        return f"""{place}
+  {name} = load {vector(kind)}, ptr {name}.at, align {size}"""
+    return f"""{place}
+  {name}.one = load {kind}, ptr {name}.at, align {size}
+  {name}.first = insertelement {vector(kind)} poison, {kind} {name}.one, i32 0
+  {name} = shufflevector {vector(kind)} {name}.first, {vector(kind)} poison, <{LANES} x i32> zeroinitializer"""
+
+
+def flushed(lanes: Lanes, name: str, total: str, index: str, columns: bool) -> str:
+    """Add the sum in each lane to the float64 of this index, or to sixteen of them."""
+    name = f"%{name}"
+    text = f"""
+  {name}.i = mul i64 %distance, {index}
+  {name}.at = getelementptr double, ptr %S, i64 {name}.i"""
+    if not lanes.double:
+        text += f"\n  {name} = fpext {vector('float')} {total} to {vector('double')}"
+    last, size = total if lanes.double else name, LANES
+    while not columns and size > 1:  # the upper half onto the lower one
+        half, kind = size // 2, f"<{size} x double>"
+        low, high = (", ".join(f"i32 {i}" for i in at) for at in (range(half), range(half, size)))
+        text += f"""
+  {name}.low.{half} = shufflevector {kind} {last}, {kind} poison, <{half} x i32> <{low}>
+  {name}.high.{half} = shufflevector {kind} {last}, {kind} poison, <{half} x i32> <{high}>
+  {name}.{half} = fadd <{half} x double> {name}.low.{half}, {name}.high.{half}"""
+        last, size = f"{name}.{half}", half
+    kind = f"<{size} x double>"
+    return f"""{text}
+  {name}.before = load {kind}, ptr {name}.at, align 8
+  {name}.after = fadd {kind} {name}.before, {last}
+  store {kind} {name}.after, ptr {name}.at, align 8"""
