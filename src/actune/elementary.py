@@ -670,8 +670,8 @@ def _erfc_above(K: Any, a: Any) -> Any:
     """erfc(|a|)."""
     size = K.abs(a)
     if K.quick(32):
-        y = _piecewise(K, _erfc, K.least(3.93, size), 0.125)
-        return K.rarely(~(size < 3.93), _erfc_any, y, size)
+        y = K.where(size > 10.2, 0.0, _piecewise(K, _erfc, K.least(3.93, size), 0.125))
+        return K.rarely(~((size < 3.93) | (size > 10.2)), _erfc_any, y, size)
     return _erfc_any(K, size)
 
 

@@ -436,7 +436,7 @@ def _even(name: str) -> Callable[[Expr], Expr | None]:
 
 
 def _clip(a: Expr, b: Expr, c: Expr) -> Expr | None:
-    if a.op == "neg" and b.op == c.op == "const" and b.args[0] == -c.args[0]:
+    if a.op == "neg" and b.op == c.op == "const" and b.args[0] == -c.args[0] <= 0:
         return _simple("neg", (_simple("clip", (a.args[0], b, c)),))
     return None
 

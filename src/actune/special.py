@@ -478,8 +478,9 @@ def plain(t: Tensor) -> bool:
 
 
 def is_bare(t: Tensor) -> bool:
-    """Of no subclass, and watched by no dispatch mode."""
-    return type(t) in (Tensor, torch.nn.Parameter) and not torch._C._len_torch_dispatch_stack()
+    """Dense, of no subclass, and watched by no dispatch mode."""
+    known = type(t) in (Tensor, torch.nn.Parameter) and t.layout is torch.strided
+    return known and not torch._C._len_torch_dispatch_stack()
 
 
 class _MittagLeffler(torch.autograd.Function):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .plan import Plan
-from .timing import PASSIVE, interleaved, ratio, seconds_of
+from .timing import PASSIVE, interleaved, keep_memory, ratio, seconds_of
 from .ways import BASELINE, Computed, Way, Where, torch_ways, ways
 
 __all__ = ["kept", "measure", "starting"]
@@ -36,6 +36,7 @@ def measure(plan: Plan) -> Iterator[list[dict[str, Any]]]:
     """
     if any(os.environ.get(name) != value for name, value in PASSIVE.items()):
         raise ValueError("OMP_WAIT_POLICY must be PASSIVE before torch is imported; actune.bench.run sees to it")
+    keep_memory()
     for where, functions in plan.places():
         torch.set_num_threads(where.threads)
         if "torch" in plan.beside:

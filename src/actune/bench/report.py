@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .timing import WHY_PASSIVE, Ratio
+from .timing import WHY_KEPT, WHY_PASSIVE, Ratio
 
 __all__ = ["HEADER", "append", "duration", "facts", "markdown", "notes", "place", "read", "rows", "source", "table"]
 
@@ -111,7 +111,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     if result["starting"]:
         once = ", ".join(f"{by} {duration(s)}" for by, s in result["starting"].items())
         lines.append(f"What a process waits once, whatever it computes, is not counted there: {once}.")
-    lines.append(WHY_PASSIVE + ".")
+    lines += [f"{why}." for why in (WHY_PASSIVE, WHY_KEPT)]
     failed = dict.fromkeys(f"{r['function']} by {r['by']}: {r['failed']}" for r in result["records"] if "failed" in r)
     return [*lines, *failed] + [f"{package}: not installed (pip install {package})." for package in result["absent"]]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 import random
 import statistics
@@ -10,13 +12,17 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["PASSIVE", "WHY_PASSIVE", "Ratio", "interleaved", "ratio", "seconds_of"]
+__all__ = ["PASSIVE", "WHY_KEPT", "WHY_PASSIVE", "Ratio", "interleaved", "keep_memory", "ratio", "seconds_of"]
 
 # OpenMP reads this once, when it is loaded, which is when torch is imported.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 WHY_PASSIVE = (
     "OMP_WAIT_POLICY=PASSIVE: by default OpenMP's threads spin while they wait, and two pools on few cores "
     "then stall each other for longer than what is measured"
+)
+WHY_KEPT = (
+    "Freed memory up to 32 MiB stays with the process (glibc): else whichever function happens to be called next pays for fresh "
+    "pages, which takes as long as what is measured"
 )
 SHORTEST = 4e-3  # seconds; what is faster is repeated within a round, and its median call counts: others run here too
 FEWEST = 5  # rounds, however long they take
@@ -36,6 +42,14 @@ class Ratio:
     def __str__(self) -> str:
         digits = 2 if self.median < 10 else 1 if self.median < 100 else 0
         return f"{self.median:,.{digits}f} ({self.low:,.{digits}f} to {self.high:,.{digits}f})"
+
+
+def keep_memory() -> None:
+    """Let the C library keep what is freed, for as long as the process lives; without effect where it is not glibc."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        change = ctypes.CDLL(None).mallopt
+        for what, to in ((-1, 2**31 - 1), (-2, 2**28), (-3, 2**25)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD at its most
+            change(what, to)
 
 
 def interleaved(

@@ -179,6 +179,15 @@ def flushed(lanes: Lanes, name: str, total: str, index: str, columns: bool) -> s
     if not lanes.double:
         text += f"\n  {name} = fpext {vector('float')} {total} to {vector('double')}"
     last, size = total if lanes.double else name, LANES
+    if not columns:  # lanes that repeat an element have no gradient, but 0 * inf
+        lane = ", ".join(f"i32 {i}" for i in range(LANES))
+        text += f"""
+  {name}.live = trunc i64 %live to i32
+  {name}.one = insertelement {vector("i32")} poison, i32 {name}.live, i32 0
+  {name}.all = shufflevector {vector("i32")} {name}.one, {vector("i32")} poison, {vector("i32")} zeroinitializer
+  {name}.is = icmp ult {vector("i32")} <{lane}>, {name}.all
+  {name}.kept = select {vector("i1")} {name}.is, {vector("double")} {last}, {vector("double")} zeroinitializer"""
+        last = f"{name}.kept"
     while not columns and size > 1:  # the upper half onto the lower one
         half, kind = size // 2, f"<{size} x double>"
         low, high = (", ".join(f"i32 {i}" for i in at) for at in (range(half), range(half, size)))

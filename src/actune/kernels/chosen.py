@@ -6,7 +6,7 @@ Both give the same bits, so nobody can see when the one takes over from the othe
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -16,6 +16,7 @@ from .strips import Strip
 
 __all__ = ["WORTH", "chosen"]
 
+_STACK = 2**18  # bytes that a tape may take of it
 WORTH = 4_000_000  # elements: interpreting them costs about as much more as compiling
 
 
@@ -24,7 +25,8 @@ class _Use:
     """How many elements a formula has had, and what computes it now."""
 
     elements: int = 0
-    strips: list[Strip] = field(default_factory=list)
+    interpreted: Strip | None = None
+    compiled: Strip | None = None
 
 
 def chosen(
@@ -33,11 +35,13 @@ def chosen(
     """The kernel of these formulas (see `assembly.compiled`) for so many elements more."""
     use = _use(exprs, names, dtype, columns, backward)
     use.elements += elements
-    if use.elements >= WORTH and len(use.strips) < 2:
-        use.strips = [interpreted(exprs, names, dtype, columns, backward), compiled(exprs, names, dtype, columns, backward)]
-    elif not use.strips:
-        use.strips = [interpreted(exprs, names, dtype, columns, backward)]
-    return use.strips[-1]
+    if use.elements < WORTH and use.interpreted is None:
+        use.interpreted = interpreted(exprs, names, dtype, columns, backward)
+    if use.compiled is None and (use.elements >= WORTH or use.interpreted is None):
+        use.compiled = compiled(exprs, names, dtype, columns, backward)
+    found = use.compiled or use.interpreted
+    assert found is not None
+    return found
 
 
 @functools.lru_cache(maxsize=2048)
@@ -50,6 +54,7 @@ def compiled(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype
     return Strip(library.address("strip"), 0, (library,))
 
 
-def interpreted(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> Strip:
+def interpreted(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> Strip | None:
+    """None: too large for the stack."""
     library, tape = interpreter.strip(dtype, columns, backward), interpreter.tape(exprs, names, dtype == torch.float64, backward)
-    return Strip(library.address("strip"), tape.address, (library, tape))
+    return Strip(library.address("strip"), tape.address, (library, tape)) if tape.memory <= _STACK else None

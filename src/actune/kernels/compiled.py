@@ -106,8 +106,9 @@ class _Compiled(torch.autograd.Function):
 def _by_formula(e: Expr, names: tuple[str, ...], g: Tensor, inputs: tuple[Tensor, ...], needs: tuple[bool, ...]) -> Any:
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        y = formula.activate(e, inputs[0], dict(zip(names[1:], inputs[1:], strict=True)))
-        return torch.autograd.grad(y, [t for t, n in zip(inputs, needs, strict=True) if n], g, create_graph=create_graph)
+        fresh = [t.view_as(t) for t in inputs]  # of inputs that depend on one another only the direct part belongs here
+        y = formula.activate(e, fresh[0], dict(zip(names[1:], fresh[1:], strict=True)))
+        return torch.autograd.grad(y, [t for t, n in zip(fresh, needs, strict=True) if n], g, create_graph=create_graph)
 
 
 def _value(e: Expr, names: tuple[str, ...], layout: Layout, x: Tensor, *parameters: Tensor) -> Tensor:

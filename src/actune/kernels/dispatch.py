@@ -31,7 +31,7 @@ __all__ = ["activate"]
 
 LEAST = 32768  # elements from which tables pay
 COSTLY = 1024  # and where the formula has a Mittag-Leffler function, of which one element costs a microsecond
-HEAVY = 60  # instructions: a formula with fewer is computed as fast as looked up
+HEAVY = 44  # instructions: a formula with fewer is computed as fast as looked up
 REACH = 2.0  # |x| that a table must cover to be of use
 _FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
 
@@ -218,6 +218,6 @@ def _outputs(
 ) -> list[Array]:
     """The formulas at these elements and parameters, computed as in this dtype."""
     program = formula.compile_program(exprs, names)
-    inputs = torch.from_numpy(x), *(torch.tensor([v], dtype=torch.float64) for v in values)
+    inputs = torch.from_numpy(x), *(torch.tensor([v], dtype=torch.float64, device="cpu") for v in values)
     found = program.run(inputs, program.precision(dtype))
     return [y.expand(x.shape).numpy() for y in found]

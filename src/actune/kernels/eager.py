@@ -71,7 +71,8 @@ def memory_order(x: Tensor) -> list[int] | None:
 
 def flat(t: Tensor, order: list[int] | None, dtype: torch.dtype) -> Tensor:
     """The elements in this order, one after the other in memory; no copy where they are so already."""
-    t = t.detach()
+    t = t.detach().resolve_neg()
+    t = t.clone() if t._is_zerotensor() else t  # has no memory
     return (t if order is None else t.permute(order)).to(dtype).contiguous()
 
 
@@ -80,7 +81,7 @@ def filled(y: Tensor, order: list[int] | None, dtype: torch.dtype, write: Callab
     laid = y if order is None else y.permute(order)
     if laid.is_contiguous() and laid.dtype == dtype:
         return write(laid)
-    dense = torch.empty(laid.shape, dtype=dtype)
+    dense = torch.empty(laid.shape, dtype=dtype, device="cpu")
     found = write(dense)
     laid.copy_(dense)
     return found
@@ -99,8 +100,9 @@ class _Once(torch.autograd.Function):
         x, *parameters = inputs = ctx.saved_tensors
         again = torch.is_grad_enabled()
         if again or torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(g):
-            needed = [t for t, n in zip(inputs, needs, strict=True) if n]
-            with torch.enable_grad():
-                found = iter(torch.autograd.grad(ctx.way.formula(*inputs), needed, g, create_graph=again))
+            with torch.enable_grad():  # views: of inputs that depend on one another only the direct part belongs here
+                fresh = [t.view_as(t) for t in inputs]
+                needed = [t for t, n in zip(fresh, needs, strict=True) if n]
+                found = iter(torch.autograd.grad(ctx.way.formula(*fresh), needed, g, create_graph=again))
             return None, *(next(found) if n else None for n in needs)
         return None, *ctx.way.pullback(x, parameters, g, needs)

@@ -8,7 +8,6 @@ operator in it (`Op.wide`), and each of its derivatives, in float64.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -121,8 +120,9 @@ def _inverse(e: Expr) -> Expr | None:
     """What to multiply by instead of dividing by a number, or by 1/p of a parameter."""
     if e.op == "div" and e.args[0] is const(1) and "x" not in e.symbols():
         return e.args[1]
-    found = 1 / (e.args[0] or math.inf) if e.op == "const" else 0.0
-    return const(found) if found and math.isfinite(found) else None
+    if e.op != "const" or not 1e-37 < abs(e.args[0]) < 1e37:  # both must be normal numbers, of float32 too
+        return None
+    return const(1 / e.args[0])
 
 
 def _fold_constants(e: Expr) -> Expr:
@@ -144,7 +144,7 @@ def _fold_constants(e: Expr) -> Expr:
 @functools.lru_cache(maxsize=4096)
 def _dependencies(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
     """Which formula (i) has which input (j) in it: a constant slope has a shape of its own and no gradient to pass on."""
-    return tuple((i, j) for i, e in enumerate(exprs) for j, name in enumerate(names) if name in e.symbols())
+    return tuple((i, j) for i, e in enumerate(ordered(exprs)[0]) for j, name in enumerate(names) if name in e.symbols())
 
 
 class _Formula(torch.autograd.Function):

@@ -52,7 +52,7 @@ class Fused:
     def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
         order, at = _arranged(x, parameters) or _refused()
         learned = [i for i, need in enumerate(needs[1:]) if need]
-        gx, sums = torch.empty_like(x), np.zeros((len(learned), at.channels // at.repeats))
+        gx, sums = torch.empty_like(x), np.zeros((len(learned), at.own))
         if x.numel():
             slopes = _slopes(self.e, tuple(self.names[i] for i in learned))
             strip = chosen(slopes, self.names, x.dtype, at.columns, True, x.numel())
@@ -97,12 +97,13 @@ def _numbers(parameters: Sequence[Tensor], order: list[int] | None, at: Layout, 
     """(number, channels) in the dtype that is computed in, with room for whole vectors."""
     kind = _NUMPY[compute_dtype(dtype)]
     if at.channels == 1:
-        return np.array([p.item() for p in parameters], kind).reshape(-1, 1)
+        with np.errstate(over="ignore"):
+            return np.array([p.item() for p in parameters], kind).reshape(-1, 1)
     found = np.ones((len(parameters), math.ceil(at.channels / LANES) * LANES if at.columns else at.channels), kind)
     for row, p in zip(found, parameters, strict=True):
         one = p.detach() if order is None or p.numel() == 1 else p.detach().permute(order)
         # copied by torch: a tensor that NumPy has seen cannot be resized, which FSDP does to parameters
-        torch.from_numpy(row)[: at.channels].view(at.repeats, -1).copy_(one.reshape(-1))
+        torch.from_numpy(row)[: at.channels].view(at.repeats, -1, at.spread).copy_(one.reshape(-1, 1))
     return found
 
 

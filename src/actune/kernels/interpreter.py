@@ -40,6 +40,11 @@ class Tape:
     kept: tuple[Any, ...]
 
     @property
+    def memory(self) -> int:
+        """The bytes that a strip needs on the stack."""
+        return int(self.words[_FIELDS.index("bytes")])
+
+    @property
     def address(self) -> int:
         return self.words.ctypes.data
 
@@ -74,7 +79,8 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
         rows.append(_row(addresses["mul"], product, [g, out]))
         rows += [_row(addresses[_SUM], s, [g, places[e]]) for s, e in zip(sums, outputs[1:], strict=True)]
         out = product
-    numbers = np.repeat(np.array([n.args[0] for n in constants], np.float64 if double else np.float32), LANES)
+    with np.errstate(over="ignore"):
+        numbers = np.repeat(np.array([n.args[0] for n in constants], np.float64 if double else np.float32), LANES)
     table = np.array(rows, np.int64).reshape(-1, _COLUMNS)
     before = len(calls) - sum(n in moving for n in calls)
     words = (

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 __all__ = ["SIGNATURE", "counters", "loop", "when"]
 
 # Of a kernel, see `strips`.
-SIGNATURE = """define void @strip(ptr %context, ptr %X, ptr %G, ptr %Y, ptr %P, i64 %distance, ptr %S, i64 %count, i64 %stride)
-    "prefer-vector-width"="512" """
+SIGNATURE = """define void @strip(ptr %context, ptr %X, ptr %G, ptr %Y, ptr %P, i64 %distance, ptr %S, i64 %count, i64 %stride,
+                   i64 %live) "prefer-vector-width"="512" """
 
 
 def counters(names: Iterable[str]) -> str:

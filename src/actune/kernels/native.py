@@ -18,6 +18,7 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ import torch
 __all__ = ["Library", "compiled", "features", "folder", "works"]
 
 _MOST = 2000  # files; the oldest go
-_LOCK = threading.Lock()
+_PASSES = "1"  # of `_emitted`: another name where it makes other code of the same assembly
+_LOCK = threading.RLock()  # a finalizer may compile too
 
 
 class Library:
@@ -148,7 +150,7 @@ if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that is h
 
 
 def _digest(assembly: str) -> str:
-    return hashlib.sha256("\0".join((assembly, *_target())).encode()).hexdigest()
+    return hashlib.sha256("\0".join((assembly, _PASSES, *_target())).encode()).hexdigest()
 
 
 @functools.cache
@@ -215,6 +217,10 @@ def _write(path: Path, code: bytes) -> None:
 
 
 def _prune(place: Path) -> None:
+    for path in place.glob("tmp*"):  # of processes that were killed
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > 3600:
+                path.unlink()
     files = list(place.glob("*.o"))
     if len(files) > _MOST:
         for path in sorted(files, key=lambda p: p.stat().st_mtime)[: _MOST // 4]:

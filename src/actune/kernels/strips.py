@@ -3,11 +3,11 @@
 A strip is up to 256 vectors of sixteen elements, at equal distances in memory, that share the parameters of each lane. A kernel
 is a function of one strip,
 
-    strip(context, X, G, Y, P, distance, S, count, stride)
+    strip(context, X, G, Y, P, distance, S, count, stride, live)
 
 X, G, Y   elements in; their gradients, in a pullback; and out: `count` vectors, `stride` elements apart
 P         the parameters, `distance` numbers apart: one for all lanes ("rows"), or sixteen, one each ("columns")
-S         float64 sums to add to, `distance` apart, for one or for sixteen parameters
+S         float64 sums to add to, `distance` apart, for one or for sixteen parameters; for one, of the first `live` lanes
 
 A tensor (outer, channels, inner) with contiguous inner elements is cut along them, and one with inner = 1 across its channels.
 What does not fill a vector is copied to one that it fills. Sums are kept for each group of strips; groups depend on the shape
@@ -37,6 +37,7 @@ __all__ = ["Layout", "Strip", "layout", "run"]
 LENGTH = 256  # vectors in a strip of a row
 TALL = 16  # and in one of columns
 _SHARE = 65536  # elements that a thread, or a group of strips, is worth
+_SHORT = 64  # elements of a channel in a row, below which they become columns
 _WIDEST = 512  # channels up to which rows of columns are joined until they fill vectors
 
 
@@ -51,12 +52,22 @@ class Strip:
 
 @dataclass(frozen=True)
 class Layout:
-    """A tensor in memory as (outer, channels, inner), and how often each channel's parameters are repeated."""
+    """A tensor in memory as (outer, channels, inner).
+
+    repeats   how often the row of all channels is repeated in `channels`
+    spread    how often each channel is repeated in there
+    """
 
     outer: int
     channels: int
     inner: int
     repeats: int = 1
+    spread: int = 1
+
+    @property
+    def own(self) -> int:
+        """Channels that are not repeated."""
+        return self.channels // (self.repeats * self.spread)
 
     @property
     def columns(self) -> bool:
@@ -75,11 +86,12 @@ def layout(sizes: Sequence[int], shapes: Sequence[Sequence[int]]) -> Layout | No
     if any(tuple(shape[first:last]) not in (run, (1,) * len(run)) for shape in shapes):
         return None
     outer, channels, inner = (math.prod(part) for part in (sizes[:first], run, sizes[last:]))
-    repeats = 1
-    if inner == 1:
+    repeats, spread = 1, 1
+    if 0 < inner < _SHORT:  # too short for strips of their own
+        channels, inner, spread = channels * inner, 1, inner
         while channels % LANES and outer % 2 == 0 and 2 * channels <= _WIDEST:
             outer, channels, repeats = outer // 2, 2 * channels, 2 * repeats
-    return Layout(outer, channels, inner, repeats)
+    return Layout(outer, channels, inner, repeats, spread)
 
 
 def run(
@@ -101,11 +113,11 @@ def run(
     pointers = (x.data_ptr(), (x if g is None else g).data_ptr(), y.data_ptr(), parameters.ctypes.data, each.ctypes.data)
     shape = (at.channels, distance, parameters.itemsize, 8 * sums * distance, extent)
 
-    def share(start: int, end: int) -> None:
+    def share(start: int, end: int, memory: Any = (x, g, y, parameters, each)) -> None:  # held as long as someone is at work
         drive(strip.address, strip.context, x.element_size(), *pointers, *shape, start * group, min(end * group, units), group)
 
     shared_out(share, len(each), x.numel() // _SHARE)
-    found: NDArray[np.float64] = each.sum(0)[:, : at.channels].reshape(sums, at.repeats, at.channels // at.repeats).sum(1)
+    found: NDArray[np.float64] = each.sum(0)[:, : at.channels].reshape(sums, at.repeats, at.own, at.spread).sum((1, 3))
     return found
 
 
@@ -120,7 +132,10 @@ def _loops() -> tuple[Any, Any]:
 
 # -- the loops, in LLVM assembly -----------------------------------------------------------------------------------------
 
-_STRIP = "call void %strip(ptr %context, ptr {x}, ptr {g}, ptr {y}, ptr %p, i64 %distance, ptr %s, i64 {count}, i64 {stride})"
+_STRIP = (
+    "call void %strip(ptr %context, ptr {x}, ptr {g}, ptr {y}, ptr %p, i64 %distance, ptr %s, i64 {count}, "
+    "i64 {stride}, i64 {live})"
+)
 
 
 def _each(text: str) -> str:
@@ -152,7 +167,7 @@ def _place(channel: str) -> str:
   %s = getelementptr i8, ptr %S, i64 %s.at"""
 
 
-def _spare(count: str, some: str, row: str) -> str:
+def _spare(count: str, some: str, row: str, live: str) -> str:
     """A strip of vectors that are filled only partly: whole ones that repeat what there is, with a gradient of zero."""
     copy = "call void @llvm.memcpy.p0.p0.i64(ptr {0}, ptr {1}, i64 %some.bytes, i1 false)"
     places = f"""
@@ -165,7 +180,7 @@ def _spare(count: str, some: str, row: str) -> str:
   {copy.format("%again.x", "%in.x.own")}""")  # fmt: skip
     fetch = f"{places.format('in')}{again}\n  {copy.format('%in.g.spare', '%in.g.own')}"
     store = f"{places.format('out')}\n  {copy.format('%out.y.own', '%out.y.spare')}"
-    strip = _STRIP.format(x="%spare.x", g="%spare.g", y="%spare.y", count=count, stride=LANES)
+    strip = _STRIP.format(x="%spare.x", g="%spare.g", y="%spare.y", count=count, stride=LANES, live=live)
     return f"""
   %some.bytes = mul i64 {some}, %size
   call void @llvm.memset.p0.i64(ptr %spare.g, i8 0, i64 {TALL * LANES * 8}, i1 false){loop("in", "0", count, "1", fetch)}
@@ -192,8 +207,8 @@ _ROWS = _driver("rows", ("unit", "in", "again", "out"), f"""
   %{t} = getelementptr i8, ptr %{t}.start, i64 %whole.bytes""") + _place("%channel") + """
   %full = icmp sgt i64 %count, 0
   %partly = icmp sgt i64 %rest, 0""" + when("full", "%full", f"""
-  {_STRIP.format(x="%x.start", g="%g.start", y="%y.start", count="%count", stride=LANES)}""")
-  + when("partly", "%partly", _spare("1", "%rest", "0"))))  # fmt: skip
+  {_STRIP.format(x="%x.start", g="%g.start", y="%y.start", count="%count", stride=LANES, live=LANES)}""")
+  + when("partly", "%partly", _spare("1", "%rest", "0", "%rest"))))  # fmt: skip
 
 _COLUMNS = _driver("columns", ("unit", "channel", "in", "again", "out"), """
   %row.bytes = mul i64 %channels, %size""" + loop("unit", "%first", "%last", "1", f"""
@@ -206,8 +221,8 @@ _COLUMNS = _driver("columns", ("unit", "channel", "in", "again", "out"), """
   %at = mul i64 %element, %size""" + _each("""
   %{t} = getelementptr i8, ptr %{T}, i64 %at""") + _place("%channel") + f"""
   %full = icmp sge i64 %free, {LANES}""" + when("full", "%full", f"""
-  {_STRIP.format(x="%x", g="%g", y="%y", count="%count", stride="%channels")}""",
-        _spare("%count", "%free", "%row.bytes")))))  # fmt: skip
+  {_STRIP.format(x="%x", g="%g", y="%y", count="%count", stride="%channels", live=LANES)}""",
+        _spare("%count", "%free", "%row.bytes", str(LANES))))))  # fmt: skip
 
 _OUTSIDE = """
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)

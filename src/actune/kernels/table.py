@@ -45,7 +45,7 @@ class Precision:
     @property
     def kind(self) -> Any:
         """The dtype in NumPy."""
-        return torch.empty(0, dtype=self.dtype).numpy().dtype
+        return torch.empty(0, dtype=self.dtype, device="cpu").numpy().dtype
 
     @property
     def reach(self) -> float:

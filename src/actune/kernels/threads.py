@@ -5,7 +5,7 @@ Kernels let other threads of Python run, so threads are enough. A forked child s
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -15,27 +15,52 @@ import torch
 
 __all__ = ["shared_out"]
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()  # a finalizer may compute too
 _pool: tuple[int, ThreadPoolExecutor] | None = None
 
 
+class _Part:
+    """A part of some work, done once, by whoever comes first."""
+
+    def __init__(self, work: Callable[[int, int], None], start: int, end: int):
+        self._work, self._range = work, (start, end)
+        self._free, self._done = threading.Lock(), threading.Event()
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        if self._free.acquire(blocking=False):
+            try:
+                self._work(*self._range)
+            except BaseException as error:  # for the one who waits
+                self._error = error
+            finally:
+                self._done.set()
+
+    def wait(self) -> None:
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+
+
 def shared_out(work: Callable[[int, int], None], units: int, worth: int) -> None:
-    """Call work(start, end) for parts that make up all units, in at most `torch.get_num_threads()` threads and at most `worth`."""
+    """Call work(start, end) for parts that make up all units, in at most `torch.get_num_threads()` threads and at most `worth`.
+
+    The caller does what no thread has begun, so it waits only for what is being done; `work` must hold all that it writes to.
+    """
     threads = min(torch.get_num_threads(), units, worth) if units > 1 else 1
     if threads <= 1:
         work(0, units)
         return
-    ends = [units * (i + 1) // threads for i in range(threads)]
-    with _LOCK:  # so that the pool is not exchanged for a larger one before it has the work
+    parts = [_Part(work, units * i // threads, units * (i + 1) // threads) for i in range(threads)]
+    # No thread may start any more when memory is short or the interpreter ends: then the caller does it all.
+    with contextlib.suppress(RuntimeError), _LOCK:  # the pool must not be exchanged for a larger one before it has the work
         others = _executor(threads - 1)
-        waiting = [others.submit(work, start, end) for start, end in itertools.pairwise(ends)]
-    try:
-        work(0, ends[0])
-    finally:  # nobody may write to a tensor that is gone
-        done = [future.exception() for future in waiting]
-    for error in done:
-        if error is not None:
-            raise error
+        for part in parts[1:]:
+            others.submit(part.run)
+    for part in parts:
+        part.run()
+    for part in parts:
+        part.wait()
 
 
 def _executor(threads: int) -> ThreadPoolExecutor:
@@ -51,7 +76,7 @@ def _executor(threads: int) -> ThreadPoolExecutor:
 def _forget() -> None:
     """In a forked child, which has none of the threads."""
     global _LOCK, _pool
-    _LOCK, _pool = threading.Lock(), None
+    _LOCK, _pool = threading.RLock(), None
 
 
 if hasattr(os, "register_at_fork"):
