@@ -183,7 +183,8 @@ def _spare(count: str, some: str, row: str, live: str) -> str:
     strip = _STRIP.format(x="%spare.x", g="%spare.g", y="%spare.y", count=count, stride=LANES, live=live)
     return f"""
   %some.bytes = mul i64 {some}, %size
-  call void @llvm.memset.p0.i64(ptr %spare.g, i8 0, i64 {TALL * LANES * 8}, i1 false){loop("in", "0", count, "1", fetch)}
+  %spare.bytes = mul i64 {count}, %vector
+  call void @llvm.memset.p0.i64(ptr %spare.g, i8 0, i64 %spare.bytes, i1 false){loop("in", "0", count, "1", fetch)}
   {strip}{loop("out", "0", count, "1", store)}"""
 
 
