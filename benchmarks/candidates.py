@@ -46,7 +46,8 @@ def candidates(seed: int) -> Iterator[Family]:
 def timed(f: Family, rounds: int) -> dict[str, Any]:
     """Forward and backward of a candidate, of GELU and of the same tree in eager torch, all gradients, interleaved."""
     x, g = (torch.randn(SIZE, generator=torch.Generator().manual_seed(i)) * 2 for i in (0, 1))
-    act, plain = Activation(f), eager(f.expr, names := [name for name, _ in f.initial()])
+    names = [name for name, _ in f.initial()]
+    act, plain = Activation(f), eager(f.expr, ("x", *names))
     values = [getattr(act, name) for name in names]
     x.requires_grad_()
 

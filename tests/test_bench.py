@@ -119,6 +119,7 @@ class Clock:
 
 
 def test_every_round_calls_every_function_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "SETTLING", 0)
     clock = Clock(monkeypatch)
     seconds = timing.interleaved({n: clock.function(n, s) for n, s in (("a", 0.01), ("b", 0.03), ("c", 0.02))}, rounds=20)
     assert timing.ratio(seconds["b"], seconds["a"]).median == pytest.approx(3)
@@ -129,6 +130,7 @@ def test_every_round_calls_every_function_in_another_order(monkeypatch: pytest.M
 
 
 def test_what_is_fast_is_repeated_and_what_is_slow_gets_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "SETTLING", 0)
     clock = Clock(monkeypatch)
     timing.interleaved({"a": clock.function("a", timing.SHORTEST / 10.01)}, rounds=3)
     assert len(clock.calls) == 2 + 3 * 10

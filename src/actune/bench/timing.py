@@ -26,6 +26,7 @@ WHY_KEPT = (
 )
 SHORTEST = 4e-3  # seconds; what is faster is repeated within a round, and its median call counts: others run here too
 FEWEST = 5  # rounds, however long they take
+SETTLING = 0.5  # seconds of calls that do not count: at first a process takes longer for the same, GELU too
 
 Call = Callable[[], Any]
 Name = TypeVar("Name", bound=Hashable)
@@ -63,6 +64,10 @@ def interleaved(
     repeats = {name: max(1, int(SHORTEST / _warm(f, finish))) for name, f in functions.items()}
     seconds: dict[Name, list[float]] = {name: [] for name in functions}
     order, rng, start = list(functions), random.Random(seed), time.perf_counter()
+    while time.perf_counter() - start < SETTLING:
+        for name in order:
+            _typical(functions[name], repeats[name], finish)
+    start = time.perf_counter()
     for done in range(rounds):
         if done >= FEWEST and time.perf_counter() - start > most:
             break
