@@ -19,6 +19,7 @@ from torch.nn.parameter import UninitializedParameter, is_lazy
 from .expr import Expr, suggestion
 from .family import Family, Param, resolve
 from .kernels.dispatch import activate
+from .kernels.eager import memory_order, restored
 
 __all__ = ["SCOPES", "Activation"]
 
@@ -297,12 +298,10 @@ def _constrained(p: Param, stored: Tensor) -> Tensor:
 
 def _laid_as(x: Tensor, p: Tensor) -> Tensor:
     """The same numbers, in memory in the order of x: operators with one of each would give the result the order of the other."""
-    if x.is_contiguous():
+    order = memory_order(x)
+    if order is None:
         return p
-    strides = x.stride()
-    order = sorted(range(x.ndim), key=lambda d: -strides[d])
-    back = sorted(range(x.ndim), key=order.__getitem__)
-    return p.permute(order).contiguous().permute(back)
+    return restored(p.permute(order).contiguous(), order)
 
 
 def _tuple(channels: int | tuple[int, ...] | None) -> tuple[int, ...]:

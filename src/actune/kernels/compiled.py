@@ -10,7 +10,7 @@ import functools
 import math
 import types
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..expr import Expr, from_json, to_json
 from . import formula
+from .eager import compute, memory_order, restored
 
 __all__ = ["activate"]
 
@@ -34,10 +35,7 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     layout = None if formula.compile_program((e,), names).wide else _layout(x, values)
     if layout is None or not _compiles(x.device.type):
         return formula.activate(e, x, parameters)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *values)):
-        y: Tensor = _Compiled.apply(e, names, layout, x, *values)  # type: ignore[no-untyped-call]
-        return y
-    return _value(e, names, layout, x, *values)
+    return compute(_Compiled(e, names, layout), x, values)
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,10 @@ class Layout:
         return p.detach().permute(self.order).reshape(1, -1, 1)
 
     def restored(self, flat: Tensor, like: Tensor) -> Tensor:
-        """The inverse: the shape of `like`, and its layout."""
-        back = sorted(range(like.ndim), key=self.order.__getitem__)
-        return flat.reshape([like.shape[d] for d in self.order]).permute(back)
+        """The inverse, for x and for a parameter: the shape of `like`, and the layout of x."""
+        if flat.numel() == 1:
+            return flat.reshape(like.shape)
+        return restored(flat.reshape([like.shape[d] for d in self.order]), self.order)
 
 
 def _layout(x: Tensor, parameters: tuple[Tensor, ...]) -> Layout | None:
@@ -75,8 +74,7 @@ def _layout(x: Tensor, parameters: tuple[Tensor, ...]) -> Layout | None:
     varied = {tuple(d for d, size in enumerate(p.shape, start=x.ndim - p.ndim) if size > 1) for p in parameters if p.numel() > 1}
     if len(varied) > 1 or any(p.ndim != x.ndim for p in parameters if p.numel() > 1):
         return None
-    strides = x.stride()
-    order = tuple(sorted(range(x.ndim), key=lambda d: (-strides[d], d)))
+    order = tuple(memory_order(x) or range(x.ndim))
     at = sorted(order.index(d) for d in (varied.pop() if varied else ()))
     if not at:
         return Layout(order, 0, 0)
@@ -85,49 +83,27 @@ def _layout(x: Tensor, parameters: tuple[Tensor, ...]) -> Layout | None:
     return None if any(x.shape[d] > 1 for d in between) else Layout(order, first, last)
 
 
-class _Compiled(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, e: Expr, names: tuple[str, ...], layout: Layout, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.e, ctx.names, ctx.layout = e, names, layout
-        ctx.save_for_backward(x, *parameters)
-        return _value(e, names, layout, x, *parameters)
+@dataclass(frozen=True)
+class _Compiled:
+    """A formula of x and the named parameters as a `Way`."""
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (g,), inputs, needs = grads, ctx.saved_tensors, ctx.needs_input_grad[3:]
-        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(g):
-            found = iter(_by_formula(ctx.e, ctx.names, g, inputs, needs))  # a derivative that has derivatives, of any tensor
-        else:
-            wanted = tuple(i for i, n in enumerate(needs) if n)
-            found = iter(_pullback(ctx.e, ctx.names, wanted, ctx.layout, g, *inputs))
-        return None, None, None, *(next(found) if n else None for n in needs)
+    e: Expr
+    names: tuple[str, ...]
+    layout: Layout
 
+    def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        inputs = self.layout.flat(x), *map(self.layout.channels, parameters)
+        (y,) = _run(self.e, self.names, None, inputs)
+        return _alone(self.layout.restored(y, x))  # a view could not be changed in place
 
-def _by_formula(e: Expr, names: tuple[str, ...], g: Tensor, inputs: tuple[Tensor, ...], needs: tuple[bool, ...]) -> Any:
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        fresh = [t.view_as(t) for t in inputs]  # of inputs that depend on one another only the direct part belongs here
-        y = formula.activate(e, fresh[0], dict(zip(names[1:], fresh[1:], strict=True)))
-        return torch.autograd.grad(y, [t for t, n in zip(fresh, needs, strict=True) if n], g, create_graph=create_graph)
+    def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
+        wanted = tuple(i for i, n in enumerate(needs) if n)
+        inputs = self.layout.flat(g.expand_as(x)), self.layout.flat(x), *map(self.layout.channels, parameters)
+        found = iter(_run(self.e, self.names, wanted, inputs))
+        return [self.layout.restored(next(found), t) if n else None for t, n in zip((x, *parameters), needs, strict=True)]
 
-
-def _value(e: Expr, names: tuple[str, ...], layout: Layout, x: Tensor, *parameters: Tensor) -> Tensor:
-    inputs = layout.flat(x), *map(layout.channels, parameters)
-    (y,) = _run(e, names, None, inputs)
-    return _alone(layout.restored(y, x))  # a view could not be changed in place
-
-
-def _pullback(
-    e: Expr, names: tuple[str, ...], wanted: tuple[int, ...], layout: Layout, g: Tensor, x: Tensor, *parameters: Tensor
-) -> tuple[Tensor, ...]:
-    inputs = layout.flat(g.expand_as(x)), layout.flat(x), *map(layout.channels, parameters)
-    found = _run(e, names, wanted, inputs)
-    tensors = (x, *parameters)
-    return tuple(layout.restored(t, x) if i == 0 else _unflat(t, tensors[i], layout) for i, t in zip(wanted, found, strict=True))
-
-
-def _unflat(t: Tensor, p: Tensor, layout: Layout) -> Tensor:
-    return t.reshape(p.shape) if p.numel() == 1 else layout.restored(t, p)
+    def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        return formula.activate(self.e, x, dict(zip(self.names[1:], parameters, strict=True)))
 
 
 def _run(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | None, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..special import is_bare, plain, traced
 
-__all__ = ["Way", "compute", "eager", "filled", "flat", "memory_order", "on_gpu", "wanted"]
+__all__ = ["Way", "compute", "eager", "filled", "flat", "memory_order", "on_gpu", "restored", "wanted"]
 
 T = TypeVar("T")
 
@@ -67,6 +67,11 @@ def memory_order(x: Tensor) -> list[int] | None:
         return None
     strides = x.stride()
     return sorted(range(x.ndim), key=lambda d: (-strides[d], d))
+
+
+def restored(t: Tensor, order: Sequence[int] | None) -> Tensor:
+    """A tensor whose dimensions are in this order, with them as they were."""
+    return t if order is None else t.permute(sorted(range(len(order)), key=order.__getitem__))
 
 
 def flat(t: Tensor, order: list[int] | None, dtype: torch.dtype) -> Tensor:

@@ -20,7 +20,7 @@ from ..expr import Expr
 from . import formula
 from .assembly import compute_dtype
 from .chosen import chosen
-from .eager import filled, flat, memory_order
+from .eager import filled, flat, memory_order, restored
 from .strips import Layout, layout, run
 from .vector import LANES
 
@@ -112,7 +112,4 @@ def _like(p: Tensor, total: NDArray[np.float64], order: list[int] | None) -> Ten
     found = torch.from_numpy(total)
     if p.numel() == 1:
         return found.sum().to(p.dtype).reshape(p.shape)
-    if order is None:
-        return found.to(p.dtype).reshape(p.shape)
-    back = sorted(range(len(order)), key=order.__getitem__)
-    return found.to(p.dtype).reshape([p.shape[d] for d in order]).permute(back)
+    return restored(found.to(p.dtype).reshape([p.shape[d] for d in order or range(p.ndim)]), order)
