@@ -11,7 +11,7 @@ __all__ = ["SIGNATURE", "counters", "loop", "when"]
 
 # Of a kernel, see `strips`.
 SIGNATURE = """define void @strip(ptr %context, ptr %X, ptr %G, ptr %Y, ptr %P, i64 %distance, ptr %S, i64 %count, i64 %stride,
-                   i64 %live) "prefer-vector-width"="512" """
+                   i64 %live) "prefer-vector-width"="512" alignstack(64) """
 
 
 def counters(names: Iterable[str]) -> str:
