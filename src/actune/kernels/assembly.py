@@ -16,7 +16,8 @@ from ..expr import Expr
 from ..ops import OPS
 from . import native
 from .formula import ordered
-from .loops import SIGNATURE
+from .loops import SIGNATURE, when
+from .strips import driver
 from .vector import LANES, Code, Lanes, Value, vector
 
 __all__ = [
@@ -72,12 +73,12 @@ def kernel(op: str) -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def compiled(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> native.Library:
-    """The kernel "strip" (see `strips`) of formulas of x and the named parameters.
+    """The kernel (see `strips`) of formulas of x and the named parameters.
 
     forward    of the one formula, its values
     backward   of slopes: the first times the gradient; and the sums of the gradient times each other
     """
-    return native.compiled(assembly(exprs, names, dtype, columns, backward), ("strip",))
+    return native.compiled(assembly(exprs, names, dtype, columns, backward), ("run",))
 
 
 def assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> str:
@@ -91,44 +92,90 @@ def assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype
     sums: list[Value] = []
     if backward:
         g = read(lanes, dtype, "g")
-        sums = [lanes.fma(g, other, Value(code, lanes.kind, f"%sum.{k}")) for k, other in enumerate(others)]
+        sums = [added(lanes, g, other, f"%sum.{k}") for k, other in enumerate(others)]
         first = g * first
     result = written(lanes, dtype, first)
     zero = f"{vector(lanes.kind)} [zeroinitializer, %entry]"
-    carried = "".join(f"  %sum.{k} = phi {zero}, [{s.name}, %loop]\n" for k, s in enumerate(sums))
+    carried = "".join(f"\n  %sum.{k} = phi {zero}, [{s.name}, %put.done]" for k, s in enumerate(sums))
     parameters = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(len(names)))
     flush = "".join(flushed(lanes, f"flush.{k}", s.name, str(k), columns) for k, s in enumerate(sums))
-    return _loop(code, dtype, parameters, carried, "xg" if backward else "x", result.name, flush)
-
-
-def _loop(code: Code, dtype: torch.dtype, parameters: str, carried: str, inputs: str, result: str, flush: str) -> str:
-    kind = STORED[dtype]
-
-    def place(name: str) -> str:
-        return f"  %{name}.at = getelementptr {kind}, ptr %{name.upper()}, i64 %at\n"
-
-    loads = "".join(f"{place(t)}  %{t} = load {vector(kind)}, ptr %{t}.at, align {dtype.itemsize}\n" for t in inputs)
-    body = "".join(f"{line}\n" for line in code.lines)
-    outside = "".join(f"{line}\n" for line in code.outside)
-    return f"""{outside}
+    body = "".join(f"\n{line}" for line in code.lines)
+    fetch, put = loaded("xg" if backward else "x", dtype, "%at", "%some"), stored(result, dtype, "%at", "%some")
+    return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}{masks(dtype)}
 {SIGNATURE}{{
-entry:{parameters}
+entry:{parameters}{MASK}
   br label %loop
 loop:
-  %i = phi i64 [0, %entry], [%next, %loop]
-  %at = phi i64 [0, %entry], [%after, %loop]
-{carried}{loads}{body}{place("y")}  store {vector(kind)} {result}, ptr %y.at, align {dtype.itemsize}
-  %next = add i64 %i, 1
+  %i = phi i64 [0, %entry], [%next, %put.done]
+  %at = phi i64 [0, %entry], [%after, %put.done]{carried}
+  %next = add i64 %i, 1{partly("%some", "%next", columns)}{fetch}{body}{put}
   %after = add i64 %at, %stride
   %again = icmp ult i64 %next, %count
   br i1 %again, label %loop, label %done
 done:{flush}
   ret void
 }}
-"""
+{driver(columns)}"""
 
 
 # -- what comes in and goes out ------------------------------------------------------------------------------------------
+
+
+_ONE = {torch.float32: "float 1.0", torch.float64: "double 1.0", torch.bfloat16: "i16 16256", torch.float16: "half 1.0"}
+
+# The lanes of a vector that is not full.
+MASK = f"""
+  %live.number = trunc i64 %live to i32
+  %live.one = insertelement {vector("i32")} poison, i32 %live.number, i32 0
+  %live.all = shufflevector {vector("i32")} %live.one, {vector("i32")} poison, {vector("i32")} zeroinitializer
+  %mask = icmp ult {vector("i32")} <{", ".join(f"i32 {i}" for i in range(LANES))}>, %live.all
+  %short = icmp slt i64 %live, {LANES}"""
+
+
+def masks(dtype: torch.dtype) -> str:
+    """The declarations of what `loaded` and `stored` call."""
+    kind, suffix = vector(STORED[dtype]), _suffix(dtype)
+    return f"""
+declare {kind} @llvm.masked.load.{suffix}(ptr, i32, {vector("i1")}, {kind})
+declare void @llvm.masked.store.{suffix}({kind}, ptr, i32, {vector("i1")})"""
+
+
+def _suffix(dtype: torch.dtype) -> str:
+    return f"v{LANES}{'i' if dtype == torch.bfloat16 else 'f'}{8 * dtype.itemsize}.p0"
+
+
+def partly(name: str, number: str, columns: bool) -> str:
+    """Under this name, whether the vector with this number, from 1 on, is not full."""
+    return f"""
+  {name}.last = icmp eq i64 {number}, %count
+  {name} = select i1 {"true" if columns else f"{name}.last"}, i1 %short, i1 false"""
+
+
+def loaded(names: str, dtype: torch.dtype, at: str, some: str) -> str:
+    """Load the vectors %x and %g at this element, and %alive, which lanes there are; in the others x is 1 and g is 0."""
+    kind, size, blank = vector(STORED[dtype]), dtype.itemsize, {"x": f"splat ({_ONE[dtype]})", "g": "zeroinitializer"}
+    places = "".join(f"\n  %{t}.at = getelementptr {STORED[dtype]}, ptr %{t.upper()}, i64 {at}" for t in names)
+    masked = "".join(f"""
+  %{t}.some = call {kind} @llvm.masked.load.{_suffix(dtype)}(ptr %{t}.at, i32 {size}, {vector("i1")} %mask, {kind} {blank[t]})"""
+                   for t in names)  # fmt: skip
+    full = "".join(f"\n  %{t}.full = load {kind}, ptr %{t}.at, align {size}" for t in names)
+    both = "".join(f"\n  %{t} = phi {kind} [%{t}.some, %get.yes], [%{t}.full, %get.no]" for t in names)
+    return f"""{places}{when("get", some, masked, full)}{both}
+  %alive = phi {vector("i1")} [%mask, %get.yes], [splat (i1 true), %get.no]"""
+
+
+def stored(result: Value, dtype: torch.dtype, at: str, some: str) -> str:
+    """Store a vector at this element of Y."""
+    kind, size = vector(STORED[dtype]), dtype.itemsize
+    masked = f"\n  call void @llvm.masked.store.{_suffix(dtype)}({kind} {result.name}, ptr %y.at, i32 {size}, {vector('i1')} %mask)"
+    full = f"\n  store {kind} {result.name}, ptr %y.at, align {size}"
+    return f"\n  %y.at = getelementptr {STORED[dtype]}, ptr %Y, i64 {at}{when('put', some, masked, full)}"
+
+
+def added(lanes: Lanes, g: Value, other: Value, total: str) -> Value:
+    """The sum with g times the other in the lanes that there are."""
+    before = Value(lanes.code, lanes.kind, total)
+    return lanes.where(Value(lanes.code, "i1", "%alive"), lanes.fma(g, other, before), before)
 
 
 def read(lanes: Lanes, dtype: torch.dtype, name: str) -> Value:
@@ -179,15 +226,6 @@ def flushed(lanes: Lanes, name: str, total: str, index: str, columns: bool) -> s
     if not lanes.double:
         text += f"\n  {name} = fpext {vector('float')} {total} to {vector('double')}"
     last, size = total if lanes.double else name, LANES
-    if not columns:  # lanes that repeat an element have no gradient, but 0 * inf
-        lane = ", ".join(f"i32 {i}" for i in range(LANES))
-        text += f"""
-  {name}.live = trunc i64 %live to i32
-  {name}.one = insertelement {vector("i32")} poison, i32 {name}.live, i32 0
-  {name}.all = shufflevector {vector("i32")} {name}.one, {vector("i32")} poison, {vector("i32")} zeroinitializer
-  {name}.is = icmp ult {vector("i32")} <{lane}>, {name}.all
-  {name}.kept = select {vector("i1")} {name}.is, {vector("double")} {last}, {vector("double")} zeroinitializer"""
-        last = f"{name}.kept"
     while not columns and size > 1:  # the upper half onto the lower one
         half, kind = size // 2, f"<{size} x double>"
         low, high = (", ".join(f"i32 {i}" for i in at) for at in (range(half), range(half, size)))

@@ -12,7 +12,7 @@ import torch
 
 from ..expr import Expr
 from . import assembly, interpreter
-from .strips import Strip
+from .strips import Strip, linked
 
 __all__ = ["WORTH", "chosen"]
 
@@ -50,11 +50,10 @@ def _use(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, co
 
 
 def compiled(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> Strip:
-    library = assembly.compiled(exprs, names, dtype, columns, backward)
-    return Strip(library.address("strip"), 0, (library,))
+    return linked(assembly.compiled(exprs, names, dtype, columns, backward))
 
 
 def interpreted(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> Strip | None:
     """None: too large for the stack."""
     library, tape = interpreter.strip(dtype, columns, backward), interpreter.tape(exprs, names, dtype == torch.float64, backward)
-    return Strip(library.address("strip"), tape.address, (library, tape)) if tape.memory <= _STACK else None
+    return linked(library, tape.address, tape) if tape.memory <= _STACK else None

@@ -20,9 +20,10 @@ from ..elementary import POWERS
 from ..expr import Expr
 from ..ops import OPS
 from . import native
-from .assembly import STORED, flushed, kernel, parameter, read, written
+from .assembly import MASK, added, flushed, kernel, loaded, masks, parameter, partly, read, stored, written
 from .formula import ordered
 from .loops import SIGNATURE, counters, loop
+from .strips import driver
 from .vector import LANES, Code, Lanes, Value, vector
 
 __all__ = ["Tape", "tape"]
@@ -49,7 +50,21 @@ class Tape:
         return self.words.ctypes.data
 
 
-_FIELDS = ("constants", "constant_bytes", "parameters", "sums", "rows", "before", "all", "bytes", "x", "g", "out", "out_stride")
+_FIELDS = (
+    "constants",
+    "constant_bytes",
+    "parameters",
+    "sums",
+    "rows",
+    "before",
+    "all",
+    "bytes",
+    "x",
+    "g",
+    "alive",
+    "out",
+    "out_stride",
+)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -60,7 +75,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     constants = [n for n in nodes if n.op == "const"]
     places = {n: arena.single() for n in constants}
     parameters, sums = [arena.single() for _ in names], [arena.single() for _ in outputs[1:]]
-    x, g = arena.block(), arena.block()
+    x, g, alive = arena.block(), arena.block(), arena.block()
     places |= {n: x if n.args[0] == "x" else parameters[names.index(n.args[0])] for n in nodes if n.op == "symbol"}
     moving = {n for n in nodes if "x" in n.symbols()}
     calls = sorted((n for n in nodes if not n.leaf), key=lambda n: n in moving)  # what x is not in is computed once a strip
@@ -77,7 +92,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     if backward:
         product = arena.block()
         rows.append(_row(addresses["mul"], product, [g, out]))
-        rows += [_row(addresses[_SUM], s, [g, places[e]]) for s, e in zip(sums, outputs[1:], strict=True)]
+        rows += [_row(addresses[_SUM], s, [g, places[e], alive]) for s, e in zip(sums, outputs[1:], strict=True)]
         out = product
     with np.errstate(over="ignore"):
         numbers = np.repeat(np.array([n.args[0] for n in constants], np.float64 if double else np.float32), LANES)
@@ -94,6 +109,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
         arena.end,
         x[0],
         g[0],
+        alive[0],
         *out,
     )
     return Tape(np.array(words, np.int64), (numbers, table))
@@ -174,12 +190,13 @@ def _operator(symbol: str, arity: int, function: Callable[..., Value], double: b
 
 
 def _sum(symbol: str, double: bool) -> tuple[Code, str]:
-    """The products of two arguments, added to the one vector of the result."""
+    """The products of two arguments, added to the one vector of the result where the third is not zero."""
     lanes = Lanes(Code(), double)
-    total = lanes.fma(*(Value(lanes.code, lanes.kind, name) for name in ("%a", "%b", "%total")))
+    a, b, alive, before = (Value(lanes.code, lanes.kind, f"%{name}") for name in ("a", "b", "c", "total"))
+    total = lanes.where(alive != 0.0, lanes.fma(a, b, before), before)
     kind, size = vector(lanes.kind), _size(double)
-    before = f"\n  %total = load {kind}, ptr %OUT, align {size}"
-    return lanes.code, _over_block(symbol, lanes, "ab", f"\n  store {kind} {total.name}, ptr %OUT, align {size}", before)
+    fetch = f"\n  %total = load {kind}, ptr %OUT, align {size}"
+    return lanes.code, _over_block(symbol, lanes, "abc", f"\n  store {kind} {total.name}, ptr %OUT, align {size}", fetch)
 
 
 def _over_block(symbol: str, lanes: Lanes, arguments: str, after: str, before: str = "") -> str:
@@ -204,44 +221,38 @@ def _size(double: bool) -> int:
 @functools.cache
 def strip(dtype: torch.dtype, columns: bool, backward: bool) -> native.Library:
     """The kernel that runs a tape, whose address is its context."""
-    return native.compiled(_strip(dtype, columns, backward), ("strip",))
+    return native.compiled(_strip(dtype, columns, backward), ("run",))
 
 
 def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
     code = Code()
     lanes = Lanes(code, dtype == torch.float64)
-    kind, size, stored = vector(lanes.kind), _size(lanes.double), STORED[dtype]
-    inputs = "xg" if backward else "x"
-
-    def lines(emitted: int) -> str:
-        return "".join(f"\n{line}" for line in code.lines[emitted:])
-
-    fetch = ""
-    for t in inputs:
-        emitted = len(code.lines)
-        found = read(lanes, dtype, t)
+    kind, size = vector(lanes.kind), _size(lanes.double)
+    found = {t: read(lanes, dtype, t).name for t in ("xg" if backward else "x")}
+    if backward:
+        found["alive"] = lanes.where(Value(code, "i1", "%alive"), 1.0, 0.0).name
+    fetch = loaded("xg" if backward else "x", dtype, "%in.at", "%in.some") + "".join(f"\n{line}" for line in code.lines)
+    for t, name in found.items():
         fetch += f"""
-  %{t}.at = getelementptr {stored}, ptr %{t.upper()}, i64 %in.at
-  %{t} = load {vector(stored)}, ptr %{t}.at, align {dtype.itemsize}{lines(emitted)}
   %{t}.place = add i64 %f.{t}, %in.here
   %{t}.to = getelementptr i8, ptr %arena, i64 %{t}.place
-  store {kind} {found.name}, ptr %{t}.to, align {size}"""
+  store {kind} {name}, ptr %{t}.to, align {size}"""
     emitted = len(code.lines)
     result = written(lanes, dtype, Value(code, lanes.kind, "%y"))
     put = f"""
   %y.i = mul i64 %out, %f.out_stride
   %y.place = add i64 %f.out, %y.i
   %y.from = getelementptr i8, ptr %arena, i64 %y.place
-  %y = load {kind}, ptr %y.from, align {size}{lines(emitted)}
-  %y.at = getelementptr {stored}, ptr %Y, i64 %out.at
-  store {vector(stored)} {result.name}, ptr %y.at, align {dtype.itemsize}"""
+  %y = load {kind}, ptr %y.from, align {size}""" + "".join(f"\n{line}" for line in code.lines[emitted:])
+    put += stored(result, dtype, "%out.at", "%out.some")
     bytes_ = LANES * size
 
     def element(i: str) -> str:
         return f"""
   %{i}.vector = add i64 %block, %{i}
   %{i}.at = mul i64 %{i}.vector, %stride
-  %{i}.here = mul i64 %{i}, {bytes_}"""
+  %{i}.here = mul i64 %{i}, {bytes_}
+  %{i}.number = add i64 %{i}.vector, 1{partly(f"%{i}.some", f"%{i}.number", columns)}"""
 
     fields = "".join(f"""
   %f.{name}.at = getelementptr i64, ptr %context, i64 {i}
@@ -263,9 +274,8 @@ def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
 {loop("row", "%start", "%f.all", "1", _CALL)}{loop("out", "0", "%some", "1", element("out") + put)}"""
     return f"""{outside}
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
-declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
-declare i64 @llvm.smin.i64(i64, i64)
-{SIGNATURE}{{{counters(("k", "s", "block", "in", "row", "out"))}{fields}
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1){masks(dtype)}
+{SIGNATURE}{{{counters(("k", "s", "block", "in", "row", "out"))}{fields}{MASK}
   %arena = alloca i8, i64 %f.bytes, align 64
   %constants = inttoptr i64 %f.constants to ptr
   call void @llvm.memcpy.p0.p0.i64(ptr %arena, ptr %constants, i64 %f.constant_bytes, i1 false)
@@ -278,7 +288,7 @@ declare i64 @llvm.smin.i64(i64, i64)
 {loop("k", "0", "%f.parameters", "1", load)}{loop("block", "0", "%count", str(BLOCK), block)}{loop("s", "0", "%f.sums", "1", flush)}
   ret void
 }}
-"""
+{driver(columns)}"""
 
 
 def _single(i: str, start: str, vector_bytes: int) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["SIGNATURE", "counters", "loop", "when"]
+__all__ = ["SIGNATURE", "VECTORS", "counters", "loop", "when"]
 
-# Of a kernel, see `strips`.
-SIGNATURE = """define void @strip(ptr %context, ptr %X, ptr %G, ptr %Y, ptr %P, i64 %distance, ptr %S, i64 %count, i64 %stride,
-                   i64 %live) "prefer-vector-width"="512" alignstack(64) """
+# Of a kernel, see `strips`. The stack is aligned to vectors: what is spilled must not straddle two cache lines.
+VECTORS = 'alignstack(64) "prefer-vector-width"="512"'
+SIGNATURE = f"""define internal void @strip(ptr %context, ptr %X, ptr %G, ptr %Y, ptr %P, i64 %distance, ptr %S, i64 %count,
+                            i64 %stride, i64 %live) alwaysinline {VECTORS} """
 
 
 def counters(names: Iterable[str]) -> str:
