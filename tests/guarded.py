@@ -13,6 +13,7 @@ from passes import DTYPES, EXTENTS, KERNELS, strip
 from torch import Tensor
 
 from actune.kernels.strips import layout, run
+from actune.kernels.vector import LANES
 
 PAGE = mmap.PAGESIZE
 
@@ -46,7 +47,7 @@ def main() -> None:
                     assert at is not None
                     x, g, y = (m.tensor(torch.ones(math.prod(extent), dtype=dtype), side) for m in memories[:3])
                     kind = torch.float64 if dtype == torch.float64 else torch.float32
-                    width = math.ceil(at.channels / 16) * 16 if at.columns else at.channels
+                    width = math.ceil(at.channels / LANES) * LANES if at.columns else at.channels
                     p = memories[3].tensor(torch.ones(2 * width, dtype=kind), side).view(2, width).numpy()
                     run(strip(how, dtype, at.columns, False), at, p, x, y)
                     sums = run(strip(how, dtype, at.columns, True), at, p, x, y, g, 2)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from actune.kernels import dispatch, formula, fused
 from actune.kernels.strips import LENGTH, layout, run
+from actune.kernels.vector import LANES
 
 every_kernel = pytest.mark.parametrize("how", KERNELS)
 U = 2.0**-24
@@ -319,7 +320,7 @@ def test_nothing_is_written_beside_the_result_and_nothing_beside_the_input_count
 
         x, g = around(30), around(31)
         kind = np.float64 if dtype == torch.float64 else np.float32
-        p = np.full((2, math.ceil(at.channels / 16) * 16 if at.columns else at.channels), np.nan, kind)
+        p = np.full((2, math.ceil(at.channels / LANES) * LANES if at.columns else at.channels), np.nan, kind)
         p[:, : at.channels] = np.tile(np.repeat(normal((2, channels), 32).numpy().astype(kind), at.spread, 1), at.repeats)
         for backward in (False, True):
             y = torch.full_like(x, 7.0)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import constraints, transform_to
 
 from .exact import latex, value
 from .expr import Expr, FormulaError, apply, number, parse, suggestion, symbol, to_text
@@ -42,6 +42,30 @@ class Param:
         object.__setattr__(self, "init", tuple(map(float, self.init)) if isinstance(self.init, tuple) else float(self.init))
         if not bool(self.constraint.check(torch.tensor(self.init, dtype=torch.float64)).all()):
             raise ValueError(f"initial value {self.init} is outside its constraint {self.constraint}; choose one inside")
+
+    def stored(self) -> Tensor:
+        """The stored form of the initial value, any number, in float64."""
+        return transform_to(self.constraint).inv(torch.tensor(self.init, dtype=torch.float64))
+
+    def value(self, stored: Tensor) -> Tensor:
+        """The value inside its constraint; a positive one stays positive and finite wherever its logarithm goes."""
+        if self.constraint is real:
+            return stored
+        return _limited(stored).exp() if self.constraint is positive else transform_to(self.constraint)(stored)
+
+    def slope(self, stored: Tensor, value: Tensor) -> Tensor:
+        """The derivative of the value."""
+        if self.constraint is real:
+            return torch.ones_like(stored)
+        if self.constraint is positive:
+            return value * (_limited(stored) == stored)
+        found: Tensor = transform_to(self.constraint).log_abs_det_jacobian(stored, value).exp()  # all of them are increasing
+        return found
+
+
+def _limited(stored: Tensor) -> Tensor:
+    limits = torch.finfo(stored.dtype)
+    return stored.clamp(0.999 * math.log(limits.tiny), 0.999 * math.log(limits.max))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import math
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,17 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._C._dynamo import eval_frame
-from torch.distributions import constraints, transform_to
 from torch.nn.parameter import UninitializedParameter, is_lazy
 
 from .expr import Expr, suggestion
 from .family import Family, Param, resolve
-from .kernels.dispatch import activate
+from .kernels.dispatch import activate, by_kernel
 from .kernels.eager import memory_order, restored
+from .kernels.fused import Held, symbols
 
 __all__ = ["SCOPES", "Activation"]
 
-_POSITIVE = type(constraints.positive)
 SCOPES = ("layer", "channel", "neuron")
 
 
@@ -90,7 +88,15 @@ class Activation(nn.Module):
             self.materialize(self._shape_of(x))
         if self.family.closed is not None and self._takes_closed():
             return activate(self.family.closed, x, {})
+        if not torch.compiler.is_dynamo_compiling():
+            stored = [self._ready(name) for name in self.family.params]
+            y = by_kernel(_held(self.family, self._broadcast_shape(x)), x, stored)
+            if y is not None:
+                return y
         return activate(self.family.expr, x, self._symbols(x))
+
+    def _names(self) -> tuple[tuple[str, ...], ...]:
+        return _names(self.family)
 
     def _is_sized(self) -> bool:
         return self.channels is not None
@@ -122,7 +128,7 @@ class Activation(nn.Module):
 
     def values(self) -> dict[str, Tensor]:
         """The parameters as the formula sees them, inside their constraints; differentiable."""
-        return {name: _constrained(p, self._ready(name)) for name, p in self.family.params.items()}
+        return {name: p.value(self._ready(name)) for name, p in self.family.params.items()}
 
     def fresh(self, *, scope: str | None = None, channels: int | tuple[int, ...] | None = None, dim: int | None = None,
               device: Any = None, dtype: torch.dtype | None = None) -> Activation:  # fmt: skip
@@ -160,7 +166,7 @@ class Activation(nn.Module):
     def _initial(self, p: Param, *, device: Any, dtype: torch.dtype | None) -> Tensor:
         """The stored form of the initial value: mapped in float64, so that only the last rounding is lost."""
         tail = (1,) if self.scope == "layer" else _tuple(self.channels)
-        stored = _stored(p)
+        stored = p.stored()
         shape = (*stored.shape, *tail)
         stored = stored.reshape(*stored.shape, *(1 for _ in tail)).expand(shape)
         return stored.to(device=device, dtype=dtype or torch.get_default_dtype()).clone()
@@ -173,15 +179,8 @@ class Activation(nn.Module):
 
     def _symbols(self, x: Tensor) -> dict[str, Tensor]:
         """Each symbol of the formula, shaped to broadcast against x."""
-        shape = self._broadcast_shape(x)
-        scalar = 1 if self.scope == "layer" else len(_tuple(self.channels))  # dimensions of a parameter that is no vector
-        found: dict[str, Tensor] = {}
-        for name, value in self.values().items():
-            if value.ndim > scalar:
-                entries = range(len(self.family.params[name].init))  # type: ignore[arg-type]
-                found |= {f"{name}{i}": value[i].reshape(shape) for i in entries}
-            else:
-                found[name] = value.reshape(shape)
+        sources = tuple(zip(self._names(), self.family.params.values(), strict=True))
+        found = symbols(sources, self._broadcast_shape(x), [self._ready(name) for name in self.family.params])
         return {name: _laid_as(x, p) for name, p in found.items()} if self.scope == "neuron" else found
 
     def _shape_of(self, x: Tensor) -> int | tuple[int, ...]:
@@ -252,7 +251,7 @@ def _look_at(module: Activation) -> bool:
 
 # The compiler runs these when it compiles, and takes what they give as constant: torch.compiler.assume_constant_result would do
 # the same, and would import the whole compiler now.
-_constant: tuple[Any, ...] = (_look_at, Activation._is_sized, Activation.materialize)
+_constant: tuple[Any, ...] = (_look_at, Activation._is_sized, Activation._names, Activation.materialize)
 for _function in _constant:
     _function._dynamo_marked_constant = True
 
@@ -271,14 +270,20 @@ def _compute_of(e: Expr) -> Callable[[Activation, Tensor], Tensor]:
     return types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
 
 
-def _stored(p: Param) -> Tensor:
-    """The stored form of the initial value, in float64."""
-    return transform_to(p.constraint).inv(torch.tensor(p.init, dtype=torch.float64))
+@functools.lru_cache(maxsize=1024)
+def _held(family: Family, shape: tuple[int, ...]) -> Held:
+    return Held(family.expr, tuple(zip(_names(family), family.params.values(), strict=True)), shape)
+
+
+def _names(family: Family) -> tuple[tuple[str, ...], ...]:
+    """The symbols of each parameter: of a vector, one for each entry."""
+    sizes = {name: len(p.init) if isinstance(p.init, tuple) else None for name, p in family.params.items()}
+    return tuple((name,) if n is None else tuple(f"{name}{i}" for i in range(n)) for name, n in sizes.items())
 
 
 @functools.cache
 def _stored_numbers(p: Param, dtype: torch.dtype) -> Any:
-    return _stored(p).to(dtype).tolist()
+    return p.stored().to(dtype).tolist()
 
 
 def _is_initial(p: Param, stored: Tensor) -> bool:
@@ -286,14 +291,6 @@ def _is_initial(p: Param, stored: Tensor) -> bool:
     if stored.numel() == 1 and isinstance(start, float):  # four microseconds less than the tensors below
         return bool(stored.item() == start)
     return torch.equal(stored, stored.new_tensor(start).reshape(-1, *(1,) * (stored.ndim - 1)).expand_as(stored))
-
-
-def _constrained(p: Param, stored: Tensor) -> Tensor:
-    """The value inside its constraint; a positive one stays positive and finite wherever its logarithm goes."""
-    if isinstance(p.constraint, _POSITIVE) and p.constraint.lower_bound == 0:
-        limits = torch.finfo(stored.dtype)
-        stored = stored.clamp(0.999 * math.log(limits.tiny), 0.999 * math.log(limits.max))
-    return transform_to(p.constraint)(stored)
 
 
 def _laid_as(x: Tensor, p: Tensor) -> Tensor:

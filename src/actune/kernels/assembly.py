@@ -48,11 +48,12 @@ def has_kernels(nodes: Sequence[Expr]) -> bool:
 
 
 def cost(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
-    """How many instructions the formulas take for sixteen elements; those of parameters alone count too."""
+    """How many instructions the formulas take for a vector of elements; those of parameters alone count too."""
     code = Code(wide512=True)
     lanes = Lanes(code)
     emit(lanes, outputs, nodes, {n.args[0]: Value(code, lanes.kind, f"%{n.args[0]}") for n in nodes if n.op == "symbol"})
-    return len(code.lines)
+    parts = sum(".512(" in line for line in code.lines)  # of which so many make up one instruction
+    return sum("shufflevector" not in line for line in code.lines) - parts + parts * 16 // LANES
 
 
 def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: Mapping[str, Value]) -> list[Value]:
@@ -195,11 +196,19 @@ def written(lanes: Lanes, dtype: torch.dtype, result: Value) -> Value:
     if dtype == torch.float16:
         return Value(code, "half", code.emit(f"fptrunc {vector('float')} {result.name} to {vector('half')}"))
     if dtype == torch.bfloat16:
-        bits = lanes.bits(result)
-        upper = (bits + ((bits >> 16) & 1) + 0x7FFF) >> 16  # halves to the even one
-        upper = lanes.where(lanes.isnan(result), Value(code, "i32", "splat (i32 32704)"), upper)
-        return Value(code, "i16", code.emit(f"trunc {vector('i32')} {upper.name} to {vector('i16')}"))
+        if "avx512bf16" not in native.features():
+            return _upper(lanes, result)
+        quick, subnormal = lanes.brief(result)
+        return lanes.rarely(subnormal, _upper, quick, result)
     return result
+
+
+def _upper(lanes: Lanes, a: Value) -> Value:
+    """The upper half of a float32, rounded: a bfloat16."""
+    bits = lanes.bits(a)
+    upper = (bits + ((bits >> 16) & 1) + 0x7FFF) >> 16  # halves to the even one
+    upper = lanes.where(lanes.isnan(a), Value(lanes.code, "i32", "splat (i32 32704)"), upper)
+    return Value(lanes.code, "i16", lanes.code.emit(f"trunc {vector('i32')} {upper.name} to {vector('i16')}"))
 
 
 def parameter(kind: str, name: str, index: str, columns: bool) -> str:

@@ -9,7 +9,7 @@ Torch operators (`formula`): everything else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,11 @@ from ..ops import OPS
 from . import compiled, formula, native
 from .assembly import STORED, cost, has_kernels
 from .eager import compute, eager, on_gpu, wanted
-from .fused import Fused
+from .fused import Fused, Held
 from .table import Precision, fit, points, trials
 from .tabulated import Kernel, Tabulated, loops_work, precision_of
 
-__all__ = ["activate"]
+__all__ = ["activate", "by_kernel"]
 
 LEAST = 32768  # elements from which tables pay
 COSTLY = 1024  # and where the formula has a Mittag-Leffler function, of which one element costs a microsecond
@@ -54,6 +54,21 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     return formula.activate(e, x, parameters)
 
 
+def by_kernel(way: Held, x: Tensor, stored: Sequence[Tensor]) -> Tensor | None:
+    """The same with parameters as a module stores them, if a kernel is what serves."""
+    if eager(x, stored) and _suits(way.e, way.names, x, any(p.requires_grad for p in stored)) and way.fits(x):
+        return compute(way, x, stored)
+    return None
+
+
+def _suits(e: Expr, names: tuple[str, ...], x: Tensor, learn: bool) -> bool:
+    """Whether a kernel is the first choice for formulas whose parameters are trained, or are not."""
+    cost = _facts(e, names)[1]
+    if cost is None or x.dtype not in STORED or not native.works(x.dtype):
+        return False
+    return learn or cost <= HEAVY or x.numel() < LEAST or x.dtype == torch.float64
+
+
 def _eager(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
     """By kernels, if any serve."""
     names, values = tuple(parameters), tuple(parameters.values())
@@ -62,7 +77,7 @@ def _eager(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | Non
         return _with_tables(e, x, parameters) if x.dtype != torch.float64 and x.numel() >= COSTLY and loops_work() else None
     if cost is None or x.dtype not in STORED or not native.works(x.dtype):
         return None
-    if cost > HEAVY and x.numel() >= LEAST and x.dtype != torch.float64 and not any(p.requires_grad for p in values):
+    if not _suits(e, names, x, any(p.requires_grad for p in values)):
         found = _tabulated(e, x, parameters) if all(p.numel() == 1 for p in values) and loops_work() else None
         if found is not None:
             return found

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..special import is_bare, plain, traced
 
-__all__ = ["Way", "compute", "eager", "filled", "flat", "memory_order", "on_gpu", "restored", "wanted"]
+__all__ = ["Way", "compute", "eager", "filled", "flat", "memory_order", "on_gpu", "order_of", "restored", "wanted"]
 
 T = TypeVar("T")
 
@@ -61,12 +61,14 @@ def _watched() -> bool:
     return traced() or bool(torch._C._get_tracing_state()) or torch.autograd.forward_ad._current_level >= 0
 
 
-def memory_order(x: Tensor) -> list[int] | None:
+def memory_order(x: Tensor) -> tuple[int, ...] | None:
     """The dimensions as they lie in memory, the last contiguous; None: in their order."""
-    if x.is_contiguous():
-        return None
-    strides = x.stride()
-    return sorted(range(x.ndim), key=lambda d: (-strides[d], d))
+    return None if x.is_contiguous() else order_of(x.stride())
+
+
+def order_of(strides: Sequence[int]) -> tuple[int, ...]:
+    """The dimensions by falling strides."""
+    return tuple(sorted(range(len(strides)), key=lambda d: (-strides[d], d)))
 
 
 def restored(t: Tensor, order: Sequence[int] | None) -> Tensor:
@@ -74,14 +76,14 @@ def restored(t: Tensor, order: Sequence[int] | None) -> Tensor:
     return t if order is None else t.permute(sorted(range(len(order)), key=order.__getitem__))
 
 
-def flat(t: Tensor, order: list[int] | None, dtype: torch.dtype) -> Tensor:
+def flat(t: Tensor, order: tuple[int, ...] | None, dtype: torch.dtype) -> Tensor:
     """The elements in this order, one after the other in memory; no copy where they are so already."""
     t = t.detach().resolve_neg()
     t = t.clone() if t._is_zerotensor() else t  # has no memory
     return (t if order is None else t.permute(order)).to(dtype).contiguous()
 
 
-def filled(y: Tensor, order: list[int] | None, dtype: torch.dtype, write: Callable[[Tensor], T]) -> T:
+def filled(y: Tensor, order: tuple[int, ...] | None, dtype: torch.dtype, write: Callable[[Tensor], T]) -> T:
     """What `write` returns when given memory for the elements of y in this order and dtype; y gets what it wrote."""
     laid = y if order is None else y.permute(order)
     if laid.is_contiguous() and laid.dtype == dtype:

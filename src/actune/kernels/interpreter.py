@@ -20,7 +20,7 @@ from ..elementary import POWERS
 from ..expr import Expr
 from ..ops import OPS
 from . import native
-from .assembly import MASK, added, flushed, kernel, loaded, masks, parameter, partly, read, stored, written
+from .assembly import MASK, flushed, kernel, loaded, masks, parameter, partly, read, stored, written
 from .formula import ordered
 from .loops import SIGNATURE, counters, loop
 from .strips import driver
@@ -28,7 +28,7 @@ from .vector import LANES, Code, Lanes, Value, vector
 
 __all__ = ["Tape", "tape"]
 
-BLOCK = 32  # vectors
+BLOCK = 16  # vectors
 _COLUMNS = 8  # of a row: the operator, where its result goes, and where its three arguments are, each with a stride
 _SUM = "sum"
 
@@ -75,7 +75,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     constants = [n for n in nodes if n.op == "const"]
     places = {n: arena.single() for n in constants}
     parameters, sums = [arena.single() for _ in names], [arena.single() for _ in outputs[1:]]
-    x, g, alive = arena.block(), arena.block(), arena.block()
+    x, g, alive = (arena.block(), arena.block(), arena.block()) if backward else (arena.block(),) * 3
     places |= {n: x if n.args[0] == "x" else parameters[names.index(n.args[0])] for n in nodes if n.op == "symbol"}
     moving = {n for n in nodes if "x" in n.symbols()}
     calls = sorted((n for n in nodes if not n.leaf), key=lambda n: n in moving)  # what x is not in is computed once a strip

@@ -1,13 +1,13 @@
 """How a tensor is cut into strips, and the loops over them, for kernels that know nothing of shapes.
 
-A strip is up to 256 vectors of sixteen elements, at equal distances in memory, that share the parameters of each lane. A kernel
+A strip is up to 128 vectors of 32 elements, at equal distances in memory, that share the parameters of each lane. A kernel
 is a function of one strip,
 
     strip(context, X, G, Y, P, distance, S, count, stride, live)
 
 X, G, Y   elements in; their gradients, in a pullback; and out: `count` vectors, `stride` elements apart
-P         the parameters, `distance` numbers apart: one for all lanes ("rows"), or sixteen, one each ("columns")
-S         float64 sums to add to, `distance` apart, for one or for sixteen parameters
+P         the parameters, `distance` numbers apart: one for all lanes ("rows"), or one each ("columns")
+S         float64 sums to add to, `distance` apart, for one parameter or for one each
 live      how many lanes there are: of the last vector ("rows"), or of every one ("columns")
 
 and is compiled into the loop over all strips, so that what is alike in all of them is computed once.
@@ -36,7 +36,7 @@ from .vector import LANES
 
 __all__ = ["Layout", "Strip", "driver", "layout", "linked", "run"]
 
-LENGTH = 256  # vectors in a strip of a row
+LENGTH = 128  # vectors in a strip of a row
 TALL = 16  # and in one of columns
 _SHARE = 65536  # elements that a thread, or a group of strips, is worth
 _SHORT = 64  # elements of a channel in a row, below which they become columns
@@ -118,6 +118,8 @@ def run(
         strip.run(strip.context, x.element_size(), *pointers, *shape, start * group, min(end * group, units), group)
 
     shared_out(share, len(each), x.numel() // _SHARE)
+    if not sums:
+        return np.zeros((0, at.own))
     found: NDArray[np.float64] = each.sum(0)[:, : at.channels].reshape(sums, at.repeats, at.own, at.spread).sum((1, 3))
     return found
 

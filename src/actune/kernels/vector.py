@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["LANES", "Code", "Lanes", "Value"]
 
-LANES = 16
+LANES = 32
 _BITS = {"float": 32, "double": 64, "i32": 32, "i64": 64}
 _SHORT = {"float": "f32", "double": "f64", "i32": "i32", "i64": "i64"}
 _INTEGER = {"float": "i32", "double": "i64"}
@@ -275,19 +275,20 @@ class Lanes:
         inner = Code(self.code.wide512, outside=self.code.outside)
         names = [f"%x{i}" for i in range(len(arguments))]
         found = seldom(Lanes(inner, self.double), *(Value(inner, a.kind, n) for a, n in zip(arguments, names, strict=True)))
-        kinds = [vector("i1"), self._type, *(vector(a.kind) for a in arguments)]
+        kind = vector(usual.kind)
+        kinds = [vector("i1"), kind, *(vector(a.kind) for a in arguments)]
         given = ", ".join(f"{k} {n}" for k, n in zip(kinds, ["%c", "%u", *names], strict=True))
         body = "\n".join([
             "entry:", f"  %m = bitcast {vector('i1')} %c to i{LANES}", f"  %z = icmp eq i{LANES} %m, 0",
             "  %e = call i1 @llvm.expect.i1(i1 %z, i1 true)", "  br i1 %e, label %done, label %seldom", "seldom:", *inner.lines,
-            f"  %s = select {vector('i1')} %c, {self._type} {found.name}, {self._type} %u", "  br label %done", "done:",
-            f"  %y = phi {self._type} [ %u, %entry ], [ %s, %seldom ]", f"  ret {self._type} %y", "}",
+            f"  %s = select {vector('i1')} %c, {kind} {found.name}, {kind} %u", "  br label %done", "done:",
+            f"  %y = phi {kind} [ %u, %entry ], [ %s, %seldom ]", f"  ret {kind} %y", "}",
         ])  # fmt: skip
         name = f"@seldom_{hashlib.sha256((given + body).encode()).hexdigest()[:16]}"
         self.code.declare("declare i1 @llvm.expect.i1(i1, i1)")
-        self.code.declare(f"define internal {self._type} {name}({given}) alwaysinline {{\n{body}")
+        self.code.declare(f"define internal {kind} {name}({given}) alwaysinline {{\n{body}")
         values = ", ".join(f"{k} {v.name}" for k, v in zip(kinds, [condition, usual, *arguments], strict=True))
-        return Value(self.code, self.kind, self.code.emit(f"call {self._type} {name}({values})"))
+        return Value(self.code, usual.kind, self.code.emit(f"call {kind} {name}({values})"))
 
     # Bits
     def bits(self, a: Value) -> Value:
@@ -326,25 +327,43 @@ class Lanes:
         return a * self.power_of_two(half) * self.power_of_two(k - half)
 
     def _native(self, name: str, values: Sequence[Value], *rest: str) -> Value:
-        """An instruction of 512 bits: for sixteen float64 numbers, two of them."""
-        if not self.double:
-            return Value(self.code, self.kind, self._call512(name, [(vector(v.kind), v.name) for v in values], rest))
-        parts = [self._call512(name, [(f"<8 x {v.kind}>", self._half(v, i)) for v in values], rest) for i in (0, 1)]
-        mask = ", ".join(f"i32 {i}" for i in range(16))
-        text = f"shufflevector <8 x double> {parts[0]}, <8 x double> {parts[1]}, <16 x i32> <{mask}>"
-        return Value(self.code, self.kind, self.code.emit(text))
+        """An instruction of 512 bits, once for each part of so many."""
+        size = self.choose(16, 8)
+        parts = [
+            self._call512(name, self.kind, [(f"<{size} x {v.kind}>", self._part(v, start, size)) for v in values], rest)
+            for start in range(0, LANES, size)
+        ]
+        return self._joined(self.kind, parts)
 
-    def _half(self, a: Value, i: int) -> str:
-        if a.name[0] != "%":  # a constant of as many lanes as are asked for
+    def brief(self, a: Value) -> tuple[Value, Value]:
+        """A float32 as the bits of a bfloat16, by the instruction for that; and where it is subnormal, which that takes as zero."""
+        parts = [[("<16 x float>", self._part(a, start, 16))] for start in range(0, LANES, 16)]
+        found = [self._call512("llvm.x86.avx512bf16.cvtneps2bf16.512", "bfloat", part, ()) for part in parts]
+        small = [self._call512("llvm.x86.avx512.fpclass.ps.512", "i1", part, ("i32 32",)) for part in parts]
+        bits = [self.code.emit(f"bitcast <16 x bfloat> {part} to <16 x i16>") for part in found]
+        return self._joined("i16", bits), self._joined("i1", small)
+
+    def _joined(self, kind: str, parts: list[str]) -> Value:
+        while len(parts) > 1:  # two and two together
+            size = LANES // len(parts)
+            part, mask = f"<{size} x {kind}>", ", ".join(f"i32 {i}" for i in range(2 * size))
+            parts = [
+                self.code.emit(f"shufflevector {part} {low}, {part} {high}, <{2 * size} x i32> <{mask}>")
+                for low, high in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        return Value(self.code, kind, parts[0])
+
+    def _part(self, a: Value, start: int, size: int) -> str:
+        if a.name[0] != "%" or size == LANES:  # a constant of as many lanes as are asked for
             return a.name
-        mask = ", ".join(f"i32 {8 * i + j}" for j in range(8))
-        return self.code.emit(f"shufflevector {vector(a.kind)} {a.name}, {vector(a.kind)} poison, <8 x i32> <{mask}>")
+        mask = ", ".join(f"i32 {start + j}" for j in range(size))
+        return self.code.emit(f"shufflevector {vector(a.kind)} {a.name}, {vector(a.kind)} poison, <{size} x i32> <{mask}>")
 
-    def _call512(self, name: str, values: Sequence[tuple[str, str]], rest: Sequence[str]) -> str:
-        kind = values[0][0]
+    def _call512(self, name: str, kind: str, values: Sequence[tuple[str, str]], rest: Sequence[str]) -> str:
+        result = f"{values[0][0].partition('x')[0]}x {kind}>"
         kinds = ", ".join([k for k, _ in values] + [r.split()[0] for r in rest])
-        self.code.declare(f"declare {kind} @{name}({kinds})")
-        return self.code.emit(f"call {kind} @{name}({', '.join([f'{k} {v}' for k, v in values] + list(rest))})")
+        self.code.declare(f"declare {result} @{name}({kinds})")
+        return self.code.emit(f"call {result} @{name}({', '.join([f'{k} {v}' for k, v in values] + list(rest))})")
 
     def split(self, a: Value) -> tuple[Value, Value]:
         """(m, k) with a = m * 2^k and m in [sqrt(1/2), sqrt(2)), for positive normal numbers; for others anything."""
