@@ -783,11 +783,13 @@ def softsign(K: Any, a: Any) -> Any:
 
 
 def largest(K: Any, a: Any, b: Any) -> Any:
-    return K.where(K.isnan(a), a, K.most(a, b))
+    y = K.most(b, a)
+    return y if b.number is not None else K.where(K.isnan(b), b, y)
 
 
 def smallest(K: Any, a: Any, b: Any) -> Any:
-    return K.where(K.isnan(a), a, K.least(a, b))
+    y = K.least(b, a)
+    return y if b.number is not None else K.where(K.isnan(b), b, y)
 
 
 def clip(K: Any, a: Any, b: Any, c: Any) -> Any:

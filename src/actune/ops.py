@@ -84,7 +84,7 @@ _I1_SLOPE = _series("square(a)", [(2 * k + 1) / 2 / 4**k / (math.factorial(k) * 
 _SINC_SLOPE = _series("square(pi*a)", [(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 12)])
 # torch shares the gradient of a tie, and gives it to nobody where the two limits of a clip meet above the value.
 _TIE = "where(a {0} b, da, where(a == b, 0.5*da + 0.5*db, db))"
-_CLIP = "where(c < b, dc, where(a < b, where(b == c, 0, db), where(a > c, dc, da)))"
+_CLIP = "where(c < b, dc, where(y == a, da, where(a < b, where(b == c, 0, db), dc)))"
 
 _compare: dict[str, tuple[Callable[..., Tensor], Callable[..., Any]]] = {
     "<": (torch.lt, operator.lt), "<=": (torch.le, operator.le), ">": (torch.gt, operator.gt), ">=": (torch.ge, operator.ge),

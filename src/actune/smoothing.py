@@ -22,8 +22,8 @@ __all__ = ["KERNELS", "gaussian", "smooth"]
 
 def gaussian(t: Expr, width: Expr) -> Expr:
     """relu * normal density; the width is its standard deviation. Beyond 40 of them the tail is 0 in every dtype."""
-    z = clip(t / width, -40, 40)
-    return t * (erfc(-z / sqrt(2)) / 2) + width / sqrt(2 * pi()) * exp(-square(z) / 2)
+    z = clip(t / width / sqrt(2), -28, 28)
+    return t * (erfc(-z) / 2) + width / sqrt(2 * pi()) * exp(-square(z))
 
 
 def logistic(t: Expr, width: Expr) -> Expr:

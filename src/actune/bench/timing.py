@@ -61,12 +61,12 @@ def interleaved(
     most     seconds after which no new round begins, once there are some
     finish   waits until a device has done what it was told; without one a call has done its work when it returns
     """
-    repeats = {name: max(1, int(SHORTEST / _warm(f, finish))) for name, f in functions.items()}
-    seconds: dict[Name, list[float]] = {name: [] for name in functions}
     order, rng, start = list(functions), random.Random(seed), time.perf_counter()
     while time.perf_counter() - start < SETTLING:
         for name in order:
-            _typical(functions[name], repeats[name], finish)
+            seconds_of(functions[name], 1, finish)
+    repeats = {name: max(1, int(SHORTEST / _warm(f, finish))) for name, f in functions.items()}  # of what may have compiled
+    seconds: dict[Name, list[float]] = {name: [] for name in functions}
     start = time.perf_counter()
     for done in range(rounds):
         if done >= FEWEST and time.perf_counter() - start > most:

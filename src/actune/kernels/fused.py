@@ -97,11 +97,11 @@ class Held:
         order, at = _arrangement(x, (self.shape,)) or _refused()
         stored = self._stored(parameters, order)
         rows = self._each(Param.value, stored)
-        slopes = self._each(Param.slope, stored, rows)
+        derivatives = self._each(Param.slope, stored, rows)
         needed = [need for (names, _), need in zip(self.sources, needs[1:], strict=True) for _ in names]
         learned = tuple(name for name, need in zip(self.names, needed, strict=True) if need)
         gx, sums = _pullback(self.e, self.names, learned, x, g, order, at, rows.to(compute_dtype(x.dtype)))
-        sums *= slopes if all(needed) else slopes[needed]
+        sums *= derivatives if all(needed) else derivatives[needed]
         found: list[Tensor | None] = [gx if needs[0] else None]
         order = order and (0, *(d + 1 for d in order))
         for (names, _), p, need in zip(self.sources, parameters, needs[1:], strict=True):
@@ -118,13 +118,13 @@ class Held:
         if order is not None:
             turned = (row.reshape(-1, *self.shape).permute(0, *(d + 1 for d in order)) for row in rows)
             rows = [row.reshape(len(row), -1) for row in turned]
-        return torch.cat(rows)
+        return _stacked(rows)
 
     def _each(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         """The function of each Param, of its rows."""
         if len(self._runs) == 1:
             return function(self._runs[0][0], *rows)
-        return torch.cat([function(p, *(r[part] for r in rows)) for p, part in self._runs])
+        return _stacked([function(p, *(r[part] for r in rows)) for p, part in self._runs])
 
 
 def symbols(sources: Sources, shape: tuple[int, ...], stored: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -207,7 +207,15 @@ def _rows(parameters: Sequence[Tensor], order: tuple[int, ...] | None, at: Layou
     if not parameters:
         return torch.empty((0, at.own), dtype=kind, device="cpu")
     ordered = (p.detach() if order is None or p.numel() == 1 else p.detach().permute(order) for p in parameters)
-    return torch.cat([p.reshape(1, -1).expand(1, at.own) for p in ordered]).to(kind)
+    return _stacked([p.reshape(1, -1).expand(1, at.own) for p in ordered]).to(kind)
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    """One above the other; with `out`, autocast has no say in it."""
+    if len(rows) == 1:
+        return rows[0]
+    kind = functools.reduce(torch.promote_types, {row.dtype for row in rows})
+    return torch.cat(list(rows), out=torch.empty(0, dtype=kind, device="cpu"))
 
 
 def _numbers(rows: Tensor, at: Layout) -> NDArray[Any]:
