@@ -783,13 +783,15 @@ def softsign(K: Any, a: Any) -> Any:
 
 
 def largest(K: Any, a: Any, b: Any) -> Any:
-    y = K.most(b, a)
-    return y if b.number is not None else K.where(K.isnan(b), b, y)
+    if b.number:
+        return K.most(b, a)
+    return K.where(a <= b, b, a) if b.number is not None else K.where(K.isnan(a), a, K.most(a, b))  # of 0 and -0 the second
 
 
 def smallest(K: Any, a: Any, b: Any) -> Any:
-    y = K.least(b, a)
-    return y if b.number is not None else K.where(K.isnan(b), b, y)
+    if b.number:
+        return K.least(b, a)
+    return K.where(a >= b, b, a) if b.number is not None else K.where(K.isnan(a), a, K.least(a, b))
 
 
 def clip(K: Any, a: Any, b: Any, c: Any) -> Any:

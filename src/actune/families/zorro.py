@@ -20,7 +20,7 @@ def hump(u: Expr, a: Expr, q: Expr) -> Expr:
 
     k*GS(-u) = (1 + e^(ab))/(1 + e^(ab + au)) = (1 + q)*w/(1 + q*w) with q = e^(-ab) and w = e^(-au), neither of them above 1.
     """
-    u = clip(u, 0, 1e30)  # the tail has long been zero; keeps inf*0 away
+    u = clip(u, -1e30, 1e30)  # the tail has long been zero; keeps inf*0 away
     w = exp(-(a * u))
     return u * ((1 + q) * w / (1 + q * w))
 

@@ -227,7 +227,7 @@ def parameter(kind: str, name: str, index: str, columns: bool) -> str:
 
 
 def flushed(lanes: Lanes, name: str, total: str, index: str, columns: bool) -> str:
-    """Add the sum in each lane to the float64 of this index, or to sixteen of them."""
+    """Add the sum in each lane to the float64 of this index, or to one for each lane."""
     name = f"%{name}"
     text = f"""
   {name}.i = mul i64 %distance, {index}

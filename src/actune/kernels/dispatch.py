@@ -31,7 +31,7 @@ __all__ = ["activate", "by_kernel"]
 
 LEAST = 32768  # elements from which tables pay
 COSTLY = 1024  # and where the formula has a Mittag-Leffler function, of which one element costs a microsecond
-HEAVY = 44  # instructions: a formula with fewer is computed as fast as looked up
+HEAVY = {4: 50, 2: 70}  # instructions, by bytes an element: a formula with fewer is computed as fast as looked up
 REACH = 2.0  # |x| that a table must cover to be of use
 _FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
 
@@ -66,7 +66,7 @@ def _suits(e: Expr, names: tuple[str, ...], x: Tensor, learn: bool) -> bool:
     cost = _facts(e, names)[1]
     if cost is None or x.dtype not in STORED or not native.works(x.dtype):
         return False
-    return learn or cost <= HEAVY or x.numel() < LEAST or x.dtype == torch.float64
+    return learn or x.numel() < LEAST or x.dtype == torch.float64 or cost <= HEAVY[x.dtype.itemsize]
 
 
 def _eager(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:

@@ -1,6 +1,6 @@
-"""Sixteen lanes at a time: LLVM instructions as Python values, over which the kernel column of the table is written.
+"""Many lanes at a time: LLVM instructions as Python values, over which the kernel column of the table is written.
 
-A `Lanes` is a namespace of functions on values of sixteen numbers, float32 or float64; Python's operators work on them. What they
+A `Lanes` is a namespace of functions on values of 32 numbers, float32 or float64; Python's operators work on them. What they
 do is recorded as instructions, each once. Nothing is assumed about nan, infinity or the order of operations, and nothing is
 contracted but where `fma` says so: a formula gives the same bits wherever it is computed from the same functions.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["LANES", "Code", "Lanes", "Value"]
 
-LANES = 32
+LANES = 32  # two registers of AVX-512 at least: while one waits for a result the other goes on
 _BITS = {"float": 32, "double": 64, "i32": 32, "i64": 64}
 _SHORT = {"float": "f32", "double": "f64", "i32": "i32", "i64": "i64"}
 _INTEGER = {"float": "i32", "double": "i64"}
@@ -56,7 +56,7 @@ def vector(kind: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """Sixteen numbers of one kind: float, double, i32, i64, or i1, the truth values."""
+    """Numbers of one kind, one a lane: float, double, i32, i64, or i1, the truth values."""
 
     code: Code
     kind: str
