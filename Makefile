@@ -26,7 +26,7 @@ results/digits.jsonl: $(VENV)/ready
 	mv $@.new $@
 
 results/bench.jsonl: $(VENV)/ready
-	$(BIN)/actune bench --sizes 1e4,1e6 --plot docs/speed.png --output $@
+	$(BIN)/actune bench --sizes 1e4,1e6,1.6e7 --plot docs/speed.png --output $@
 
 readme: results/digits.jsonl results/bench.jsonl
 	$(BIN)/python docs/readme.py
