@@ -260,6 +260,20 @@ def test_a_given_module_is_copied_with_its_own_scope_and_stays_as_it_was():
         assert [p.shape for p in built[0].parameters()] == [(1,)]
 
 
+def test_the_course_of_learned_parameters_is_recorded_on_request():
+    seen: list[nn.Module] = []
+    t = watched(seen)
+    outcome = train(t, "softplus(b)*x*sigmoid(c*x); b=0.5, c=1.5", 0, course=True)
+    last = {f"{i}.{n}": tuple(v.tolist()) for i, m in enumerate(seen[0]) if i in (1, 3) for n, v in m.values().items()}
+    assert {name: values[-1] for name, values in outcome.course.items()} == last
+    assert all(len(values) == t.epochs == len(set(values)) for values in outcome.course.values())
+    plain = train(TINY, "softplus(b)*x*sigmoid(c*x); b=0.5, c=1.5", 0)
+    assert plain.course is None
+    assert plain == replace(outcome, course=None)  # watching changes nothing
+    assert hash(plain) == hash(outcome)
+    assert train(TINY, nn.PReLU, 0, course=True).course == {}
+
+
 # -- statistics ----------------------------------------------------------------------------------------------------------
 
 

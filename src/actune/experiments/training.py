@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -32,6 +32,7 @@ class Outcome:
     history           the validation loss after each epoch
     test_accuracy     None unless it was asked for
     diverged          the validation loss became infinite or nan, and training stopped there
+    course            if asked for: "layer.parameter" -> after each epoch, one value for each channel (neuron, …), in constrained form
     """
 
     validation_loss: float
@@ -40,6 +41,7 @@ class Outcome:
     seconds: float = field(compare=False)
     history: tuple[float, ...]
     diverged: bool
+    course: Mapping[str, tuple[tuple[float, ...], ...]] | None = field(default=None, hash=False)
 
 
 def train(
@@ -49,12 +51,14 @@ def train(
     *,
     report: Callable[[int, float], None] | None = None,
     test: bool = False,
+    course: bool = False,
     device: torch.device | str = "cpu",
 ) -> Outcome:
     """Train the task's network with this activation everywhere; the seed fixes the initial weights and the order of the batches.
 
     report   called as report(epoch, validation loss) after each epoch (from 0) with a finite loss; what it raises ends the training
     test     also measure the accuracy on the test part, which is not touched otherwise: leave that to the final comparison
+    course   also record the parameters of the activations over the training
 
     The same task, activation, seed and number of threads give the same bits on a CPU. The global generators keep their state.
     """
@@ -68,9 +72,13 @@ def train(
         model = t.model(factory).to(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, fused=True)
         history: list[float] = []
+        courses: dict[str, list[tuple[float, ...]]] = {}
         for epoch, order in enumerate(orders):
             _epoch(model, optimizer, part, order.to(device), t.batch_size)
             loss, accuracy = _evaluate(model, validation)
+            if course:
+                for name, value in _parameters(model).items():
+                    courses.setdefault(name, []).append(value)
             history.append(loss if math.isfinite(loss) else math.inf)
             if not math.isfinite(loss):
                 break
@@ -83,6 +91,7 @@ def train(
             seconds=time.perf_counter() - start,
             history=tuple(history),
             diverged=history[-1] == math.inf,
+            course={name: tuple(values) for name, values in courses.items()} if course else None,
         )
 
 
@@ -141,6 +150,13 @@ def _epoch(model: nn.Module, optimizer: torch.optim.Optimizer, part: Part, order
         optimizer.zero_grad()
         cross_entropy(model(part.inputs[batch]), part.classes[batch]).backward()
         optimizer.step()
+
+
+@torch.no_grad()
+def _parameters(model: nn.Module) -> dict[str, tuple[float, ...]]:
+    """The parameters of its activations as their formulas see them."""
+    modules = ((path, m) for path, m in model.named_modules() if isinstance(m, Activation))
+    return {f"{path}.{name}": tuple(v.flatten().tolist()) for path, m in modules for name, v in m.values().items()}
 
 
 @torch.no_grad()
