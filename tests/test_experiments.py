@@ -80,7 +80,7 @@ def test_the_digits_are_split_without_loss_or_overlap():
     split = digits()
     parts = (split.train, split.validation, split.test)
     assert [len(p) for p in parts] == [1000, 397, 400]
-    rows = Counter((*map(int, x), int(y)) for p in parts for x, y in zip(p.inputs * 16, p.classes, strict=True))
+    rows = Counter((*map(int, x), int(y)) for p in parts for x, y in zip(p.inputs * 16, p.targets, strict=True))
     assert rows == Counter((*map(int, x), int(y)) for x, y in zip(*load_digits(return_X_y=True), strict=True))
 
 
@@ -99,7 +99,7 @@ def test_the_split_belongs_to_the_task_and_to_no_seed():
         torch.manual_seed(seed)
         found.append(digits.__wrapped__())
     assert torch.equal(found[0].test.inputs, found[1].test.inputs)
-    assert hashlib.sha256(found[0].test.classes.numpy().astype("<i8").tobytes()).hexdigest()[:16] == "5a0d95f88ac13dcb"
+    assert hashlib.sha256(found[0].test.targets.numpy().astype("<i8").tobytes()).hexdigest()[:16] == "5a0d95f88ac13dcb"
 
 
 def test_mlp_has_an_activation_after_each_layer_but_the_last():
@@ -209,9 +209,9 @@ def test_outcome_is_what_the_trained_network_does():
     split = two_classes()
     with torch.no_grad():
         scores = [seen[0](p.inputs) for p in (split.validation, split.test)]
-    assert outcome.validation_loss == pytest.approx(float(nn.functional.cross_entropy(scores[0], split.validation.classes)))
-    assert outcome.validation_accuracy == float((scores[0].argmax(1) == split.validation.classes).double().mean())
-    assert outcome.test_accuracy == float((scores[1].argmax(1) == split.test.classes).double().mean())
+    assert outcome.validation_loss == pytest.approx(float(nn.functional.cross_entropy(scores[0], split.validation.targets)))
+    assert outcome.validation_accuracy == float((scores[0].argmax(1) == split.validation.targets).double().mean())
+    assert outcome.test_accuracy == float((scores[1].argmax(1) == split.test.targets).double().mean())
     assert outcome.seconds > 0
 
 
@@ -318,7 +318,7 @@ def told(accuracies: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch, lo
     def answer(what, activation, seed, *, test, device):
         loss = losses[activation][seed] if losses else 0.5
         accuracy = accuracies[activation][seed % 1000] if test else None
-        return Outcome(loss, 0.5, accuracy, 0.1, (loss,), loss == math.inf)
+        return Outcome(loss, 0.5, accuracy, 0.1, (loss,), loss == math.inf, loss if test else None)
 
     monkeypatch.setattr(compare_module, "train", answer)
 
@@ -340,7 +340,7 @@ def test_comparison_is_paired_corrected_and_sorted(monkeypatch):
     assert done == [(i, 16) for i in range(1, 17)]
     expected = {n: float(scipy.stats.ttest_rel(a, ACCURACIES["relu"]).pvalue) for n, a in ACCURACIES.items() if n != "relu"}
     for r in c.rows:
-        assert r.accuracy.mean == pytest.approx(np.mean(ACCURACIES[r.name]))
+        assert r.score.mean == pytest.approx(np.mean(ACCURACIES[r.name]))
         if r.name == "relu":
             assert r.difference is None
             assert math.isnan(r.p)
@@ -413,8 +413,8 @@ def test_diverged_networks_count_with_the_accuracy_that_they_have():
     row = compare(TINY, [Broken], seeds=2).row("Broken")
     assert row.diverged == 2
     assert row.validation_loss == math.inf
-    share = float((two_classes().test.classes == 0).double().mean())  # argmax of nan is the first class
-    assert row.accuracy.mean == pytest.approx(share)
+    share = float((two_classes().test.targets == 0).double().mean())  # argmax of nan is the first class
+    assert row.score.mean == pytest.approx(share)
 
 
 def test_the_same_function_twice_makes_no_difference():
@@ -481,7 +481,7 @@ def test_rank_never_opens_the_test_part():
 def test_on_digits_the_choice_matters():
     c = compare("digits", {"winner": WINNER}, seeds=3)
     assert isinstance(c, Comparison)
-    assert c.row("relu").accuracy.mean < 0.91 < 0.96 < c.row("winner").accuracy.mean
+    assert c.row("relu").score.mean < 0.91 < 0.96 < c.row("winner").score.mean
     assert c.row("relu").validation_loss > 0.3 > 0.2 > c.row("winner").validation_loss
     assert c.row("winner").difference.low > 0
     assert c.verdict().startswith("winner beats relu on digits: ")

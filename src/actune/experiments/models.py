@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
+from typing import Protocol
 
 from torch import nn
 
 __all__ = ["ActivationFactory", "mlp"]
 
-ActivationFactory = Callable[[int], nn.Module]  # the width of the last dimension -> a new activation for that place
+
+class ActivationFactory(Protocol):
+    """Makes a new activation for a place with this many channels along `dim`."""
+
+    def __call__(self, width: int, dim: int = -1) -> nn.Module: ...
 
 
 def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int = 64, layers: int = 8) -> nn.Module:

@@ -18,25 +18,34 @@ __all__ = ["TASKS", "Task", "list_tasks", "task"]
 
 @dataclass(frozen=True)
 class Task:
-    """A classification problem on which activation functions compete; everything but the function and the seed is fixed here.
+    """A problem on which activation functions compete; everything but the function and the seed is fixed here.
 
     summary        one line
-    data           gives the split, which belongs to the task: no seed changes it
+    data           gives the split, which belongs to the task: no seed changes it, unless it is drawn
     model          builds the network, untrained, from a factory of activations
-    epochs, batch_size, learning_rate   of Adam on the cross-entropy, with PyTorch's other defaults
+    epochs, batch_size, learning_rate   of Adam, with PyTorch's other defaults
     scope          whether a learning activation has its parameters for each layer, channel or neuron
+    loss           a row of `LOSSES`: what Adam minimises and what comparisons measure
+    drawn          each seed has a problem of its own, data(seed, held_out); trainings that are tested have held-out ones, so that
+                   neither a search nor a ranking ever meets a problem on which a claim is measured
 
     `data` and `model` are module-level functions (or partials of them), so that a task can be sent to another process.
     """
 
     name: str
     summary: str
-    data: Callable[[], Split]
+    data: Callable[..., Split]
     model: Callable[[ActivationFactory], nn.Module]
     epochs: int = 20
     batch_size: int = 64
     learning_rate: float = 1e-3
     scope: Literal["layer", "channel", "neuron"] = "channel"
+    loss: str = "cross_entropy"
+    drawn: bool = False
+
+    def split(self, seed: int, held_out: bool = False) -> Split:
+        """The data of a training with this seed."""
+        return self.data(seed, held_out) if self.drawn else self.data()
 
 
 TASKS: dict[str, Task] = {

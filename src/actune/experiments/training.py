@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ..family import Family, resolve
 from ..module import Activation
 from .data import Part
+from .losses import LOSSES, Loss
 from .models import ActivationFactory
 from .tasks import Task, task
 
 __all__ = ["ActivationLike", "Outcome", "activation_factory", "check_device", "one_thread", "train"]
 
 ActivationLike = str | Family | nn.Module | type[nn.Module]  # a name or formula, a family, a module to copy, or its class
+EVALUATED = 512  # inputs at a time, for the memory of a convolutional network
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,19 @@ class Outcome:
 
     validation_loss   after the last epoch, not the luckiest one; inf if the training diverged
     history           the validation loss after each epoch
-    test_accuracy     None unless it was asked for
+    accuracy          None for a task without classes
+    test_…            None unless asked for; the loss is inf where the network gives no finite one
     diverged          the validation loss became infinite or nan, and training stopped there
-    course            if asked for: "layer.parameter" -> after each epoch, one value for each channel (neuron, …), in constrained form
+    course            if asked for: "layer.parameter" -> after each epoch, its values, one for each channel (neuron, …)
     """
 
     validation_loss: float
-    validation_accuracy: float
+    validation_accuracy: float | None
     test_accuracy: float | None
     seconds: float = field(compare=False)
     history: tuple[float, ...]
     diverged: bool
+    test_loss: float | None = None
     course: Mapping[str, tuple[tuple[float, ...], ...]] | None = field(default=None, hash=False)
 
 
@@ -57,14 +60,14 @@ def train(
     """Train the task's network with this activation everywhere; the seed fixes the initial weights and the order of the batches.
 
     report   called as report(epoch, validation loss) after each epoch (from 0) with a finite loss; what it raises ends the training
-    test     also measure the accuracy on the test part, which is not touched otherwise: leave that to the final comparison
+    test     also measure loss and accuracy on the test part, which is not touched otherwise: leave that to the final comparison
     course   also record the parameters of the activations over the training
 
     The same task, activation, seed and number of threads give the same bits on a CPU. The global generators keep their state.
     """
     t = task(what)
-    factory = activation_factory(activation, t.scope)
-    split = t.data()
+    factory, loss = activation_factory(activation, t.scope), LOSSES[t.loss]
+    split = t.split(seed, held_out=test)
     part, validation = split.train.to(device), split.validation.to(device)
     with _seeded(seed, torch.device(device)):
         start = time.perf_counter()
@@ -74,23 +77,25 @@ def train(
         history: list[float] = []
         courses: dict[str, list[tuple[float, ...]]] = {}
         for epoch, order in enumerate(orders):
-            _epoch(model, optimizer, part, order.to(device), t.batch_size)
-            loss, accuracy = _evaluate(model, validation)
+            _epoch(model, optimizer, loss, part, order.to(device), t.batch_size)
+            value, accuracy = _evaluate(model, loss, validation)
+            history.append(value)
             if course:
-                for name, value in _parameters(model).items():
-                    courses.setdefault(name, []).append(value)
-            history.append(loss if math.isfinite(loss) else math.inf)
-            if not math.isfinite(loss):
+                for name, values in _parameters(model).items():
+                    courses.setdefault(name, []).append(values)
+            if value == math.inf:
                 break
             if report is not None:
-                report(epoch, loss)
+                report(epoch, value)
+        test_loss, test_accuracy = _evaluate(model, loss, split.test.to(device)) if test else (None, None)
         return Outcome(
             validation_loss=history[-1],
             validation_accuracy=accuracy,
-            test_accuracy=_evaluate(model, split.test.to(device))[1] if test else None,
+            test_accuracy=test_accuracy,
             seconds=time.perf_counter() - start,
             history=tuple(history),
             diverged=history[-1] == math.inf,
+            test_loss=test_loss,
             course={name: tuple(values) for name, values in courses.items()} if course else None,
         )
 
@@ -120,13 +125,13 @@ def activation_factory(activation: ActivationLike, scope: str) -> ActivationFact
     A module is copied, an Activation with its initial values and its own scope; the given one is never used itself.
     """
     if isinstance(activation, Activation):
-        return lambda width: activation.fresh(channels=_channels(activation.scope, width), dim=-1)
+        return lambda width, dim=-1: activation.fresh(channels=_channels(activation.scope, width), dim=dim)
     if isinstance(activation, nn.Module):
-        return lambda width: copy.deepcopy(activation)
+        return lambda width, dim=-1: copy.deepcopy(activation)
     if isinstance(activation, type) and issubclass(activation, nn.Module):
-        return lambda width: activation()
+        return lambda width, dim=-1: activation()
     family = resolve(activation)
-    return lambda width: Activation(family, scope=scope, channels=_channels(scope, width), dim=-1)
+    return lambda width, dim=-1: Activation(family, scope=scope, channels=_channels(scope, width), dim=dim)
 
 
 def _channels(scope: str, width: int) -> int | None:
@@ -144,11 +149,11 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _epoch(model: nn.Module, optimizer: torch.optim.Optimizer, part: Part, order: Tensor, batch_size: int) -> None:
+def _epoch(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, part: Part, order: Tensor, batch_size: int) -> None:
     model.train()
     for batch in order.split(batch_size):
         optimizer.zero_grad()
-        cross_entropy(model(part.inputs[batch]), part.classes[batch]).backward()
+        loss.function(model(part.inputs[batch]), part.targets[batch]).backward()
         optimizer.step()
 
 
@@ -160,8 +165,10 @@ def _parameters(model: nn.Module) -> dict[str, tuple[float, ...]]:
 
 
 @torch.no_grad()
-def _evaluate(model: nn.Module, part: Part) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy."""
+def _evaluate(model: nn.Module, loss: Loss, part: Part) -> tuple[float, float | None]:
+    """Mean loss, inf if it is not finite, and accuracy where there are classes."""
     model.eval()
-    scores = model(part.inputs)
-    return float(cross_entropy(scores, part.classes)), int((scores.argmax(-1) == part.classes).sum()) / len(part)
+    outputs = torch.cat([model(inputs) for inputs in part.inputs.split(EVALUATED)])
+    value = float(loss.function(outputs, part.targets))
+    hits = int((outputs.argmax(-1) == part.targets).sum()) / part.targets.numel() if loss.classes else None
+    return value if math.isfinite(value) else math.inf, hits
