@@ -199,9 +199,7 @@ def rank(
 # -- rows -----------------------------------------------------------------------------------------------------------------
 
 
-def _rows(
-    formulas: Mapping[str, str], outcomes: Mapping[str, tuple[Outcome, ...]], base: str, measure: Measure
-) -> tuple[Row, ...]:
+def _rows(formulas: Mapping[str, str], outcomes: Mapping[str, tuple[Outcome, ...]], base: str, measure: Measure) -> tuple[Row, ...]:
     scores = {name: [_tested(o, measure) for o in runs] for name, runs in outcomes.items()}
     differences = {
         name: [measure.over(a, b) for a, b in zip(values, scores[base], strict=True)]

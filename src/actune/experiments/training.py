@@ -75,14 +75,12 @@ def train(
         model = t.model(factory).to(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, fused=True)
         history: list[float] = []
-        courses: dict[str, list[tuple[float, ...]]] = {}
+        courses: list[dict[str, tuple[float, ...]]] = []
         for epoch, order in enumerate(orders):
             _epoch(model, optimizer, loss, part, order.to(device), t.batch_size)
             value, accuracy = _evaluate(model, loss, validation)
             history.append(value)
-            if course:
-                for name, values in _parameters(model).items():
-                    courses.setdefault(name, []).append(values)
+            courses += [_parameters(model)] if course else []
             if value == math.inf:
                 break
             if report is not None:
@@ -96,7 +94,7 @@ def train(
             history=tuple(history),
             diverged=history[-1] == math.inf,
             test_loss=test_loss,
-            course={name: tuple(values) for name, values in courses.items()} if course else None,
+            course={name: tuple(after[name] for after in courses) for name in courses[0]} if course else None,
         )
 
 
