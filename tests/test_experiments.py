@@ -25,6 +25,7 @@ from actune.experiments.models import mlp
 from actune.experiments.stats import Estimate, estimate, holm, paired_p
 
 compare_module = sys.modules["actune.experiments.compare"]
+training_module = sys.modules["actune.experiments.training"]
 WINNER = "tanh(x) + erf(erf(expm1(x)))"
 
 
@@ -213,6 +214,23 @@ def test_outcome_is_what_the_trained_network_does():
     assert outcome.validation_accuracy == float((scores[0].argmax(1) == split.validation.targets).double().mean())
     assert outcome.test_accuracy == float((scores[1].argmax(1) == split.test.targets).double().mean())
     assert outcome.seconds > 0
+
+
+def test_networks_are_evaluated_in_pieces(monkeypatch):
+    whole = train(TINY, nn.Tanh, 0, test=True)
+    seen: list[nn.Module] = []
+    sizes: list[int] = []
+    monkeypatch.setattr(training_module, "EVALUATED", 7)
+    monkeypatch.setattr(nn.Sequential, "forward", counted(nn.Sequential.forward, sizes))
+    pieces = train(watched(seen), nn.Tanh, 0, test=True)
+    assert pieces.history == pytest.approx(whole.history)
+    assert (pieces.test_loss, pieces.test_accuracy) == pytest.approx((whole.test_loss, whole.test_accuracy))
+    assert max(sizes) == TINY.batch_size
+    assert sizes[-5:] == [7, 7, 7, 7, 2]
+
+
+def counted(forward, sizes: list[int]):
+    return lambda module, x: (sizes.append(len(x)), forward(module, x))[1]
 
 
 def test_the_recipe_of_the_task_is_followed():

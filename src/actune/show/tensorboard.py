@@ -16,7 +16,8 @@ class TensorBoard:
         with TensorBoard("runs/digits") as board:
             actune.search("digits", trials=100, progress=board)
 
-    Scalars `value` and `best` (`value/0`, `value/1`, … with several objectives), `seconds`, and as text the state and the formula.
+    Scalars `value` and `best` (`value/0`, `value/1`, … with several objectives), `seconds`, `epochs` if they were
+    reported, and as text the state and the formulas.
     """
 
     def __init__(self, folder: str | PathLike[str]):
@@ -44,6 +45,7 @@ class TensorBoard:
 
 def _scalars(study: Study, trial: FrozenTrial) -> dict[str, float]:
     found = {} if trial.duration is None else {"seconds": trial.duration.total_seconds()}
+    found |= {"epochs": float(len(trial.intermediate_values))} if trial.intermediate_values else {}
     if trial.state != TrialState.COMPLETE:
         return found
     if len(trial.values) == 1:
