@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -68,16 +68,14 @@ def train(
     t = task(what)
     factory, loss = activation_factory(activation, t.scope), LOSSES[t.loss]
     split = t.split(seed, held_out=test)
-    part, validation = split.train.to(device), split.validation.to(device)
     with _seeded(seed, torch.device(device)):
         start = time.perf_counter()
+        part, validation = split.train.to(device), split.validation.to(device)
         orders = [torch.randperm(len(part)) for _ in range(t.epochs)]  # first, so that every activation sees the same batches
         model = t.model(factory).to(device)
-        optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, fused=True)
         history: list[float] = []
         courses: list[dict[str, tuple[float, ...]]] = []
-        for epoch, order in enumerate(orders):
-            _epoch(model, optimizer, loss, part, order.to(device), t.batch_size)
+        for epoch, _ in enumerate(_epochs(t, model, part, orders)):
             value, accuracy = _evaluate(model, loss, validation)
             history.append(value)
             courses += [_parameters(model)] if course else []
@@ -147,12 +145,17 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _epoch(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, part: Part, order: Tensor, batch_size: int) -> None:
-    model.train()
-    for batch in order.split(batch_size):
-        optimizer.zero_grad()
-        loss.function(model(part.inputs[batch]), part.targets[batch]).backward()
-        optimizer.step()
+def _epochs(t: Task, model: nn.Module, part: Part, orders: Sequence[Tensor]) -> Iterator[None]:
+    """Train the model by the recipe of the task, and pause after each pass through the part."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, fused=True)
+    loss = LOSSES[t.loss].function
+    for order in orders:
+        model.train()
+        for batch in order.to(part.inputs.device).split(t.batch_size):
+            optimizer.zero_grad()
+            loss(model(part.inputs[batch]), part.targets[batch]).backward()
+            optimizer.step()
+        yield
 
 
 @torch.no_grad()
