@@ -130,7 +130,8 @@ def test_the_data_suit_the_network_and_the_loss(name: str, data: None) -> None:
             assert part.targets.dtype == torch.float32
             assert part.targets.isfinite().all()
             assert outputs.shape == part.targets[:3].shape
-    assert not LOSSES[t.loss].classes or len(split.train.targets.unique()) == len(split.test.targets.unique())
+    if LOSSES[t.loss].classes:
+        assert torch.isin(split.test.targets, split.train.targets).all()
 
 
 @pytest.mark.parametrize("name", list_tasks())
@@ -331,7 +332,7 @@ def unit(values: np.ndarray) -> np.ndarray:
 
 def test_no_equation_is_another_one_in_disguise() -> None:
     """Of other inputs, scaled and shifted: what is held out would not be new."""
-    values, rows = readings(np.random.RandomState(0).uniform(1, 3, (40, 5)))
+    values, rows = readings(np.random.RandomState(0).uniform(1.5, 3.5, (40, 5)))
     first, second = np.nonzero(np.abs(values @ values.T) > 1 - 1e-9)
     assert {(rows[i], rows[j]) for i, j in zip(first, second, strict=True) if rows[i] != rows[j]} == set()
 
@@ -341,7 +342,7 @@ def test_equations_that_are_tested_on_are_met_nowhere_else() -> None:
         found: set[int] = set()
         for seed in (*range(12), 100, 1000, 2**31 - 1):
             split = feynman(seed, held_out)
-            values, rows = readings(split.train.inputs[:20].double().numpy() + 2)
+            values, rows = readings(split.train.inputs[:20].double().numpy() + 2.5)
             likeness = np.abs(unit(split.train.targets[:20].double().numpy().T) @ values.T)
             assert likeness.max(1).min() > 1 - 1e-9
             assert len({rows[i] for i in likeness.argmax(1)}) == OUTPUTS
@@ -355,7 +356,7 @@ def test_equations_that_are_tested_on_are_met_nowhere_else() -> None:
 @pytest.mark.parametrize("index", range(len(FEYNMAN)))
 def test_equations_are_finite_and_vary(index: int) -> None:
     f = FEYNMAN[index]
-    values = f(*np.random.RandomState(index).uniform(0.5, 3.5, (f.__code__.co_argcount, 10_000)))
+    values = f(*np.random.RandomState(index).uniform(1, 4, (f.__code__.co_argcount, 10_000)))
     assert np.isfinite(values).all()
     assert values.std() > 1e-3
 

@@ -56,16 +56,16 @@ def polynomial(seed: int, held_out: bool, *, degree: int = 4) -> Split:
 
 @functools.lru_cache(maxsize=32)
 def harmonic(seed: int, held_out: bool, *, waves: int = 3) -> Split:
-    """Sums of three sine waves of normal amplitudes in one variable, up to one and a half periods in [-1, 1], continued to 1.5."""
+    """Sums of three sine waves of normal amplitudes in one variable, one to two periods in [-1, 1], continued to 1.5."""
     rng = _generator(seed, held_out)
-    frequency, phase = rng.uniform(0.5 * pi, 1.5 * pi, (waves, OUTPUTS)), rng.uniform(0, 2 * pi, (waves, OUTPUTS))
+    frequency, phase = rng.uniform(pi, 2 * pi, (waves, OUTPUTS)), rng.uniform(0, 2 * pi, (waves, OUTPUTS))
     amplitude = rng.normal(size=(waves, OUTPUTS))
     return _problem(lambda x: (amplitude * np.sin(frequency * x[:, :, None] + phase)).sum(1), rng, 1, -1.0, 1.0, 0.5)
 
 
 @functools.lru_cache(maxsize=32)
 def feynman(seed: int, held_out: bool) -> Split:
-    """Equations of Feynman's lectures; variables from 1 to 3, continued to the cube from 0.5 to 3.5.
+    """Equations of Feynman's lectures; variables from 1.5 to 3.5, continued to the cube from 1 to 4.
 
     The seed draws eight equations of `FEYNMAN`, even rows for held-out problems and odd ones for others, and which of the five
     inputs each of their variables is.
@@ -75,7 +75,7 @@ def feynman(seed: int, held_out: bool) -> Split:
     chosen = [pool[i] for i in rng.permutation(len(pool))[:OUTPUTS]]
     places = [rng.permutation(VARIABLES)[: equation.__code__.co_argcount] for equation in chosen]
     return _problem(
-        lambda x: np.stack([f(*x[:, at].T) for f, at in zip(chosen, places, strict=True)], 1), rng, VARIABLES, 1.0, 3.0, 0.5
+        lambda x: np.stack([f(*x[:, at].T) for f, at in zip(chosen, places, strict=True)], 1), rng, VARIABLES, 1.5, 3.5, 0.5
     )
 
 

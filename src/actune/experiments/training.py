@@ -66,31 +66,28 @@ def train(
     The same task, activation, seed and number of threads give the same bits on a CPU. The global generators keep their state.
     """
     t = task(what)
-    factory, loss = activation_factory(activation, t.scope), LOSSES[t.loss]
+    factory = activation_factory(activation, t.scope)
     split = t.split(seed, held_out=test)
     with _seeded(seed, torch.device(device)):
         start = time.perf_counter()
         part, validation = split.train.to(device), split.validation.to(device)
         orders = [torch.randperm(len(part)) for _ in range(t.epochs)]  # first, so that every activation sees the same batches
         model = t.model(factory).to(device)
-        history: list[float] = []
+        history: list[tuple[float, float | None]] = []
         courses: list[dict[str, tuple[float, ...]]] = []
-        for epoch, _ in enumerate(_epochs(t, model, part, orders)):
-            value, accuracy = _evaluate(model, loss, validation)
-            history.append(value)
+        for epoch, (loss, accuracy) in enumerate(_epochs(t, model, part, validation, orders)):
+            history.append((loss, accuracy))
             courses += [_parameters(model)] if course else []
-            if value == math.inf:
-                break
-            if report is not None:
-                report(epoch, value)
-        test_loss, test_accuracy = _evaluate(model, loss, split.test.to(device)) if test else (None, None)
+            if report is not None and loss < math.inf:
+                report(epoch, loss)
+        test_loss, test_accuracy = _evaluate(model, LOSSES[t.loss], split.test.to(device)) if test else (None, None)
         return Outcome(
-            validation_loss=history[-1],
-            validation_accuracy=accuracy,
+            validation_loss=history[-1][0],
+            validation_accuracy=history[-1][1],
             test_accuracy=test_accuracy,
             seconds=time.perf_counter() - start,
-            history=tuple(history),
-            diverged=history[-1] == math.inf,
+            history=tuple(loss for loss, _ in history),
+            diverged=history[-1][0] == math.inf,
             test_loss=test_loss,
             course={name: tuple(after[name] for after in courses) for name in courses[0]} if course else None,
         )
@@ -145,17 +142,21 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _epochs(t: Task, model: nn.Module, part: Part, orders: Sequence[Tensor]) -> Iterator[None]:
-    """Train the model by the recipe of the task, and pause after each pass through the part."""
+def _epochs(
+    t: Task, model: nn.Module, part: Part, validation: Part, orders: Sequence[Tensor]
+) -> Iterator[tuple[float, float | None]]:
+    """Train by the recipe of the task; gives validation loss and accuracy after each epoch, and ends where the loss is inf."""
     optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, fused=True)
-    loss = LOSSES[t.loss].function
+    loss = LOSSES[t.loss]
     for order in orders:
         model.train()
         for batch in order.to(part.inputs.device).split(t.batch_size):
             optimizer.zero_grad()
-            loss(model(part.inputs[batch]), part.targets[batch]).backward()
+            loss.function(model(part.inputs[batch]), part.targets[batch]).backward()
             optimizer.step()
-        yield
+        yield (found := _evaluate(model, loss, validation))
+        if found[0] == math.inf:
+            return
 
 
 @torch.no_grad()
