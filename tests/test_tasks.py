@@ -153,6 +153,13 @@ def test_tasks_can_be_sent_to_another_process(name: str) -> None:
     assert pickle.loads(pickle.dumps(task(name))).summary == task(name).summary
 
 
+def test_the_readme_names_every_task() -> None:
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    shown = {name if not name.startswith("uci-") else "uci-…" for name in list_tasks()}
+    assert [name for name in shown if f"`{name}`" not in readme] == []
+    assert sum(name.startswith("uci-") for name in list_tasks()) == 8
+
+
 @pytest.mark.parametrize("name", [name for name in STORED if "uci" in name or name == "california-housing"])
 def test_tables_are_standardised_by_the_training_part_alone(name: str, data: None) -> None:
     split = task(name).split(0)
