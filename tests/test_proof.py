@@ -48,9 +48,9 @@ def test_progress_and_verdict(study: optuna.Study) -> None:
     assert seen[-1][0] == totals.pop()
     assert proof.verdict().startswith(str(proof.winner))
     assert proof.to_json()["winner"] == proof.winner.text
-    winner = proof.comparison.row(str(proof.winner)).accuracy.mean
+    winner = proof.comparison.row(str(proof.winner)).score.mean
     for row in proof.comparison.rows:
-        assert (row.name in proof.verdict().partition("On these seeds")[2]) == (row.accuracy.mean > winner)
+        assert (row.name in proof.verdict().partition("On these seeds")[2]) == (row.score.mean > winner)
 
 
 def test_the_opponents_are_the_usual_functions_and_the_papers() -> None:

@@ -37,7 +37,7 @@ class Proof:
         own = self.comparison.verdict_on(row.name)
         if row.name == self.comparison.baseline:
             own = f"The search found nothing better than {row.name}. {own}"
-        better = [r.name for r in self.comparison.rows if r.accuracy.mean > row.accuracy.mean]
+        better = self.comparison.above(row.name)
         return own + (f" On these seeds {', '.join(better)} did better still." if better else "")
 
     def to_json(self) -> dict[str, Any]:
