@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from optuna.study import Study
 
@@ -70,14 +70,14 @@ def confirm(
     seeds = range(RANKING_SEEDS.start, RANKING_SEEDS.start + ranking.runs)
     longer = replace(t, epochs=max(1, round(t.epochs * ranking.epochs)))
     ranked = rank(longer, leaders(study, ranking.leaders), seeds, workers=workers, progress=progress, device=device)
-    found = [{"text": _text(r.activation), "losses": [o.validation_loss for o in r.outcomes]} for r in ranked]
+    found = [{"text": _text(cast(Family, r.activation)), "losses": [o.validation_loss for o in r.outcomes]} for r in ranked]
     done = len(finished(study.get_trials(deepcopy=False)))
     study.set_user_attr(RANKING, {"finished": done, "seeds": list(seeds), "leaders": found})
     return tuple(ranked)
 
 
-def _text(activation: Any) -> str:
-    return activation.name if FAMILIES.get(activation.name) is activation else activation.text
+def _text(f: Family) -> str:
+    return f.name if FAMILIES.get(f.name) is f else f.text
 
 
 def prove(

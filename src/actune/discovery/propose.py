@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 
 from ..expr import shorten, suggestion
@@ -64,11 +65,8 @@ def propose(
     failed: dict[str, str] = {}
     for _ in range(settings.attempts):
         name = rng.choices(list(weights), list(weights.values()))[0]
-        child = Random(rng.getrandbits(64))
-        if name in own:
-            found = _from_outside(own[name], name, history, child, pending, settings)
-        else:
-            found = _from_ours(name, history, child, pending, settings)
+        source: Callable[..., Proposal | str | None] = partial(_from_outside, own[name]) if name in own else _from_ours
+        found = source(name, history, Random(rng.getrandbits(64)), pending, settings)
         if isinstance(found, Proposal):
             return replace(found, failed=failed)
         if found is not None:
@@ -143,7 +141,9 @@ def find_proposer(name: str) -> Proposer:
     try:
         found = getattr(importlib.import_module(module), function) if module and function else None
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"proposer={name!r} cannot be imported ({error}); write it as mymodule:propose, with mymodule on the path") from None
+        raise ValueError(
+            f"proposer={name!r} cannot be imported ({error}); write it as mymodule:propose, with mymodule on the path"
+        ) from None
     if not callable(found):
         raise ValueError(f"proposer={name!r} is no function; write it as mymodule:propose")
     return found

@@ -25,7 +25,8 @@ from .cost import cost
 from .fleet import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers
 from .history import Proposer
 from .propose import check_proposers
-from .settings import Budget, Method, Settings, method as find_method
+from .settings import Budget, Method, Settings
+from .settings import method as find_method
 from .study import digest, study_seed, suggest_activation
 
 __all__ = ["OBJECTIVES", "search"]

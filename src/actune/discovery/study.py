@@ -145,7 +145,7 @@ def _changed(settings: Settings) -> dict[str, Any]:
 
     def differences(value: Any, default: Any) -> dict[str, Any]:
         pairs = ((f.name, getattr(value, f.name), getattr(default, f.name)) for f in dataclasses.fields(value))
-        return {name: differences(v, d) if dataclasses.is_dataclass(v) else v for name, v, d in pairs if v != d}
+        return {name: differences(v, d) if dataclasses.is_dataclass(v) else _plain(v) for name, v, d in pairs if v != d}
 
     changed = differences(settings, _DEFAULT)
     return {"settings": changed} if changed else {}
@@ -155,6 +155,11 @@ def _settings(origin: dict[str, Any]) -> Settings:
     changed = {k: _frozen(v) for k, v in origin.get("settings", {}).items() if k != "space"}
     space = {k: _frozen(v) for k, v in origin.get("settings", {}).get("space", {}).items()}
     return Settings(**changed, space=Space(**space))
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them: a study in memory has the same records as one in a database."""
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _frozen(value: Any) -> Any:
@@ -188,7 +193,7 @@ def _again(text: str, origin: dict[str, Any], history: History, rng: Random, pro
     if origin["proposer"] not in PROPOSERS and origin["proposer"] not in proposers:
         same = screen(resolve(text)).fingerprint == origin["fingerprint"]
         return text if same else f"{text!r} is not what {origin['proposer']!r} proposed"
-    own: dict[str, Proposer] = {name: _absent for name in origin.get("own", ())}
+    own: dict[str, Proposer] = dict.fromkeys(origin.get("own", ()), _absent)
     if origin["proposer"] in own:
         own[origin["proposer"]] = proposers[origin["proposer"]]
     return propose(history, rng, _settings(origin), origin["pending"], own).text
