@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from random import Random
 
 from ..family import FAMILIES, family, resolve
 from .history import Draft, History, Past
-from .screen import screen
+from .screen import Screening, screen
 from .settings import Settings
 from .space import bare, candidate, mutate, parametrise, random_formula
 
@@ -23,9 +24,14 @@ def draw_family(history: History, rng: Random, settings: Settings) -> Draft | No
     """A family of the catalogue that was not tried, with its own parameters, initial values and constraints; None: all were."""
     names = sorted(name for name, f in FAMILIES.items() if f.closed is None)
     rng.shuffle(names)
-    screened = ((name, screen(family(name))) for name in names)
+    screened = ((name, _screened(name)) for name in names)
     fresh = (name for name, s in screened if s.reason is None and s.fingerprint not in history.fingerprints)
     return next((Draft(name, "catalogue") for name in fresh), None)
+
+
+@functools.cache
+def _screened(name: str) -> Screening:
+    return screen(family(name))
 
 
 def evolve(history: History, rng: Random, settings: Settings) -> Draft:
@@ -38,16 +44,20 @@ def evolve(history: History, rng: Random, settings: Settings) -> Draft:
     if len(history) < settings.start or not alive:
         return draw_random(history, rng, settings)
     parent = _winner(rng.sample(alive, min(settings.sample, len(alive))), rng)
-    e = bare(resolve(parent.text), rng, settings.space)
+    e = bare(_resolved(parent.text), rng, settings.space)
     steps = settings.mutations if settings.screening else rng.randint(1, settings.mutations)
     kinds: list[str] = []
-    for _ in range(steps):
+    for step in range(steps):
         kind, e = mutate(e, rng, settings.space)
         kinds.append(kind)
-        child = candidate(parametrise(e, rng, settings.space))
-        if settings.screening and screen(child).fingerprint not in history.fingerprints:
+        child = candidate(parametrise(e, rng, settings.space)) if settings.screening or step == steps - 1 else None
+        if child is not None and settings.screening and screen(child).fingerprint not in history.fingerprints:
             break
+    assert child is not None
     return Draft(child.text, "+".join(kinds), (parent.number,))
+
+
+_resolved = functools.lru_cache(maxsize=1024)(resolve)  # a good parent is drawn often
 
 
 def _winner(sample: Sequence[Past], rng: Random) -> Past:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import overload
@@ -42,6 +42,9 @@ class History(Sequence[Past]):
     def __getitem__(self, at: slice) -> tuple[Past, ...]: ...
     def __getitem__(self, at: int | slice) -> Past | tuple[Past, ...]:
         return self._trials[at]
+
+    def __iter__(self) -> Iterator[Past]:
+        return iter(self._trials)
 
     def __len__(self) -> int:
         return len(self._trials)

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterable
 
+import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -101,13 +102,9 @@ def names(t: FrozenTrial) -> list[str]:
 
 def ranges(numbers: Iterable[int]) -> str:
     """Ascending numbers in short: "0-31,33"."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][-1] + 1:
-            runs[-1][1:] = [n]
-        else:
-            runs.append([n])
-    return ",".join("-".join(map(str, run)) for run in runs)
+    found = np.fromiter(numbers, dtype=np.int64)
+    runs = np.split(found, np.flatnonzero(np.diff(found) != 1) + 1) if len(found) else []
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def numbers(ranges: str) -> list[int]:

@@ -33,7 +33,7 @@ class Settings:
     population: int = 64
     sample: int = 16
     mutations: int = 4
-    batch: int = 24
+    batch: int = 16
     memory: int = 256
     screening: bool = True
     attempts: int = 1000

@@ -115,7 +115,7 @@ def _suggest(trial: Trial, name: str, settings: Settings, proposers: Mapping[str
 
 def _has_twin(trial: Trial, key: str, own: str) -> bool:
     history, pending = view(trial.study, key, trial.number)
-    return own in pending or own in history.fingerprints
+    return own in pending or any(past.fingerprint == own for past in history)
 
 
 def study_seed(study: Study, wanted: int | None = None) -> int:
