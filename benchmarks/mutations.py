@@ -3,8 +3,8 @@
     python benchmarks/mutations.py                     # 100,000 from every start; resumable; --count, --seed
     python benchmarks/mutations.py --only apalu,swish
 
-Starts are the families of the catalogue and the two shapes of PANGAEA's. Half of the mutations are of the start itself: their kinds are
-counted, and chi-square says whether they may be equally likely (where all fit: near the limit, what does not is redrawn).
+Starts are the families of the catalogue and the two shapes of PANGAEA's. Half of the mutations are of the start itself: their kinds
+are counted, and chi-square says whether they may be equally likely (where all fit: near the limit, what does not is redrawn).
 The other half is a walk, in which each formula comes from the one before.
 """
 
@@ -52,7 +52,7 @@ def check(e: Expr, space: Space) -> None:
 
 
 def roomy(e: Expr, space: Space, draws: int = 500) -> bool:
-    """Whether every mutation of this formula fits, as far as these draws tell: what does not is redrawn, as another kind perhaps."""
+    """Whether every mutation of this formula fits, as far as these draws tell: what does not is redrawn, maybe as another."""
     rng = random.Random(0)
     return all(fits(mutation(e, rng, space), space) for mutation in MUTATIONS.values() for _ in range(draws))
 

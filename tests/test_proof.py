@@ -50,6 +50,17 @@ def test_without_confirmation_the_order_of_the_study_holds(study: optuna.Study) 
     assert (str(proof.winner), proof.ranking) == ("1e-09*x", ())
 
 
+def test_a_leader_that_diverges_on_a_fresh_seed_is_written_as_none() -> None:
+    found = optuna.create_study()
+    for text in ("sinh(sinh(100*x))", "tanh(x)"):
+        found.enqueue_trial({}, user_attrs={"activation:activation": text})
+        found.optimize(lambda trial: (actune.suggest_activation(trial), 0.1)[1], n_trials=1)
+    proof = prove(found, TINY, seeds=2, ranking=Ranking(leaders=2, runs=1, finalists=1), baselines=["relu"])
+    assert proof.to_json()["ranking"][1] == {"formula": "sinh(sinh(100*x))", "validation_loss": None}
+    assert found.user_attrs["actune:ranking"]["leaders"][1]["losses"] == [None]
+    assert str(proof.winner) == "tanh(x)"
+
+
 def test_a_ranking_may_train_longer(study: optuna.Study) -> None:
     (ranked,) = confirm(study, TINY, ranking=Ranking(leaders=1, runs=1, epochs=2.0))
     assert len(ranked.outcomes[0].history) == 2 * TINY.epochs
@@ -64,7 +75,8 @@ def test_seeds_are_fresh(study: optuna.Study) -> None:
 
 def test_progress_and_verdict(study: optuna.Study) -> None:
     seen: list[tuple[int, int]] = []
-    proof = prove(study, TINY, seeds=2, ranking=Ranking(finalists=1), baselines=["relu", "gelu"], progress=lambda *news: seen.append(news))
+    usual, alone = ["relu", "gelu"], Ranking(finalists=1)
+    proof = prove(study, TINY, seeds=2, ranking=alone, baselines=usual, progress=lambda *news: seen.append(news))
     totals = {total for _, total in seen}
     assert len(totals) == 1
     assert seen[-1][0] == totals.pop()

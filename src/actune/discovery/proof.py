@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -46,7 +47,7 @@ class Proof:
         return own + (f" On these seeds {', '.join(better)} did better still." if better else "")
 
     def to_json(self) -> dict[str, Any]:
-        ranking = [{"formula": str(r.activation), "validation_loss": r.validation_loss} for r in self.ranking]
+        ranking = [{"formula": str(r.activation), "validation_loss": _finite(r.validation_loss)} for r in self.ranking]
         return {"winner": self.winner.text, "verdict": self.verdict(), "ranking": ranking, "comparison": self.comparison.to_json()}
 
 
@@ -70,10 +71,15 @@ def confirm(
     seeds = range(RANKING_SEEDS.start, RANKING_SEEDS.start + ranking.runs)
     longer = replace(t, epochs=max(1, round(t.epochs * ranking.epochs)))
     ranked = rank(longer, leaders(study, ranking.leaders), seeds, workers=workers, progress=progress, device=device)
-    found = [{"text": _text(cast(Family, r.activation)), "losses": [o.validation_loss for o in r.outcomes]} for r in ranked]
+    found = [{"text": _text(cast(Family, r.activation)), "losses": [_finite(o.validation_loss) for o in r.outcomes]} for r in ranked]
     done = len(finished(study.get_trials(deepcopy=False)))
     study.set_user_attr(RANKING, {"finished": done, "seeds": list(seeds), "leaders": found})
     return tuple(ranked)
+
+
+def _finite(loss: float) -> float | None:
+    """None for a training that diverged: JSON has no infinity."""
+    return loss if math.isfinite(loss) else None
 
 
 def _text(f: Family) -> str:
