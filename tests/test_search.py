@@ -357,6 +357,19 @@ def test_the_ledger_sees_what_ends_late_and_what_is_run_again():
     assert pending == []
 
 
+def test_what_is_queued_once_more_after_it_was_seen_leaves_the_past():
+    """Its process was interrupted and died; others saw it fail before the next one queued it again."""
+    study = optuna.create_study()
+    study.optimize(quick, n_trials=2)
+    trial = study.ask()
+    suggest_activation(trial, settings=QUICK)
+    trial.set_user_attr("actune:interrupted", 2)
+    study.tell(trial, state=TrialState.FAIL)
+    assert [p.number for p in ledger.view(study, KEY, -1)[0]] == [0, 1, 2]
+    requeue(study)
+    assert [p.number for p in ledger.view(study, KEY, -1)[0]] == [0, 1]
+
+
 def test_trials_that_run_meanwhile_are_not_repeated(monkeypatch):
     monkeypatch.setattr(study_module, "_generator", lambda *_: random.Random(0))
     study = optuna.create_study()

@@ -55,9 +55,11 @@ def test_losses_count_by_their_order_alone():
 
 def test_what_was_pruned_ranks_behind_by_its_last_report():
     texts = ("x", "sin(5*x)", "exp(x)")
-    history = [Past(0, texts[0], 1.0, "0"), Past(1, texts[1], math.inf, "1", 3.0), Past(2, texts[2], math.inf, "2", 2.0)]
-    first, last, middle = predict(history, texts)
-    assert first < middle < last
+    for second, third in ((2.0, 3.0), (3.0, 2.0), (2.0, math.inf), (math.inf, 2.0)):
+        pruned = [Past(1, texts[1], math.inf, "1", second), Past(2, texts[2], math.inf, "2", third)]
+        best, *others = predict([Past(0, texts[0], 9.0, "0"), *pruned], texts)
+        assert best < min(others)
+        assert (others[0] < others[1]) == (second < third)
 
 
 def test_what_is_not_finite_is_the_last_and_little_is_known_at_first():
