@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 import actune
-from actune.discovery import METHODS, OBJECTIVES, PARTS, Budget, Method, Settings, best, cost, front, replay, search
+from actune.discovery import METHODS, OBJECTIVES, PARTS, Budget, Method, SearchError, Settings, best, cost, front, replay, search
 from actune.discovery.ledger import view
 from actune.discovery.settings import method
 from actune.discovery.study import digest
@@ -193,6 +193,15 @@ def test_objectives_of_a_trial():
         if t.state == TrialState.COMPLETE:
             assert t.value == 1 - t.user_attrs["validation_accuracy"]
     assert set(OBJECTIVES) == {"loss", "error", "cost"}
+
+
+def test_a_task_without_classes_has_no_error_and_no_floor(monkeypatch):
+    without = lambda *args, **kw: dataclasses.replace(train(*args, **kw), validation_accuracy=None)  # noqa: E731
+    monkeypatch.setattr("actune.discovery.search.train", without)
+    with pytest.raises(SearchError, match=r"needs a task with classes, this one has none; say objectives=\('loss',\)"):
+        search(TINY, trials=12, objectives=("error",), settings=RANDOM)
+    study = search(TINY, trials=2, method=Method(RANDOM, Budget(floor=0.9, first_rung=0)))
+    assert study.best_value > 0
 
 
 def test_cost_counts_instructions_and_needs_no_clock():

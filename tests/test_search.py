@@ -611,7 +611,8 @@ def test_a_killed_worker_is_replaced_and_its_trial_run_again(tmp_path):
     killed = []
 
     def progress(study, trial):
-        while not killed:
+        end = time.monotonic() + 1  # no longer: a worker that has asked to begin waits for us meanwhile
+        while not killed and time.monotonic() < end:
             for t in study.get_trials(states=(TrialState.RUNNING,)):
                 if KEY in t.user_attrs and not killed:
                     os.kill(int(t.user_attrs["actune:worker"].split(":")[1]), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What a function costs, from a table of operators: vector instructions for sixteen elements. No clock is asked."""
+"""What a function costs, from a table of operators: instructions for a vector of elements. No clock is asked."""
 
 from __future__ import annotations
 

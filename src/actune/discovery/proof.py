@@ -71,19 +71,20 @@ def confirm(
     seeds = range(RANKING_SEEDS.start, RANKING_SEEDS.start + ranking.runs)
     longer = replace(t, epochs=max(1, round(t.epochs * ranking.epochs)))
     ranked = rank(longer, leaders(study, ranking.leaders), seeds, workers=workers, progress=progress, device=device)
-    found = [{"text": _text(cast(Family, r.activation)), "losses": [_finite(o.validation_loss) for o in r.outcomes]} for r in ranked]
     done = len(finished(study.get_trials(deepcopy=False)))
-    study.set_user_attr(RANKING, {"finished": done, "seeds": list(seeds), "leaders": found})
+    study.set_user_attr(RANKING, {"finished": done, "seeds": list(seeds), "leaders": [_record(r) for r in ranked]})
     return tuple(ranked)
+
+
+def _record(r: Ranked) -> dict[str, Any]:
+    f = cast(Family, r.activation)
+    text = f.name if FAMILIES.get(f.name) is f else f.text
+    return {"text": text, "losses": [_finite(o.validation_loss) for o in r.outcomes]}
 
 
 def _finite(loss: float) -> float | None:
     """None for a training that diverged: JSON has no infinity."""
     return loss if math.isfinite(loss) else None
-
-
-def _text(f: Family) -> str:
-    return f.name if FAMILIES.get(f.name) is f else f.text
 
 
 def prove(

@@ -37,9 +37,15 @@ _LOG = logging.getLogger(__name__)
 # What a trial of a task can be worth, the smaller the better.
 OBJECTIVES: dict[str, Callable[[Outcome, Family], float]] = {
     "loss": lambda outcome, f: outcome.validation_loss,
-    "error": lambda outcome, f: 1 - outcome.validation_accuracy,
+    "error": lambda outcome, f: 1 - _accuracy(outcome),
     "cost": lambda outcome, f: float(cost(f)),
 }
+
+
+def _accuracy(outcome: Outcome) -> float:
+    if outcome.validation_accuracy is None:
+        raise ValueError("the objective 'error' needs a task with classes, this one has none; say objectives=('loss',)")
+    return outcome.validation_accuracy
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class _TaskObjective:
             trial.set_user_attr("actune:diverged", True)
             raise optuna.TrialPruned("the training diverged")
         trial.set_user_attr("validation_loss", outcome.validation_loss)
-        if self.budget.floor > 0 and outcome.validation_accuracy < self.budget.floor:
+        accuracy = outcome.validation_accuracy  # None where there are no classes: then there is no floor
+        if accuracy is not None and accuracy < self.budget.floor:
             raise optuna.TrialPruned(f"validation accuracy below {self.budget.floor}")
         values = tuple(OBJECTIVES[name](outcome, f) for name in self.budget.objectives)
         return values if len(values) > 1 else values[0]
