@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import math
 from functools import partial
@@ -197,7 +198,7 @@ def test_objectives_of_a_trial():
 
 def test_a_task_without_classes_has_no_error_and_no_floor(monkeypatch):
     without = lambda *args, **kw: dataclasses.replace(train(*args, **kw), validation_accuracy=None)  # noqa: E731
-    monkeypatch.setattr("actune.discovery.search.train", without)
+    monkeypatch.setattr(importlib.import_module("actune.discovery.search"), "train", without)  # the package's name is the function
     with pytest.raises(SearchError, match=r"needs a task with classes, this one has none; say objectives=\('loss',\)"):
         search(TINY, trials=12, objectives=("error",), settings=RANDOM)
     study = search(TINY, trials=2, method=Method(RANDOM, Budget(floor=0.9, first_rung=0)))
