@@ -23,7 +23,7 @@ README = HERE / "README.md"
 def facts(**settings: Any) -> dict[str, Any]:
     """What a result depends on besides the code."""
     command = f"python benchmarks/{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
-    return report.facts(command, settings, ("actune", "torch", "numpy", "numba", "llvmlite", "pymittagleffler", "dfsc"))
+    return report.facts(command, settings, ("actune", "torch", "numpy", "numba", "llvmlite", "pymittagleffler", "dfsc", "optuna"))
 
 
 def write_block(name: str, text: str) -> None:

@@ -72,6 +72,11 @@ def test_show_draws(actune_command, tmp_path: Path) -> None:
         (["search", "digit"], "unknown task 'digit'; did you mean 'digits'"),
         (["search", "digits", "--trials", "0"], "Invalid value for '--trials'"),
         (["search", "digits", "--plot", "a.txt"], "--plot must name a .png file"),
+        (["search", "digits", "--method", "pangea"], "unknown method of search 'pangea'; did you mean 'pangaea'?"),
+        (["search", "digits", "--without", "prunning"], "unknown part of a search 'prunning'; did you mean 'pruning'?"),
+        (["search", "digits", "--objectives", "loss,cots"], "unknown objective 'cots'; did you mean 'cost'?"),
+        (["search", "digits", "--proposer", "no_such:thing"], "proposer='no_such:thing' cannot be imported"),
+        (["search", "digits", "--proposer", "math:tan=much"], "--proposer has the weight 'much'; write a number"),
         (["compare", "digits"], "Missing argument"),
         (["compare", "digits", "rleu"], "did you mean 'relu'?"),
         (["compare", "digits", "relu", "--seeds", "x"], "Invalid value for '--seeds'"),
@@ -129,6 +134,21 @@ def test_search_proves_goes_on_and_draws(actune_command, tmp_path: Path) -> None
     assert found["proof"]["verdict"]
     assert actune.resolve(found["proof"]["winner"])
     assert Path(plot).exists()
+
+
+def test_search_with_a_proposer_and_two_objectives(actune_command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_ideas.py").write_text("def propose(history, rng):\n    return f'{1 + rng.random()}*tanh(x)'\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    common = ("search", "digits", "--trials", "3", "--no-proof", "--method", "random", "--proposer", "my_ideas:propose=99")
+    code, out, _ = actune_command(*common, "--objectives", "loss, cost", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert all("tanh" in text for text in found["leaders"])
+    assert found["front"][0]["values"][0] == found["validation_loss"]
+    code, out, _ = actune_command(*common, "--objectives", "loss,cost")
+    assert code == 0
+    assert "the front" in out
 
 
 def test_the_command_is_installed_or_runs_as_a_module() -> None:

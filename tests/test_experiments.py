@@ -25,6 +25,7 @@ from actune.experiments.models import mlp
 from actune.experiments.stats import Estimate, estimate, holm, paired_p
 
 compare_module = sys.modules["actune.experiments.compare"]
+training_module = sys.modules["actune.experiments.training"]
 WINNER = "tanh(x) + erf(erf(expm1(x)))"
 
 
@@ -80,7 +81,7 @@ def test_the_digits_are_split_without_loss_or_overlap():
     split = digits()
     parts = (split.train, split.validation, split.test)
     assert [len(p) for p in parts] == [1000, 397, 400]
-    rows = Counter((*map(int, x), int(y)) for p in parts for x, y in zip(p.inputs * 16, p.classes, strict=True))
+    rows = Counter((*map(int, x), int(y)) for p in parts for x, y in zip(p.inputs * 16, p.targets, strict=True))
     assert rows == Counter((*map(int, x), int(y)) for x, y in zip(*load_digits(return_X_y=True), strict=True))
 
 
@@ -99,7 +100,7 @@ def test_the_split_belongs_to_the_task_and_to_no_seed():
         torch.manual_seed(seed)
         found.append(digits.__wrapped__())
     assert torch.equal(found[0].test.inputs, found[1].test.inputs)
-    assert hashlib.sha256(found[0].test.classes.numpy().astype("<i8").tobytes()).hexdigest()[:16] == "5a0d95f88ac13dcb"
+    assert hashlib.sha256(found[0].test.targets.numpy().astype("<i8").tobytes()).hexdigest()[:16] == "5a0d95f88ac13dcb"
 
 
 def test_mlp_has_an_activation_after_each_layer_but_the_last():
@@ -209,10 +210,27 @@ def test_outcome_is_what_the_trained_network_does():
     split = two_classes()
     with torch.no_grad():
         scores = [seen[0](p.inputs) for p in (split.validation, split.test)]
-    assert outcome.validation_loss == pytest.approx(float(nn.functional.cross_entropy(scores[0], split.validation.classes)))
-    assert outcome.validation_accuracy == float((scores[0].argmax(1) == split.validation.classes).double().mean())
-    assert outcome.test_accuracy == float((scores[1].argmax(1) == split.test.classes).double().mean())
+    assert outcome.validation_loss == pytest.approx(float(nn.functional.cross_entropy(scores[0], split.validation.targets)))
+    assert outcome.validation_accuracy == float((scores[0].argmax(1) == split.validation.targets).double().mean())
+    assert outcome.test_accuracy == float((scores[1].argmax(1) == split.test.targets).double().mean())
     assert outcome.seconds > 0
+
+
+def test_networks_are_evaluated_in_pieces(monkeypatch):
+    whole = train(TINY, nn.Tanh, 0, test=True)
+    seen: list[nn.Module] = []
+    sizes: list[int] = []
+    monkeypatch.setattr(training_module, "EVALUATED", 7)
+    monkeypatch.setattr(nn.Sequential, "forward", counted(nn.Sequential.forward, sizes))
+    pieces = train(watched(seen), nn.Tanh, 0, test=True)
+    assert pieces.history == pytest.approx(whole.history)
+    assert (pieces.test_loss, pieces.test_accuracy) == pytest.approx((whole.test_loss, whole.test_accuracy))
+    assert max(sizes) == TINY.batch_size
+    assert sizes[-5:] == [7, 7, 7, 7, 2]
+
+
+def counted(forward, sizes: list[int]):
+    return lambda module, x: (sizes.append(len(x)), forward(module, x))[1]
 
 
 def test_the_recipe_of_the_task_is_followed():
@@ -260,6 +278,20 @@ def test_a_given_module_is_copied_with_its_own_scope_and_stays_as_it_was():
         assert [p.shape for p in built[0].parameters()] == [(1,)]
 
 
+def test_the_course_of_learned_parameters_is_recorded_on_request():
+    seen: list[nn.Module] = []
+    t = watched(seen)
+    outcome = train(t, "softplus(b)*x*sigmoid(c*x); b=0.5, c=1.5", 0, course=True)
+    last = {f"{i}.{n}": tuple(v.tolist()) for i, m in enumerate(seen[0]) if i in (1, 3) for n, v in m.values().items()}
+    assert {name: values[-1] for name, values in outcome.course.items()} == last
+    assert all(len(values) == t.epochs == len(set(values)) for values in outcome.course.values())
+    plain = train(TINY, "softplus(b)*x*sigmoid(c*x); b=0.5, c=1.5", 0)
+    assert plain.course is None
+    assert plain == replace(outcome, course=None)  # watching changes nothing
+    assert hash(plain) == hash(outcome)
+    assert train(TINY, nn.PReLU, 0, course=True).course == {}
+
+
 # -- statistics ----------------------------------------------------------------------------------------------------------
 
 
@@ -304,7 +336,7 @@ def told(accuracies: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch, lo
     def answer(what, activation, seed, *, test, device):
         loss = losses[activation][seed] if losses else 0.5
         accuracy = accuracies[activation][seed % 1000] if test else None
-        return Outcome(loss, 0.5, accuracy, 0.1, (loss,), loss == math.inf)
+        return Outcome(loss, 0.5, accuracy, 0.1, (loss,), loss == math.inf, loss if test else None)
 
     monkeypatch.setattr(compare_module, "train", answer)
 
@@ -326,7 +358,7 @@ def test_comparison_is_paired_corrected_and_sorted(monkeypatch):
     assert done == [(i, 16) for i in range(1, 17)]
     expected = {n: float(scipy.stats.ttest_rel(a, ACCURACIES["relu"]).pvalue) for n, a in ACCURACIES.items() if n != "relu"}
     for r in c.rows:
-        assert r.accuracy.mean == pytest.approx(np.mean(ACCURACIES[r.name]))
+        assert r.score.mean == pytest.approx(np.mean(ACCURACIES[r.name]))
         if r.name == "relu":
             assert r.difference is None
             assert math.isnan(r.p)
@@ -399,8 +431,8 @@ def test_diverged_networks_count_with_the_accuracy_that_they_have():
     row = compare(TINY, [Broken], seeds=2).row("Broken")
     assert row.diverged == 2
     assert row.validation_loss == math.inf
-    share = float((two_classes().test.classes == 0).double().mean())  # argmax of nan is the first class
-    assert row.accuracy.mean == pytest.approx(share)
+    share = float((two_classes().test.targets == 0).double().mean())  # argmax of nan is the first class
+    assert row.score.mean == pytest.approx(share)
 
 
 def test_the_same_function_twice_makes_no_difference():
@@ -467,7 +499,7 @@ def test_rank_never_opens_the_test_part():
 def test_on_digits_the_choice_matters():
     c = compare("digits", {"winner": WINNER}, seeds=3)
     assert isinstance(c, Comparison)
-    assert c.row("relu").accuracy.mean < 0.91 < 0.96 < c.row("winner").accuracy.mean
+    assert c.row("relu").score.mean < 0.91 < 0.96 < c.row("winner").score.mean
     assert c.row("relu").validation_loss > 0.3 > 0.2 > c.row("winner").validation_loss
     assert c.row("winner").difference.low > 0
     assert c.verdict().startswith("winner beats relu on digits: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch.distributions import constraints
 
 import actune
 from actune.experiments.compare import Comparison, Row
+from actune.experiments.losses import LOSSES
 from actune.experiments.stats import Estimate
 from actune.experiments.training import Outcome
 from actune.show.plots import SPAN, _symbol, family_figure, functions_figure, plot_family, plot_functions
@@ -294,6 +296,15 @@ def test_a_single_seed_has_no_interval_and_no_p():
     alone = Row("new", "new", row("new", 0.9).outcomes[:1], Estimate(0.9, NAN, NAN), Estimate(0.02, NAN, NAN), NAN, NAN)
     assert lines_of(alone, seeds=1)["new"] == ["90.0", "+2.0", "–", "0.250"]
     assert comparison_table(comparison(alone, seeds=1)).title == "digits: test accuracy over 1 seed"
+
+
+def test_the_table_is_about_the_measure_of_the_task():
+    errors = replace(comparison(row("new", 0.4126, 0.0734, 0.00012), row("relu", 0.486)), measure=LOSSES["mse"].measure)
+    text = printed(comparison_table(errors))
+    assert "test error over 4 seeds" in text
+    assert "accuracy" not in text
+    assert "0.413 ± 0.020" in text
+    assert "+0.073 ± 0.010" in text
 
 
 def test_names_are_printed_as_they_are():

@@ -1,8 +1,10 @@
 """The search space, its mutations, and the screening of what they give."""
 
 import collections
+import importlib.util
 import math
 import random
+from pathlib import Path
 
 import pytest
 import scipy.special
@@ -36,6 +38,10 @@ from actune.discovery.space import (
 from actune.expr import const
 from actune.family import FAMILIES, Family, Param, resolve
 from actune.kernels.formula import evaluate
+
+_SPEC = importlib.util.spec_from_file_location("mutations", Path(__file__).parent.parent / "benchmarks/mutations.py")
+mutations = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(mutations)
 
 X = actune.parse("x")
 SPACE = Space()
@@ -198,6 +204,24 @@ def test_thousands_of_mutations_are_valid_and_equally_likely():
     assert uniform(kinds, list(MUTATIONS))
     roots = {actune.parse(text).op for text in (*UNARY, *BINARY)} | {"zorro_tanh", "apalu", "sau"}
     assert roots <= set(operators_seen)
+
+
+@pytest.mark.parametrize("start", ["tanh(erf(x))", "max(tanh(x), exp(x))", "apalu", "zorro_asymmetric", "x"])
+def test_mutations_from_a_start(start):
+    """A sample of what `python benchmarks/mutations.py` does with every start, 100,000 times."""
+    found = mutations.mutations(start, 1200)
+    assert set(found["kinds"]) == set(found["walked"]) == set(MUTATIONS)
+    assert found["largest"] <= SPACE.size
+    assert found["p"] is None or found["p"] > 1e-4
+
+
+def test_frequencies_are_not_judged_where_not_every_mutation_fits():
+    assert mutations.mutations("tanh(erf(x))", 100)["p"] is not None
+    assert mutations.mutations("tanh(erf(x))", 100, space=Space(size=4))["p"] is None
+
+
+def test_every_family_and_both_shapes_are_starts():
+    assert set(mutations.starts()) == {*FAMILIES, "tanh(erf(x))", "max(tanh(x), exp(x))"}
 
 
 def test_growth_stays_within_the_limits():

@@ -130,6 +130,16 @@ def search(
         int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")
     ] = None,
     device: Device = "cpu",
+    method: Annotated[str, typer.Option(help="How to search: better, pangaea, evolution or random.")] = "better",
+    without: Annotated[
+        list[str] | None, typer.Option(help="Switch off catalogue, surrogate, screening, pruning or confirmation; again for more.")
+    ] = None,
+    proposer: Annotated[
+        list[str] | None, typer.Option(help="Your own proposer, mymodule:propose, with its weight =W if not 1; again for more.")
+    ] = None,
+    objectives: Annotated[
+        str | None, typer.Option(help="Of loss, error, cost; several give a Pareto front. [default: the method's]")
+    ] = None,
     seeds: Seeds = 10,
     proof: Annotated[
         bool, typer.Option("--proof/--no-proof", help="Compare the best with the usual functions on fresh seeds.")
@@ -138,13 +148,15 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search the activation function that suits a task, and prove that it helps."""
+    from .discovery.search import search as run
     from .discovery.study import leaders
-    from .discovery.study import search as run
 
     if plot is not None:
         _writable(plot)
+    how, own = _method(method, without or [], proposer or [])
     with _bar(f"searching {trials} trials", as_json) as advance:
-        found = run(task, trials=trials, workers=workers, storage=storage, study=study, seed=seed, device=device,
+        found = run(task, trials=trials, workers=workers, storage=storage, study=study, seed=seed, device=device, method=how,
+                    objectives=tuple(o.strip() for o in objectives.split(",")) if objectives else None, proposers=own,
                     progress=lambda s, t: advance(_finished(s), trials, _best(s)))  # fmt: skip
     proved = None
     if proof:
@@ -152,7 +164,8 @@ def search(
 
         with _bar("proving on fresh seeds", as_json) as advance:
             # All cores: unlike a search, the comparison gives the same numbers whatever the workers are.
-            proved = prove(found, task, seeds=seeds, workers=max(workers, _cores()), device=device, progress=advance)
+            proved = prove(found, task, seeds=seeds, ranking=how.ranking, workers=max(workers, _cores()), device=device,
+                           progress=advance)  # fmt: skip
     best = leaders(found, 5)
     if plot is not None:
         from .show.plots import plot_functions
@@ -162,6 +175,28 @@ def search(
         _print_json(_search_record(found, task, best, proved) | ({"plot": str(plot)} if plot else {}))
     else:
         _print_search(found, best, proved, plot)
+
+
+def _method(name: str, without: list[str], proposers: list[str]) -> tuple[Any, dict[str, Any]]:
+    """The method with the proposers that are named `module:function` or `module:function=WEIGHT`, and these functions."""
+    from dataclasses import replace
+
+    from .discovery.propose import find_proposer
+    from .discovery.settings import method
+
+    how = method(name).without(without)
+    if proposers:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does: the module is the user's
+    named = [(text, _number(weight)) for text, _, weight in (p.partition("=") for p in proposers)]
+    mixed = (*how.settings.proposers, *named)
+    return replace(how, settings=replace(how.settings, proposers=mixed)), {text: find_proposer(text) for text, _ in named}
+
+
+def _number(weight: str) -> float:
+    try:
+        return float(weight or 1.0)
+    except ValueError:
+        raise ValueError(f"--proposer has the weight {weight!r}; write a number, as in mymodule:propose=0.5") from None
 
 
 class _Formulas(TyperCommand):
@@ -246,14 +281,32 @@ def _search_record(study: Any, task: str, best: list[Any], proved: Any) -> dict[
     """A finished search as plain data."""
     return {
         "command": _command(), "task": task, "study": study.study_name, "trials": _finished(study), "best": str(best[0]),
-        "validation_loss": study.best_value, "leaders": [str(f) for f in best],
+        "validation_loss": _best_loss(study), "leaders": [str(f) for f in best],
+        **({"front": [{"formula": str(f), "values": values} for f, values in _front(study)]} if _front(study) else {}),
     } | ({"proof": proved.to_json()} if proved else {})  # fmt: skip
 
 
+def _front(study: Any) -> Any:
+    """The front of a study with several objectives; nothing of one with a single."""
+    from .discovery.study import front
+
+    return front(study) if len(study.directions) > 1 else []
+
+
+def _best_loss(study: Any) -> float:
+    """The validation loss of the trial that is the best by the first objective."""
+    complete = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+    return min(complete, key=lambda t: (t.values[0], t.number)).user_attrs["validation_loss"]
+
+
 def _print_search(study: Any, best: list[Any], proved: Any, plot: Path | None) -> None:
-    out.print(f"{_finished(study)} trials; the best on one seed, by validation loss {study.best_value:.3f}:", highlight=False)
+    out.print(f"{_finished(study)} trials; the best on one seed, validation loss {_best_loss(study):.3f}:", highlight=False)
     for f in best:
         out.print(f"  {f}", highlight=False, markup=False)
+    if _front(study):
+        out.print("\nthe front, which nothing is better than in all objectives:", highlight=False)
+        for f, values in _front(study):
+            out.print(f"  {', '.join(f'{v:.4g}' for v in values)}: {f}", highlight=False, markup=False)
     out.print()
     if proved is not None:
         from .show.tables import comparison_table
@@ -276,7 +329,7 @@ def _finished(study: Any) -> int:
 
 def _best(study: Any) -> str:
     try:
-        return f"best {study.best_value:.3f}"
+        return f"best {_best_loss(study):.3f}"
     except ValueError:  # nothing complete yet
         return ""
 

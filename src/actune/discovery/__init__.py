@@ -1,21 +1,38 @@
-"""Search: space, screening, ageing evolution, the Optuna study that is their only state, its workers, and the proof."""
+"""Search: space, screening, proposers, the Optuna study that is their only state, its workers, and the proof."""
 
-from .evolution import Past, Proposal, Settings, propose
+from .cost import cost
 from .fleet import SearchError
-from .proof import Proof, prove
+from .history import Draft, History, Past, Proposer
+from .proof import Proof, confirm, prove
+from .propose import PROPOSERS, Proposal, propose
 from .screen import Screening, screen
+from .search import OBJECTIVES, search
+from .settings import METHODS, PARTS, Budget, Method, Ranking, Settings
 from .space import Space
-from .study import best, leaders, replay, search, suggest_activation
+from .study import best, front, leaders, replay, suggest_activation
 
 __all__ = [
+    "METHODS",
+    "OBJECTIVES",
+    "PARTS",
+    "PROPOSERS",
+    "Budget",
+    "Draft",
+    "History",
+    "Method",
     "Past",
     "Proof",
     "Proposal",
+    "Proposer",
+    "Ranking",
     "Screening",
     "SearchError",
     "Settings",
     "Space",
     "best",
+    "confirm",
+    "cost",
+    "front",
     "leaders",
     "propose",
     "prove",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from optuna.study import Study
 
 from ..experiments.compare import RANKING_SEEDS, Comparison, Progress, Ranked, compare, rank
 from ..experiments.tasks import Task
-from ..family import Family
-from .study import leaders
+from ..experiments.tasks import task as find_task
+from ..family import FAMILIES, Family
+from .fleet import finished
+from .settings import Ranking
+from .study import RANKING, leaders
 
-__all__ = ["BASELINES", "Proof", "prove"]
+__all__ = ["BASELINES", "Proof", "confirm", "prove"]
+
+_RANKING = Ranking()
 
 BASELINES = ("relu", "gelu", "silu", "gelu_sine", "sau", "apalu", "zorro_tanh", "pangaea_line_log_sigmoid")
 
@@ -23,7 +29,7 @@ class Proof:
     """What a search found and what it is worth.
 
     winner      the candidate with the best mean validation loss over several fresh seeds; chosen without the test part
-    ranking     all leaders in that order
+    ranking     all leaders in that order; empty if none were ranked, and the winner is the study's
     comparison  the finalists and the baselines on the test part
     """
 
@@ -37,12 +43,48 @@ class Proof:
         own = self.comparison.verdict_on(row.name)
         if row.name == self.comparison.baseline:
             own = f"The search found nothing better than {row.name}. {own}"
-        better = [r.name for r in self.comparison.rows if r.accuracy.mean > row.accuracy.mean]
+        better = self.comparison.above(row.name)
         return own + (f" On these seeds {', '.join(better)} did better still." if better else "")
 
     def to_json(self) -> dict[str, Any]:
-        ranking = [{"formula": str(r.activation), "validation_loss": r.validation_loss} for r in self.ranking]
+        ranking = [{"formula": str(r.activation), "validation_loss": _finite(r.validation_loss)} for r in self.ranking]
         return {"winner": self.winner.text, "verdict": self.verdict(), "ranking": ranking, "comparison": self.comparison.to_json()}
+
+
+def confirm(
+    study: Study,
+    task: str | Task,
+    *,
+    ranking: Ranking = _RANKING,
+    workers: int = 1,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> tuple[Ranked, ...]:
+    """Train the leaders of a study again on fresh seeds, so that luck does not win: best mean validation loss first.
+
+    ranking   how many, how often, how long; with leaders=0 there is nothing to do, and the result is empty
+    The study keeps the result: `best` goes by it as long as no trial is added.
+    """
+    if ranking.leaders < 1:
+        return ()
+    t = find_task(task)
+    seeds = range(RANKING_SEEDS.start, RANKING_SEEDS.start + ranking.runs)
+    longer = replace(t, epochs=max(1, round(t.epochs * ranking.epochs)))
+    ranked = rank(longer, leaders(study, ranking.leaders), seeds, workers=workers, progress=progress, device=device)
+    done = len(finished(study.get_trials(deepcopy=False)))
+    study.set_user_attr(RANKING, {"finished": done, "seeds": list(seeds), "leaders": [_record(r) for r in ranked]})
+    return tuple(ranked)
+
+
+def _record(r: Ranked) -> dict[str, Any]:
+    f = cast(Family, r.activation)
+    text = f.name if FAMILIES.get(f.name) is f else f.text
+    return {"text": text, "losses": [_finite(o.validation_loss) for o in r.outcomes]}
+
+
+def _finite(loss: float) -> float | None:
+    """None for a training that diverged: JSON has no infinity."""
+    return loss if math.isfinite(loss) else None
 
 
 def prove(
@@ -50,8 +92,7 @@ def prove(
     task: str | Task,
     *,
     seeds: int = 10,
-    candidates: int = 8,
-    finalists: int = 3,
+    ranking: Ranking = _RANKING,
     baselines: Sequence[str] = BASELINES,
     workers: int = 1,
     progress: Progress | None = None,
@@ -59,18 +100,19 @@ def prove(
 ) -> Proof:
     """Re-train the best candidates of a study and say whether they beat the baselines, the first of which is the one to beat.
 
-    candidates  so many leaders of the study are ranked by mean validation loss over five fresh seeds
-    finalists   so many of them meet the baselines, on `seeds` fresh seeds, on the test part
-    progress    called as progress(trainings done, trainings in all)
+    ranking   how the leaders are ranked on fresh seeds (see `confirm`), and how many of them meet the baselines on the test part
+    seeds     so many fresh ones for that
+    progress  called as progress(trainings done, trainings in all)
     """
-    best = leaders(study, candidates)
-    first = len(best) * len(RANKING_SEEDS)
-    total = first + seeds * len({*baselines, *map(str, best[:finalists])})
-    ranking = rank(task, best, workers=workers, progress=_shifted(progress, 0, total), device=device)
-    chosen: list[Any] = [r.activation for r in ranking[:finalists]]
+    best = leaders(study, max(ranking.leaders, ranking.finalists))
+    first = min(len(best), ranking.leaders) * ranking.runs
+    total = first + seeds * len({*baselines, *map(str, best[: ranking.finalists])})
+    shown = _shifted(progress, 0, total)
+    ranked = confirm(study, task, ranking=ranking, workers=workers, progress=shown, device=device)
+    chosen: list[Any] = [r.activation for r in ranked][: ranking.finalists] or best[: ranking.finalists]
     comparison = compare(task, [*chosen, *(b for b in baselines if b not in map(str, chosen))], seeds=seeds, baseline=baselines[0],
                          workers=workers, progress=_shifted(progress, first, total), device=device)  # fmt: skip
-    return Proof(chosen[0], tuple(ranking), comparison)
+    return Proof(chosen[0], ranked, comparison)
 
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:

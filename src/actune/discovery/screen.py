@@ -14,7 +14,7 @@ from ..expr import Expr
 from ..family import Family
 from ..kernels.formula import compile_program
 
-__all__ = ["LARGEST", "Screening", "screen"]
+__all__ = ["LARGEST", "Screening", "screen", "trained"]
 
 LARGEST = 1e4  # of |y| and |y'| on |x| <= 5, and of each parameter's gradient
 _CONSTANT = 1e-4  # spread of the values, relative to the largest
@@ -39,13 +39,13 @@ def screen(f: Family) -> Screening:
     about five digits, and the gradients in any order: so neither the way of writing a function nor the names of its parameters
     matter, while the same function with other learnable parameters is another candidate. It says nothing about constraints.
     """
-    trainable = tuple(name for p, symbols in _symbols(f) if f.params[p].trainable for name in symbols)
-    return _screen(f.expr, tuple(f.initial()), trainable)
+    return _screen(f.expr, tuple(f.initial()), trained(f))
 
 
-def _symbols(f: Family) -> list[tuple[str, tuple[str, ...]]]:
-    sizes = {name: len(p.init) if isinstance(p.init, tuple) else None for name, p in f.params.items()}
-    return [(name, (name,) if n is None else tuple(f"{name}{i}" for i in range(n))) for name, n in sizes.items()]
+def trained(f: Family) -> tuple[str, ...]:
+    """The symbols of the parameters that the family trains; the entries of a vector one by one."""
+    sizes = {name: len(p.init) if isinstance(p.init, tuple) else None for name, p in f.params.items() if p.trainable}
+    return tuple(symbol for name, n in sizes.items() for symbol in ([name] if n is None else [f"{name}{i}" for i in range(n)]))
 
 
 @functools.lru_cache(maxsize=4096)

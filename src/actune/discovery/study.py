@@ -1,58 +1,63 @@
 """Candidates from an Optuna study and nothing else: suggest one, search with a task, read the best, replay the whole.
 
 A trial keeps its candidate in the user attribute `activation:NAME`, as text, and how it came about in `activation:NAME:origin`:
-the number of the trial whose generator drew it, the kind of step, the parents, the finished trials that were seen ("0-31,33"),
-the fingerprints of the trials that ran meanwhile, and its own fingerprint. The study keeps its seed in `actune:seed`.
+the number of the trial whose generator drew it, the proposer and what it did, the parents, the finished trials that were seen
+("0-31,33"), the fingerprints of the trials that ran meanwhile, and its own fingerprint. The study keeps its seed in `actune:seed`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from random import Random
-from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
-import optuna
-from optuna.storages import BaseStorage
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
-from ..experiments.tasks import Task
-from ..experiments.tasks import task as find_task
-from ..experiments.training import check_device, train
 from ..family import Family, resolve
-from .evolution import Past, Proposal, Settings, propose
-from .fleet import ERROR, Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers, superseded
+from .evolution import front as undominated
+from .fleet import ERROR, finished
+from .history import History, Proposer
+from .ledger import fingerprint, loss, names, numbers, past, ranges, signs, view
+from .propose import PROPOSERS, Proposal, propose
 from .screen import screen
+from .settings import Settings
 from .space import Space
 
-__all__ = ["best", "leaders", "replay", "search", "suggest_activation"]
+__all__ = ["best", "front", "leaders", "replay", "suggest_activation"]
 
-SEED, TASK = "actune:seed", "actune:task"  # attributes of a study
+SEED, RANKING = "actune:seed", "actune:ranking"  # attributes of a study
 _DEFAULT = Settings()
+_LOG = logging.getLogger(__name__)
 
 
 # -- one candidate ---------------------------------------------------------------------------------------------------------
 
 
-def suggest_activation(trial: BaseTrial, name: str = "activation", *, settings: Settings = _DEFAULT) -> Family:
+def suggest_activation(
+    trial: BaseTrial,
+    name: str = "activation",
+    *,
+    settings: Settings = _DEFAULT,
+    proposers: Mapping[str, Proposer] | None = None,
+) -> Family:
     """The activation function that this trial is to train: bred from the study's own past, or the one that the trial already has.
 
     A trial has one, in the user attribute `activation:NAME`, when it is run again, when it was queued with it
     (`study.enqueue_trial({}, user_attrs={"activation:hidden": "x*sigmoid(b*x); b=1"})`), and when it is finished.
 
-    name      tells the functions of one network apart; each evolves by itself, on the value of the whole trial
-    settings  how candidates are bred
+    name       tells the functions of one network apart; each evolves by itself, on the value of the whole trial
+    settings   how candidates are bred
+    proposers  your own by name: functions (history, rng) -> text, mixed with ours; see `propose`
 
-    The first objective of the study is what evolution improves, in its direction; failed and pruned trials and infinite values
-    are worse than all others. The candidate depends on the study's seed (its user attribute `actune:seed`, 0 if never set),
-    the trial's number, the name, the trials that are in the study and the families that are declared, and on nothing else.
+    The first objective of the study is what is improved, in its direction; of several, parents are such that no other in their
+    sample is better in all. Failed and pruned trials and infinite values are worse than all others. The candidate depends on the
+    study's seed (its user attribute `actune:seed`, 0 if never set), the trial's number, the name, the trials that are in the
+    study, the families that are declared and what your own proposers return, and on nothing else.
     """
     key = _key(name)
     given = trial.user_attrs.get(key)
@@ -62,9 +67,9 @@ def suggest_activation(trial: BaseTrial, name: str = "activation", *, settings: 
         raise ValueError(f"{type(trial).__name__} has no study to breed from; "
                          f"give it the function: trial.set_user_attr({key!r}, 'x*sigmoid(x)')")  # fmt: skip
     for _ in range(10):
-        proposal = _suggest(trial, name, settings)
+        proposal = _suggest(trial, name, settings, proposers)
         # Another worker may have drawn the same at the same time. Who sees that draws again, now knowing the other.
-        if not _has_twin(trial, key, proposal.fingerprint):
+        if not settings.screening or not _has_twin(trial, key, proposal.fingerprint):
             break
     return resolve(proposal.text)
 
@@ -85,17 +90,22 @@ def _given(trial: BaseTrial, key: str, text: Any) -> Family:
     return f
 
 
-def _suggest(trial: Trial, name: str, settings: Settings) -> Proposal:
+def _suggest(trial: Trial, name: str, settings: Settings, proposers: Mapping[str, Proposer] | None) -> Proposal:
     key = _key(name)
-    history, pending = _view(trial.study, key, trial.number)
-    proposal = propose(history, _generator(_seed(trial.study), trial.number, name), settings, pending)
+    history, pending = view(trial.study, key, trial.number)
+    proposal = propose(history, _generator(study_seed(trial.study), trial.number, name), settings, pending, proposers)
+    for failed, reason in proposal.failed.items():
+        _LOG.warning("trial %s: the proposer %r was passed over: %s", trial.number, failed, reason)
     origin = {
         "trial": trial.number,
+        "proposer": proposal.proposer,
         "kind": proposal.kind,
         "parents": list(proposal.parents),
-        "seen": _ranges(past.number for past in history),
+        "seen": ranges(past.number for past in history),
         "pending": pending,
         "fingerprint": proposal.fingerprint,
+        **({"failed": dict(proposal.failed)} if proposal.failed else {}),
+        **({"own": sorted(proposers)} if proposers else {}),
         **_changed(settings),
     }
     trial.set_user_attr(f"{key}:origin", origin)  # first: a trial that has its text has all
@@ -103,12 +113,12 @@ def _suggest(trial: Trial, name: str, settings: Settings) -> Proposal:
     return proposal
 
 
-def _has_twin(trial: Trial, key: str, fingerprint: str) -> bool:
-    others = (t for t in trial.study.get_trials(deepcopy=False) if t.number != trial.number)
-    return any(t.user_attrs.get(f"{key}:origin", {}).get("fingerprint") == fingerprint for t in others)
+def _has_twin(trial: Trial, key: str, own: str) -> bool:
+    history, pending = view(trial.study, key, trial.number)
+    return own in pending or any(past.fingerprint == own for past in history)
 
 
-def _seed(study: Study, wanted: int | None = None) -> int:
+def study_seed(study: Study, wanted: int | None = None) -> int:
     """The seed of the study, written at its first use."""
     seed = study.user_attrs.get(SEED)
     if seed is None:
@@ -119,65 +129,15 @@ def _seed(study: Study, wanted: int | None = None) -> int:
     return seed
 
 
-def _digest(*words: object) -> int:
+def digest(*words: object) -> int:
     return int.from_bytes(hashlib.sha256(":".join(map(str, words)).encode()).digest()[:8], "big")
 
 
 def _generator(seed: int, number: int, name: str) -> Random:
-    return Random(_digest(seed, number, name))
+    return Random(digest(seed, number, name))
 
 
-# -- the past --------------------------------------------------------------------------------------------------------------
-
-
-def _view(study: Study, key: str, own: int) -> tuple[list[Past], list[str]]:
-    """The finished trials with an activation of this name, oldest first, and the fingerprints of the others that have one."""
-    trials = study.get_trials(deepcopy=False)
-    again = superseded(trials)
-    known = [t for t in trials if key in t.user_attrs and t.number != own and t.number not in again]
-    sign = _sign(study)
-    history = [_past(t, key, sign) for t in known if t.state.is_finished()]
-    return history, sorted(_fingerprint(t, key) for t in known if not t.state.is_finished())
-
-
-def _sign(study: Study) -> float:
-    return -1.0 if study.directions[0] == StudyDirection.MAXIMIZE else 1.0
-
-
-def _past(t: FrozenTrial, key: str, sign: float) -> Past:
-    return Past(t.number, t.user_attrs[key], _loss(t, sign), _fingerprint(t, key))
-
-
-def _loss(t: FrozenTrial, sign: float) -> float:
-    """Smaller is better; infinite for a trial that failed, diverged or was pruned."""
-    loss = sign * t.values[0] if t.state == TrialState.COMPLETE and t.values else math.inf
-    return loss if math.isfinite(loss) else math.inf
-
-
-def _fingerprint(t: FrozenTrial, key: str) -> str:
-    origin = t.user_attrs.get(f"{key}:origin")
-    if origin is not None:
-        return origin["fingerprint"]
-    try:  # queued by the user, and not begun
-        return screen(resolve(t.user_attrs[key])).fingerprint
-    except ValueError:
-        return "unreadable"
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Ascending numbers in short: "0-31,33"."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][-1] + 1:
-            runs[-1][1:] = [n]
-        else:
-            runs.append([n])
-    return ",".join("-".join(map(str, run)) for run in runs)
-
-
-def _numbers(ranges: str) -> list[int]:
-    runs = [[int(n) for n in run.split("-")] for run in ranges.split(",") if run]
-    return [n for run in runs for n in range(run[0], run[-1] + 1)]
+# -- the record ------------------------------------------------------------------------------------------------------------
 
 
 def _changed(settings: Settings) -> dict[str, Any]:
@@ -185,190 +145,119 @@ def _changed(settings: Settings) -> dict[str, Any]:
 
     def differences(value: Any, default: Any) -> dict[str, Any]:
         pairs = ((f.name, getattr(value, f.name), getattr(default, f.name)) for f in dataclasses.fields(value))
-        return {name: differences(v, d) if dataclasses.is_dataclass(v) else v for name, v, d in pairs if v != d}
+        return {name: differences(v, d) if dataclasses.is_dataclass(v) else _plain(v) for name, v, d in pairs if v != d}
 
     changed = differences(settings, _DEFAULT)
     return {"settings": changed} if changed else {}
 
 
 def _settings(origin: dict[str, Any]) -> Settings:
-    changed = dict(origin.get("settings", {}))
-    space: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in changed.pop("space", {}).items()}
+    changed = {k: _frozen(v) for k, v in origin.get("settings", {}).items() if k != "space"}
+    space = {k: _frozen(v) for k, v in origin.get("settings", {}).get("space", {}).items()}
     return Settings(**changed, space=Space(**space))
 
 
-def replay(study: Study) -> dict[str, str]:
-    """Derive every candidate again from the records: {"NUMBER:NAME": text} of those that come out differently, else {}."""
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them: a study in memory has the same records as one in a database."""
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, which JSON makes of tuples, as tuples again."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def replay(study: Study, proposers: Mapping[str, Proposer] | None = None) -> dict[str, str]:
+    """Derive every candidate again from the records: {"NUMBER:NAME": text} of those that come out differently, else {}.
+
+    proposers  your own, where trials had some. One that is not given is not called: what it returned is only read again, and
+               must have the recorded fingerprint. One that failed is taken to fail again.
+    """
     trials = study.get_trials(deepcopy=False)
-    seed, sign = _seed(study), _sign(study)
+    seed, sign = study_seed(study), signs(study)
     different: dict[str, str] = {}
     for t in trials:
-        for name in _names(t):
+        for name in names(t):
             key = _key(name)
-            origin = t.user_attrs.get(f"{key}:origin", {"kind": "given"})
-            if origin["kind"] != "given":
-                history = [_past(trials[n], key, sign) for n in _numbers(origin["seen"])]
-                generator = _generator(seed, origin["trial"], name)
-                again = propose(history, generator, _settings(origin), origin["pending"])
-                if again.text != t.user_attrs[key]:
-                    different[f"{t.number}:{name}"] = again.text
+            origin = t.user_attrs.get(f"{key}:origin", {})
+            if "proposer" in origin:
+                history = History(past(trials[n], key, sign) for n in numbers(origin["seen"]))
+                again = _again(t.user_attrs[key], origin, history, _generator(seed, origin["trial"], name), proposers or {})
+                if again != t.user_attrs[key]:
+                    different[f"{t.number}:{name}"] = again
     return different
 
 
-def _names(t: FrozenTrial) -> list[str]:
-    """The names of the trial's activations."""
-    return [key.split(":")[1] for key in t.user_attrs if key.startswith("activation:") and key.count(":") == 1]
+def _again(text: str, origin: dict[str, Any], history: History, rng: Random, proposers: Mapping[str, Proposer]) -> str:
+    """The candidate as its record says that it came about."""
+    if origin["proposer"] not in PROPOSERS and origin["proposer"] not in proposers:
+        same = screen(resolve(text)).fingerprint == origin["fingerprint"]
+        return text if same else f"{text!r} is not what {origin['proposer']!r} proposed"
+    own: dict[str, Proposer] = dict.fromkeys(origin.get("own", ()), _absent)
+    if origin["proposer"] in own:
+        own[origin["proposer"]] = proposers[origin["proposer"]]
+    return propose(history, rng, _settings(origin), origin["pending"], own).text
+
+
+def _absent(history: History, rng: Random) -> None:
+    """A user's proposer that had nothing usable."""
 
 
 # -- the result ------------------------------------------------------------------------------------------------------------
 
 
 def leaders(study: Study, n: int = 10, name: str | None = None) -> list[Family]:
-    """The best candidates of the study, at most n, best first, each function once.
+    """The best candidates of the study by the first objective, at most n, best first, each function once.
 
     name   which activation, where trials have several
     """
-    sign = _sign(study)
-    complete = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if math.isfinite(_loss(t, sign))]
-    key = _key(name if name is not None else _only_name(complete))
+    key, complete = _complete(study, name)
+    sign = signs(study)
     found: dict[str, str] = {}
-    for t in sorted(complete, key=lambda t: (_loss(t, sign), t.number)):
-        if key in t.user_attrs:
-            found.setdefault(_fingerprint(t, key), t.user_attrs[key])
+    for t in sorted(complete, key=lambda t: (loss(t, sign), t.number)):
+        found.setdefault(fingerprint(t, key), t.user_attrs[key])
+    return [resolve(text).simplify() for text in list(found.values())[:n]]
+
+
+def front(study: Study, name: str | None = None) -> list[tuple[Family, tuple[float, ...]]]:
+    """The Pareto front of a study with several objectives: the candidates that no other is better than in all, with their values.
+
+    Sorted by the first objective, the best first; of one objective it is the best alone.
+    """
+    key, complete = _complete(study, name)
+    sign = signs(study)
+    values = {t.number: tuple(t.values) for t in complete}
+    kept = sorted(undominated([past(t, key, sign) for t in complete]), key=lambda p: (p.loss, p.others, p.number))
+    found = {(p.loss, p.others): (resolve(p.text).simplify(), values[p.number]) for p in reversed(kept)}
+    return list(reversed(found.values()))
+
+
+def _complete(study: Study, name: str | None) -> tuple[str, list[FrozenTrial]]:
+    """The trials that are complete with finite values, and the attribute of the activation in them."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = [t for t in trials if all(map(math.isfinite, t.values))]
+    key = _key(name if name is not None else _only_name(complete))
+    found = [t for t in complete if key in t.user_attrs]
     if not found:
         errors = [t.user_attrs[ERROR] for t in study.get_trials(deepcopy=False) if ERROR in t.user_attrs]
         reason = f"the last one failed with {errors[-1]}" if errors else "let it finish some first"
         raise ValueError(f"the study {study.study_name!r} has no complete trial with {key!r}; {reason}")
-    return [resolve(text).simplify() for text in list(found.values())[:n]]
+    return key, found
 
 
-def _only_name(trials: Sequence[FrozenTrial]) -> str:
-    names = sorted({name for t in trials for name in _names(t)})
-    if len(names) > 1:
-        raise ValueError(f"the trials have several activations; choose one: name={' or '.join(map(repr, names))}")
-    return names[0] if names else "activation"
+def _only_name(trials: list[FrozenTrial]) -> str:
+    found = sorted({name for t in trials for name in names(t)})
+    if len(found) > 1:
+        raise ValueError(f"the trials have several activations; choose one: name={' or '.join(map(repr, found))}")
+    return found[0] if found else "activation"
 
 
 def best(study: Study, name: str | None = None) -> Family:
-    """The best candidate of the study, as `Activation` and `swap` accept it."""
-    return leaders(study, 1, name)[0]
+    """The best candidate of the study, as `Activation` and `swap` accept it.
 
-
-# -- search ----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _TaskObjective:
-    """Validation loss of a task with the suggested activation; one seed for all candidates, so that luck is the same for all."""
-
-    task: Task
-    seed: int
-    settings: Settings
-    device: str
-
-    def __call__(self, trial: Trial) -> float:
-        outcome = train(self.task, suggest_activation(trial, settings=self.settings), self.seed, device=self.device)
-        trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
-        if outcome.diverged:
-            trial.set_user_attr("actune:diverged", True)
-            raise optuna.TrialPruned("the training diverged")
-        return outcome.validation_loss
-
-
-def search(
-    task: str | Task | Objective,
-    *,
-    trials: int,
-    workers: int = 1,
-    storage: str | Path | BaseStorage | None = None,
-    study: str | Study | None = None,
-    seed: int | None = None,
-    direction: str | None = None,
-    settings: Settings = _DEFAULT,
-    device: str = "cpu",
-    progress: Progress | None = None,
-    heartbeat: int = 10,
-    grace: int = 30,
-) -> Study:
-    """Search the activation function that suits a task, until its study has this number of finished trials.
-
-    task       the name of a task that ships, a Task, or any Optuna objective that calls `suggest_activation`
-    trials     finished trials that the study is to have in the end, those of earlier calls included: complete, pruned (a training
-               that diverged is) and failed ones; not those whose worker died or that were interrupted, which are run again
-    workers    processes on this machine, each with one thread; with more than one the objective must be importable, and a script
-               must call this below `if __name__ == "__main__":`
-    storage    a path (SQLite), a database URL, or (one worker) an Optuna storage; None: nothing is kept but the returned study
-    study      its name (default: the task's), to go on with what is in the storage; or (one worker) an Optuna study
-    seed       of candidates and trainings, written into the study; default 0, or what the study has
-    direction  of a new study: "maximize" for an objective that is the better the larger
-    progress   called as progress(study, trial) after each finished trial
-    heartbeat  seconds between signs of life in a database
-    grace      seconds without one until a trial is run again
-
-    The same seed and one worker give the same study: candidates, values and order. A trial that raises is marked failed, with
-    the message in its user attribute `actune:error`; ten in a row raise SearchError. Interrupt it and call it again to go on.
+    Where leaders were trained again on fresh seeds (`confirm`, `prove`) and no trial has finished since, the best of them.
     """
-    _check(trials=trials, workers=workers, heartbeat=heartbeat, grace=grace)
-    if direction not in (None, "minimize", "maximize"):
-        raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
-    if workers > 1 and (isinstance(study, Study) or isinstance(storage, BaseStorage)):
-        raise ValueError(f"workers={workers} need a storage that processes can open by themselves; give a path or a URL")
-    check_device(device)
-    found, title = _task(task)
-    temporary = workers > 1 and storage is None
-    with ExitStack() as stack:
-        if temporary:
-            storage = Path(stack.enter_context(TemporaryDirectory(prefix="actune-", ignore_cleanup_errors=True)), "study.db")
-        with quiet():
-            s = study if isinstance(study, Study) else _open(storage, study or title, direction, heartbeat, grace)
-            _claim(s, title if found is not None else None, direction)
-            training_seed = _digest(_seed(s, seed), "training") % 2**31
-            objective = task if found is None else _TaskObjective(found, training_seed, settings, device)
-            requeue(s)
-        if workers == 1:
-            run_here(s, cast(Objective, objective), trials, progress)
-        else:
-            run_workers(Job(str(storage), s.study_name, cast(Objective, objective), heartbeat, grace), s, trials, workers, progress)
-        return _copied(s) if temporary else s
-
-
-def _check(**counts: int) -> None:
-    for name, n in counts.items():
-        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"{name} must be a positive whole number, got {n!r}")
-
-
-def _task(what: str | Task | Callable[..., Any]) -> tuple[Task | None, str]:
-    """The task, or None for an objective, and the name that its study has by default."""
-    if isinstance(what, str | Task):
-        found = find_task(what)
-        return found, found.name
-    if not callable(what):
-        raise ValueError(f"task must be the name of a task, a Task or an objective (trial -> number), got {what!r}")
-    return None, getattr(what, "__qualname__", type(what).__name__)
-
-
-def _open(storage: str | Path | BaseStorage | None, name: str, direction: str | None, heartbeat: int, grace: int) -> Study:
-    opened = open_storage(storage, heartbeat, grace) if isinstance(storage, str | Path) else storage
-    towards = StudyDirection[(direction or "minimize").upper()]
-    return optuna.create_study(study_name=name, storage=opened, direction=towards, load_if_exists=True)
-
-
-def _claim(study: Study, title: str | None, direction: str | None) -> None:
-    """Note the task in a new study; refuse one that belongs to another."""
-    owner = study.user_attrs.get(TASK)
-    name, has = study.study_name, study.directions[0].name.lower()
-    if direction not in (None, has):
-        raise ValueError(f"direction={direction!r}, but the study {name!r} has {has!r}; choose another study=…")
-    if owner is None and title is not None:
-        study.set_user_attr(TASK, title)
-    elif owner != title:
-        raise ValueError(f"the study {name!r} belongs to the task {owner!r}, not {title!r}; choose another study=…")
-
-
-def _copied(study: Study) -> Study:
-    """The study in memory."""
-    storage = optuna.storages.InMemoryStorage()
-    with quiet():
-        optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)
-        return optuna.load_study(study_name=study.study_name, storage=storage)
+    ranking = study.user_attrs.get(RANKING)
+    if name is None and ranking is not None and ranking["finished"] == len(finished(study.get_trials(deepcopy=False))):
+        return resolve(ranking["leaders"][0]["text"]).simplify()
+    return leaders(study, 1, name)[0]

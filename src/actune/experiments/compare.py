@@ -10,11 +10,12 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..expr import suggestion
 from ..family import Family, resolve
 from ..module import Activation
+from .losses import ACCURACY, LOSSES, Measure
 from .stats import LEVEL, Estimate, estimate, holm, paired_p
 from .tasks import Task, task
 from .training import ActivationLike, Outcome, activation_factory, check_device, one_thread, train
@@ -30,15 +31,15 @@ class Row:
     """One function in a comparison.
 
     outcomes      one training for each seed, in the order of the seeds
-    accuracy      on the test part; a diverged network counts with the accuracy that it has
-    difference    to the baseline, paired by seed; None for the baseline itself
+    score         the comparison's measure on the test part; a diverged network counts with the accuracy that it has
+    difference    the gain over the baseline, paired by seed, positive where this function is better; None for the baseline itself
     p, p_corrected   of the two-sided paired t-test, and after Holm's correction over the table; nan without a test
     """
 
     name: str
     formula: str
     outcomes: tuple[Outcome, ...]
-    accuracy: Estimate
+    score: Estimate
     difference: Estimate | None
     p: float
     p_corrected: float
@@ -60,13 +61,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Functions compared on one task; the rows are sorted by mean test accuracy, the best first."""
+    """Functions compared on one task; the rows are sorted by the mean of the measure on the test part, the best first."""
 
     task: str
     baseline: str
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     versions: Mapping[str, str]
+    measure: Measure = ACCURACY
 
     def row(self, name: str) -> Row:
         """The row of this name."""
@@ -85,7 +87,7 @@ class Comparison:
             return f"One seed shows nothing on {self.task}: compare on several (10 or more where a training takes a second)."
         winners = [r for r in others if r.better]
         if not winners:
-            numbers = _numbers(others[0], base, len(self.seeds))
+            numbers = self._numbers(others[0], base)
             return f"Nothing beats {base.name} on {self.task} beyond chance. The best of the others, {others[0].name}: {numbers}"
         count = f" {len(winners)} of {len(others)} functions beat it." if len(others) > 1 else ""
         return self.verdict_on(winners[0].name) + count
@@ -94,13 +96,27 @@ class Comparison:
         """Whether this function beats the baseline, in a plain sentence with the numbers."""
         row, base = self.row(name), self.row(self.baseline)
         if row is base:
-            return f"{name} is the baseline itself on {self.task}: test accuracy {100 * row.accuracy.mean:.1f} %."
+            return f"{name} is the baseline itself on {self.task}: test {self.measure.name} {self.measure.show(row.score.mean)}."
         says = "beats" if row.better else "does not beat"
-        return f"{name} {says} {base.name} on {self.task}: {_numbers(row, base, len(self.seeds))}"
+        return f"{name} {says} {base.name} on {self.task}: {self._numbers(row, base)}"
+
+    def above(self, name: str) -> list[str]:
+        """The functions whose mean is better than that of this one, the best first."""
+        own = self.row(name).score.mean
+        return [r.name for r in self.rows if self.measure.over(r.score.mean, own) > 0]
+
+    def _numbers(self, row: Row, base: Row) -> str:
+        d, m = row.difference, self.measure
+        assert d is not None
+        return (
+            f"test {m.name} {m.show(row.score.mean)} against {m.show(base.score.mean)}, {m.gain.format(m.signed(d.mean))} "
+            f"(95 % interval {m.signed(d.low)} to {m.signed(d.high)}, corrected p = {row.p_corrected:.2g}) "
+            f"over {len(self.seeds)} seeds."
+        )
 
     def __str__(self) -> str:
-        lines = [f"{r.name}: {100 * r.accuracy.mean:.1f} %" + " (baseline)" * (r.name == self.baseline) for r in self.rows]
-        return "\n".join([f"{self.task}, test accuracy over {len(self.seeds)} seeds:", *lines, self.verdict()])
+        lines = [f"{r.name}: {self.measure.show(r.score.mean)}" + " (baseline)" * (r.name == self.baseline) for r in self.rows]
+        return "\n".join([f"{self.task}, test {self.measure.name} over {len(self.seeds)} seeds:", *lines, self.verdict()])
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data for `json.dumps`; what is not finite (no interval, no test, a diverged loss) is None."""
@@ -109,8 +125,9 @@ class Comparison:
             "baseline": self.baseline,
             "seeds": list(self.seeds),
             "versions": dict(self.versions),
+            "measure": self.measure.name,
             "verdict": self.verdict(),
-            "functions": [_plain(asdict(r) | {"validation_loss": r.validation_loss, "diverged": r.diverged}) for r in self.rows],
+            "functions": [_plain(_record(r, self.measure.name)) for r in self.rows],
         }
 
 
@@ -127,7 +144,8 @@ def compare(
 ) -> Comparison:
     """Train every function on the same fresh seeds and test each against the baseline on the test part.
 
-    The p-values speak of other seeds on this split of the data, not of other data.
+    The p-values speak of other seeds on this split of the data, not of other data; where each seed draws its own problem, of other
+    problems of that kind.
 
     names       names, formulas, families or modules; a mapping gives them names of its own. The baseline joins by itself
     seeds       how many, from `first_seed` on; take seeds on which nothing was chosen (`search` and `rank` use small ones)
@@ -144,8 +162,9 @@ def compare(
         raise ValueError(f"seeds must be at least 1, got {seeds}")
     used = tuple(range(first_seed, first_seed + seeds))
     outcomes = dict(zip(named, _train_all(t, list(named.values()), used, workers, True, progress, device), strict=True))
-    rows = _rows({name: _formula(a) for name, a in named.items()}, outcomes, base)
-    return Comparison(t.name, base, used, rows, _versions())
+    measure = LOSSES[t.loss].measure
+    rows = _rows({name: _formula(a) for name, a in named.items()}, outcomes, base, measure)
+    return Comparison(t.name, base, used, rows, _versions(), measure)
 
 
 @dataclass(frozen=True)
@@ -180,32 +199,42 @@ def rank(
 # -- rows -----------------------------------------------------------------------------------------------------------------
 
 
-def _rows(formulas: Mapping[str, str], outcomes: Mapping[str, tuple[Outcome, ...]], base: str) -> tuple[Row, ...]:
-    accuracy = {name: [_tested(o) for o in runs] for name, runs in outcomes.items()}
+def _rows(formulas: Mapping[str, str], outcomes: Mapping[str, tuple[Outcome, ...]], base: str, measure: Measure) -> tuple[Row, ...]:
+    scores = {name: [_tested(o, measure) for o in runs] for name, runs in outcomes.items()}
     differences = {
-        name: [a - b for a, b in zip(values, accuracy[base], strict=True)] for name, values in accuracy.items() if name != base
+        name: [measure.over(a, b) for a, b in zip(values, scores[base], strict=True)]
+        for name, values in scores.items()
+        if name != base
     }
     p = {name: paired_p(d) for name, d in differences.items()}
-    single = len(accuracy[base]) == 1
+    single = len(scores[base]) == 1
     corrected = dict(p) if single else dict(zip(p, holm(list(p.values())), strict=True))
     rows = [
         Row(
             name=name,
             formula=formulas[name],
             outcomes=outcomes[name],
-            accuracy=estimate(values),
+            score=estimate(values),
             difference=estimate(differences[name]) if name != base else None,
             p=p.get(name, math.nan),
             p_corrected=corrected.get(name, math.nan),
         )
-        for name, values in accuracy.items()
+        for name, values in scores.items()
     ]
-    return tuple(sorted(rows, key=lambda r: -r.accuracy.mean))
+    return tuple(sorted(rows, key=lambda r: r.score.mean, reverse=measure.larger))
 
 
-def _tested(outcome: Outcome) -> float:
-    assert outcome.test_accuracy is not None  # compare always tests
-    return outcome.test_accuracy
+def _tested(outcome: Outcome, measure: Measure) -> float:
+    assert outcome.test_loss is not None  # compare always tests
+    return measure.of(outcome.test_loss, outcome.test_accuracy)
+
+
+def _record(row: Row, measure: str) -> dict[str, Any]:
+    """A row as plain data; the score goes by the name of the measure."""
+    named = {measure if key == "score" else key: value for key, value in asdict(row).items()}
+    for outcome in named["outcomes"]:
+        del outcome["course"]  # not asked for
+    return named | {"validation_loss": row.validation_loss, "diverged": row.diverged}
 
 
 # -- trainings -----------------------------------------------------------------------------------------------------------
@@ -224,7 +253,7 @@ def _train_all(
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     check_device(device)
-    _check(t, activations)
+    _check(t, activations, t.split(seeds[0], test).train.inputs[:2])
     jobs = [(t, a, seed, test, device) for seed in seeds for a in activations]
     done: list[Outcome] = []
     for outcome in _sequential(jobs) if workers == 1 else _parallel(jobs, workers):
@@ -256,9 +285,8 @@ def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
         yield from pool.map(_job, jobs)
 
 
-def _check(t: Task, activations: Sequence[ActivationLike]) -> None:
+def _check(t: Task, activations: Sequence[ActivationLike], inputs: Tensor) -> None:
     """Build and call each network once, so that a wrong name or module fails before the first training and not after the last."""
-    inputs = t.data().train.inputs[:2]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for activation in activations:
             t.model(activation_factory(activation, t.scope))(inputs)
@@ -295,15 +323,6 @@ def _formula(activation: ActivationLike) -> str:
     if isinstance(activation, (str, Family)):
         return resolve(activation).text
     return repr(activation) if isinstance(activation, nn.Module) else f"torch: {activation.__name__}"
-
-
-def _numbers(row: Row, base: Row, seeds: int) -> str:
-    d = row.difference
-    assert d is not None
-    return (
-        f"test accuracy {100 * row.accuracy.mean:.1f} % against {100 * base.accuracy.mean:.1f} %, {100 * d.mean:+.1f} points "
-        f"(95 % interval {100 * d.low:+.1f} to {100 * d.high:+.1f}, corrected p = {row.p_corrected:.2g}) over {seeds} seeds."
-    )
 
 
 def _plain(value: Any) -> Any:

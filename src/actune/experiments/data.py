@@ -13,16 +13,19 @@ __all__ = ["Part", "Split", "digits"]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Inputs, shape (n, …), and their classes, integers of shape (n,)."""
+    """Inputs, shape (n, …), and what the network is to make of them.
+
+    targets   classes, integers of shape (n,), or (n, …) for one at each place; or numbers, shape (n, outputs)
+    """
 
     inputs: Tensor
-    classes: Tensor
+    targets: Tensor
 
     def __len__(self) -> int:
-        return len(self.classes)
+        return len(self.targets)
 
     def to(self, device: torch.device | str) -> Part:
-        return Part(self.inputs.to(device), self.classes.to(device))
+        return Part(self.inputs.to(device), self.targets.to(device))
 
 
 @dataclass(frozen=True, eq=False)

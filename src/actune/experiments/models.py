@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
-__all__ = ["ActivationFactory", "mlp"]
+__all__ = ["ActivationFactory", "all_convolutional", "causal", "mlp", "strided"]
 
-ActivationFactory = Callable[[int], nn.Module]  # the width of the last dimension -> a new activation for that place
+
+class ActivationFactory(Protocol):
+    """Makes a new activation for a place with this many channels along `dim`."""
+
+    def __call__(self, width: int, dim: int = -1) -> nn.Module: ...
 
 
 def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int = 64, layers: int = 8) -> nn.Module:
@@ -22,3 +29,50 @@ def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int 
     for below, above in pairwise(widths):
         modules += [activation(below), nn.Linear(below, above)]
     return nn.Sequential(*modules)
+
+
+class Bytes(nn.Module):
+    """Grey values 0 to 255 as numbers from -1 to 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float() / 127.5 - 1
+
+
+def strided(activation: ActivationFactory, *, side: int, widths: Sequence[int], outputs: int, hidden: int = 64) -> nn.Module:
+    """Convolutions that halve grey images, side × side, then one hidden layer; nothing normalises in between."""
+    modules: list[nn.Module] = [Bytes()]
+    for below, above in pairwise((1, *widths)):
+        modules += [nn.Conv2d(below, above, 3, stride=2, padding=1), activation(above, 1)]
+        side = (side + 1) // 2
+    modules += [nn.Flatten(), nn.Linear(widths[-1] * side * side, hidden), activation(hidden), nn.Linear(hidden, outputs)]
+    return nn.Sequential(*modules)
+
+
+def all_convolutional(activation: ActivationFactory, *, widths: Sequence[int], outputs: int) -> nn.Module:
+    """A small All-CNN (Springenberg et al., 2015) of colour images: two 3 × 3 convolutions of each width, the second of which
+    halves the image, batch normalisation before each activation, a 1 × 1 convolution to the classes, and the mean over places.
+    """
+    modules: list[nn.Module] = [Bytes()]
+    for below, above in pairwise((3, *widths)):
+        for inputs, stride in ((below, 1), (above, 2)):
+            modules += [nn.Conv2d(inputs, above, 3, stride, padding=1, bias=False), nn.BatchNorm2d(above), activation(above, 1)]
+    return nn.Sequential(*modules, nn.Conv2d(widths[-1], outputs, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class _Pairs(nn.Module):
+    """Each place, dimension 1, joined with the one `distance` before it; zeros where there is none."""
+
+    def __init__(self, distance: int):
+        super().__init__()
+        self.distance = distance
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, pad(x, (0, 0, self.distance, 0))[:, : x.shape[1]]], -1)
+
+
+def causal(activation: ActivationFactory, *, symbols: int, width: int = 64, distances: Sequence[int] = (1, 2, 4, 8)) -> nn.Module:
+    """Scores of the next symbol at each place, (n, length) -> (n, length, symbols), from those up to it: dilated convolutions."""
+    modules: list[nn.Module] = [nn.Embedding(symbols, width)]
+    for distance in distances:
+        modules += [_Pairs(distance), nn.Linear(2 * width, width), activation(width)]
+    return nn.Sequential(*modules, nn.Linear(width, symbols))

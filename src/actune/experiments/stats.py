@@ -31,10 +31,11 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and t-interval."""
-    mean, n = fmean(values), len(values)
-    if n == 1:
-        return Estimate(mean, math.nan, math.nan)
+    """Mean and t-interval; where a value is not finite there is no interval."""
+    n = len(values)
+    if n == 1 or not all(map(math.isfinite, values)):
+        return Estimate(sum(values) / n, math.nan, math.nan)
+    mean = fmean(values)
     from scipy.stats import t
 
     reach = float(t.ppf(1 - LEVEL / 2, n - 1)) * stdev(values) / math.sqrt(n)
@@ -46,10 +47,13 @@ def paired_p(differences: Sequence[float]) -> float:
 
     Equal differences have no variance, and t is not defined. If they are zero, p is 1. If not, p is that of the exact
     sign-flip test, 2 / 2^n: two seeds that happen to differ by the same number of digits must not count as certainty.
+    Where a difference is not finite (a network diverged), nothing is shown: p is 1.
     """
     n = len(differences)
     if n == 1:
         return math.nan
+    if not all(map(math.isfinite, differences)):
+        return 1.0
     mean, spread = fmean(differences), stdev(differences)
     if spread < 1e-12:  # accuracies are fractions of one count; below this it is rounding
         return 1.0 if abs(mean) < 1e-12 else 2.0 ** (1 - n)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ..family import Family, resolve
 from ..module import Activation
 from .data import Part
+from .losses import LOSSES, Loss
 from .models import ActivationFactory
 from .tasks import Task, task
 
 __all__ = ["ActivationLike", "Outcome", "activation_factory", "check_device", "one_thread", "train"]
 
 ActivationLike = str | Family | nn.Module | type[nn.Module]  # a name or formula, a family, a module to copy, or its class
+EVALUATED = 512  # inputs at a time, for the memory of a convolutional network
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,20 @@ class Outcome:
 
     validation_loss   after the last epoch, not the luckiest one; inf if the training diverged
     history           the validation loss after each epoch
-    test_accuracy     None unless it was asked for
+    accuracy          None for a task without classes
+    test_…            None unless asked for; the loss is inf where the network gives no finite one
     diverged          the validation loss became infinite or nan, and training stopped there
+    course            if asked for: "layer.parameter" -> after each epoch, its values, one for each channel (neuron, …)
     """
 
     validation_loss: float
-    validation_accuracy: float
+    validation_accuracy: float | None
     test_accuracy: float | None
     seconds: float = field(compare=False)
     history: tuple[float, ...]
     diverged: bool
+    test_loss: float | None = None
+    course: Mapping[str, tuple[tuple[float, ...], ...]] | None = field(default=None, hash=False)
 
 
 def train(
@@ -49,40 +54,42 @@ def train(
     *,
     report: Callable[[int, float], None] | None = None,
     test: bool = False,
+    course: bool = False,
     device: torch.device | str = "cpu",
 ) -> Outcome:
     """Train the task's network with this activation everywhere; the seed fixes the initial weights and the order of the batches.
 
     report   called as report(epoch, validation loss) after each epoch (from 0) with a finite loss; what it raises ends the training
-    test     also measure the accuracy on the test part, which is not touched otherwise: leave that to the final comparison
+    test     also measure loss and accuracy on the test part, which is not touched otherwise: leave that to the final comparison
+    course   also record the parameters of the activations over the training
 
     The same task, activation, seed and number of threads give the same bits on a CPU. The global generators keep their state.
     """
     t = task(what)
     factory = activation_factory(activation, t.scope)
-    split = t.data()
-    part, validation = split.train.to(device), split.validation.to(device)
+    split = t.split(seed, held_out=test)
     with _seeded(seed, torch.device(device)):
         start = time.perf_counter()
+        part, validation = split.train.to(device), split.validation.to(device)
         orders = [torch.randperm(len(part)) for _ in range(t.epochs)]  # first, so that every activation sees the same batches
         model = t.model(factory).to(device)
-        optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, fused=True)
-        history: list[float] = []
-        for epoch, order in enumerate(orders):
-            _epoch(model, optimizer, part, order.to(device), t.batch_size)
-            loss, accuracy = _evaluate(model, validation)
-            history.append(loss if math.isfinite(loss) else math.inf)
-            if not math.isfinite(loss):
-                break
-            if report is not None:
+        history: list[tuple[float, float | None]] = []
+        courses: list[dict[str, tuple[float, ...]]] = []
+        for epoch, (loss, accuracy) in enumerate(_epochs(t, model, part, validation, orders)):
+            history.append((loss, accuracy))
+            courses += [_parameters(model)] if course else []
+            if report is not None and loss < math.inf:
                 report(epoch, loss)
+        test_loss, test_accuracy = _evaluate(model, LOSSES[t.loss], split.test.to(device)) if test else (None, None)
         return Outcome(
-            validation_loss=history[-1],
-            validation_accuracy=accuracy,
-            test_accuracy=_evaluate(model, split.test.to(device))[1] if test else None,
+            validation_loss=history[-1][0],
+            validation_accuracy=history[-1][1],
+            test_accuracy=test_accuracy,
             seconds=time.perf_counter() - start,
-            history=tuple(history),
-            diverged=history[-1] == math.inf,
+            history=tuple(loss for loss, _ in history),
+            diverged=history[-1][0] == math.inf,
+            test_loss=test_loss,
+            course={name: tuple(after[name] for after in courses) for name in courses[0]} if course else None,
         )
 
 
@@ -111,13 +118,13 @@ def activation_factory(activation: ActivationLike, scope: str) -> ActivationFact
     A module is copied, an Activation with its initial values and its own scope; the given one is never used itself.
     """
     if isinstance(activation, Activation):
-        return lambda width: activation.fresh(channels=_channels(activation.scope, width), dim=-1)
+        return lambda width, dim=-1: activation.fresh(channels=_channels(activation.scope, width), dim=dim)
     if isinstance(activation, nn.Module):
-        return lambda width: copy.deepcopy(activation)
+        return lambda width, dim=-1: copy.deepcopy(activation)
     if isinstance(activation, type) and issubclass(activation, nn.Module):
-        return lambda width: activation()
+        return lambda width, dim=-1: activation()
     family = resolve(activation)
-    return lambda width: Activation(family, scope=scope, channels=_channels(scope, width), dim=-1)
+    return lambda width, dim=-1: Activation(family, scope=scope, channels=_channels(scope, width), dim=dim)
 
 
 def _channels(scope: str, width: int) -> int | None:
@@ -135,17 +142,35 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _epoch(model: nn.Module, optimizer: torch.optim.Optimizer, part: Part, order: Tensor, batch_size: int) -> None:
-    model.train()
-    for batch in order.split(batch_size):
-        optimizer.zero_grad()
-        cross_entropy(model(part.inputs[batch]), part.classes[batch]).backward()
-        optimizer.step()
+def _epochs(
+    t: Task, model: nn.Module, part: Part, validation: Part, orders: Sequence[Tensor]
+) -> Iterator[tuple[float, float | None]]:
+    """Train by the recipe of the task; gives validation loss and accuracy after each epoch, and ends where the loss is inf."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, fused=True)
+    loss = LOSSES[t.loss]
+    for order in orders:
+        model.train()
+        for batch in order.to(part.inputs.device).split(t.batch_size):
+            optimizer.zero_grad()
+            loss.function(model(part.inputs[batch]), part.targets[batch]).backward()
+            optimizer.step()
+        yield (found := _evaluate(model, loss, validation))
+        if found[0] == math.inf:
+            return
 
 
 @torch.no_grad()
-def _evaluate(model: nn.Module, part: Part) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy."""
+def _parameters(model: nn.Module) -> dict[str, tuple[float, ...]]:
+    """The parameters of its activations as their formulas see them."""
+    modules = ((path, m) for path, m in model.named_modules() if isinstance(m, Activation))
+    return {f"{path}.{name}": tuple(v.flatten().tolist()) for path, m in modules for name, v in m.values().items()}
+
+
+@torch.no_grad()
+def _evaluate(model: nn.Module, loss: Loss, part: Part) -> tuple[float, float | None]:
+    """Mean loss, inf if it is not finite, and accuracy where there are classes."""
     model.eval()
-    scores = model(part.inputs)
-    return float(cross_entropy(scores, part.classes)), int((scores.argmax(-1) == part.classes).sum()) / len(part)
+    outputs = torch.cat([model(inputs) for inputs in part.inputs.split(EVALUATED)])
+    value = float(loss.function(outputs, part.targets))
+    hits = int((outputs.argmax(-1) == part.targets).sum()) / part.targets.numel() if loss.classes else None
+    return value if math.isfinite(value) else math.inf, hits

@@ -14,6 +14,7 @@ from ..family import Family, Param
 
 if TYPE_CHECKING:
     from ..experiments.compare import Comparison, Row
+    from ..experiments.losses import Measure
     from ..experiments.stats import Estimate
 
 __all__ = ["comparison_table", "families_table", "family_table"]
@@ -25,37 +26,37 @@ def comparison_table(comparison: Comparison) -> Table:
     """One row a function, the best first; functions that beat the baseline are bold, the baseline is marked."""
     n = len(comparison.seeds)
     table = Table(
-        title=f"{comparison.task}: test accuracy over {n} seed{'s'[: n > 1]}",
+        title=f"{comparison.task}: test {comparison.measure.name} over {n} seed{'s'[: n > 1]}",
         caption=f"± 95 % t-interval; gain over {comparison.baseline} paired by seed; p by paired t-test with Holm's correction",
     )
     table.add_column("function", overflow="fold", min_width=16, max_width=48)
-    for title in ("accuracy %", "gain", "p", "val. loss"):
+    for title in (comparison.measure.name + comparison.measure.unit, "gain", "p", "val. loss"):
         table.add_column(title, justify="right", no_wrap=True)
     if any(r.diverged for r in comparison.rows):
         table.add_column("diverged", justify="right", no_wrap=True)
     for row in comparison.rows:
-        cells = _cells(row, row.name == comparison.baseline)
+        cells = _cells(row, row.name == comparison.baseline, comparison.measure)
         style = "bold" if row.better else "dim" if row.diverged else ""
         table.add_row(*(Text(c) for c in cells[: len(table.columns)]), style=style)
     return table
 
 
-def _cells(row: Row, base: bool) -> list[str]:
+def _cells(row: Row, base: bool, m: Measure) -> list[str]:
     gain = row.difference
     return [
         f"{row.name} (baseline)" if base else row.name,
-        _estimate(row.accuracy, "{:.1f}"),
-        "" if gain is None else _estimate(gain, "{:+.1f}"),
+        _estimate(row.score, m, ""),
+        "" if gain is None else _estimate(gain, m, "+"),
         "" if gain is None else _p(row.p_corrected),
         f"{row.validation_loss:.3f}",
         f"{row.diverged} of {len(row.outcomes)}" if row.diverged else "",
     ]
 
 
-def _estimate(e: Estimate, form: str) -> str:
-    """In percent or points, with half the width of its interval (t-intervals are symmetric)."""
-    mean = form.format(100 * e.mean)
-    return mean if math.isnan(e.low) else f"{mean} ± {50 * (e.high - e.low):.1f}"
+def _estimate(e: Estimate, m: Measure, sign: str) -> str:
+    """As the measure is written, with half the width of its interval (t-intervals are symmetric)."""
+    mean = f"{m.scale * e.mean:{sign}.{m.digits}f}"
+    return mean if math.isnan(e.low) else f"{mean} ± {m.scale / 2 * (e.high - e.low):.{m.digits}f}"
 
 
 def _p(p: float) -> str:

@@ -1,0 +1,242 @@
+"""Search with a task: its objective, its workers, and the leaders trained again on fresh seeds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import optuna
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.storages import BaseStorage
+from optuna.study import Study, StudyDirection
+from optuna.trial import Trial
+
+from ..experiments.tasks import Task
+from ..experiments.tasks import task as find_task
+from ..experiments.training import Outcome, check_device, train
+from ..expr import suggestion
+from ..family import Family
+from .cost import cost
+from .fleet import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers
+from .history import Proposer
+from .propose import check_proposers
+from .settings import Budget, Method, Settings
+from .settings import method as find_method
+from .study import digest, study_seed, suggest_activation
+
+__all__ = ["OBJECTIVES", "search"]
+
+TASK, BUDGET = "actune:task", "actune:budget"  # attributes of a study
+_LOG = logging.getLogger(__name__)
+
+# What a trial of a task can be worth, the smaller the better.
+OBJECTIVES: dict[str, Callable[[Outcome, Family], float]] = {
+    "loss": lambda outcome, f: outcome.validation_loss,
+    "error": lambda outcome, f: 1 - _accuracy(outcome),
+    "cost": lambda outcome, f: float(cost(f)),
+}
+
+
+def _accuracy(outcome: Outcome) -> float:
+    if outcome.validation_accuracy is None:
+        raise ValueError("the objective 'error' needs a task with classes, this one has none; say objectives=('loss',)")
+    return outcome.validation_accuracy
+
+
+@dataclass(frozen=True)
+class _TaskObjective:
+    """Train the suggested activation on a task; one seed for all candidates, so that luck is the same for all."""
+
+    task: Task
+    seed: int
+    settings: Settings
+    budget: Budget
+    proposers: Mapping[str, Proposer]
+    device: str
+
+    def __call__(self, trial: Trial) -> float | tuple[float, ...]:
+        f = suggest_activation(trial, settings=self.settings, proposers=self.proposers)
+        outcome = train(self.task, f, self.seed, report=self._rungs(trial), device=self.device)
+        trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
+        if outcome.diverged:
+            trial.set_user_attr("actune:diverged", True)
+            raise optuna.TrialPruned("the training diverged")
+        trial.set_user_attr("validation_loss", outcome.validation_loss)
+        accuracy = outcome.validation_accuracy  # None where there are no classes: then there is no floor
+        if accuracy is not None and accuracy < self.budget.floor:
+            raise optuna.TrialPruned(f"validation accuracy below {self.budget.floor}")
+        values = tuple(OBJECTIVES[name](outcome, f) for name in self.budget.objectives)
+        return values if len(values) > 1 else values[0]
+
+    def _rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
+        """Where a hopeless training ends. Only the rungs are reported: each report is a transaction."""
+        first = round(self.task.epochs * self.budget.first_rung)
+        if first < 1 or len(self.budget.objectives) > 1:
+            return None
+        rungs = {first * self.budget.reduction**k for k in range(32)} & set(range(1, self.task.epochs))
+        # A study has a pruner only in this process: every worker sets it.
+        trial.study.pruner = SuccessiveHalvingPruner(min_resource=first, reduction_factor=self.budget.reduction)
+
+        def report(epoch: int, loss: float) -> None:
+            if epoch + 1 in rungs:
+                trial.report(loss, epoch + 1)
+                if trial.should_prune() and trial.number >= self.budget.spared:
+                    raise optuna.TrialPruned(f"behind the others after {epoch + 1} epochs")
+
+        return report
+
+
+def search(
+    task: str | Task | Objective,
+    *,
+    trials: int,
+    workers: int = 1,
+    storage: str | Path | BaseStorage | None = None,
+    study: str | Study | None = None,
+    seed: int | None = None,
+    direction: str | None = None,
+    method: str | Method = "better",
+    without: Iterable[str] = (),
+    objectives: tuple[str, ...] | None = None,
+    proposers: Mapping[str, Proposer] | None = None,
+    settings: Settings | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    heartbeat: int = 10,
+    grace: int = 30,
+) -> Study:
+    """Search the activation function that suits a task, until its study has this number of finished trials.
+
+    task       the name of a task that ships, a Task, or any Optuna objective that calls `suggest_activation`
+    trials     finished trials that the study is to have in the end, those of earlier calls included: complete, pruned (a training
+               that diverged is) and failed ones; not those whose worker died or that were interrupted, which are run again
+    workers    processes on this machine, each with one thread; with more than one the objective must be importable, and a script
+               must call this below `if __name__ == "__main__":`
+    storage    a path (SQLite), a database URL, or (one worker) an Optuna storage; None: nothing is kept but the returned study
+    study      its name (default: the task's), to go on with what is in the storage; or (one worker) an Optuna study
+    seed       of candidates and trainings, written into the study; default 0, or what the study has
+    direction  of a new study: "maximize" for an objective that is the better the larger
+    method     how a task is searched: a row of `METHODS` ("better", "pangaea", "evolution", "random"), or a Method of your own
+    without    parts of the method to switch off, rows of `PARTS`: "catalogue", "surrogate", "screening", "pruning"
+    objectives what a trial of a task is worth, rows of `OBJECTIVES` ("loss", "error", "cost"); several are not pruned
+    proposers  your own by name: functions (history, rng) -> text, mixed with the method's
+    settings   how candidates are bred, instead of the method's
+    progress   called as progress(study, trial) after each finished trial
+    heartbeat  seconds between signs of life in a database
+    grace      seconds without one until a trial is run again
+
+    The same seed and one worker give the same study: candidates, values and order. A trial that raises is marked failed, with
+    the message in its user attribute `actune:error`; ten in a row raise SearchError. Interrupt it and call it again to go on.
+    """
+    _check(trials=trials, workers=workers, heartbeat=heartbeat, grace=grace)
+    chosen = _chosen(method, without, objectives, settings, proposers or {})
+    if direction not in (None, "minimize", "maximize"):
+        raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
+    if workers > 1 and (isinstance(study, Study) or isinstance(storage, BaseStorage)):
+        raise ValueError(f"workers={workers} need a storage that processes can open by themselves; give a path or a URL")
+    check_device(device)
+    found, title = _task(task)
+    directions = [direction or "minimize"] if found is None else ["minimize"] * len(chosen.budget.objectives)
+    temporary = workers > 1 and storage is None
+    with ExitStack() as stack:
+        if temporary:
+            storage = Path(stack.enter_context(TemporaryDirectory(prefix="actune-", ignore_cleanup_errors=True)), "study.db")
+        with quiet():
+            s = study if isinstance(study, Study) else _open(storage, study or title, directions, heartbeat, grace)
+            _claim(s, title if found is not None else None, direction)
+            training_seed = digest(study_seed(s, seed), "training") % 2**31
+            objective = task if found is None else _objective(s, found, training_seed, chosen, proposers or {}, device)
+            requeue(s)
+        if workers == 1:
+            run_here(s, cast(Objective, objective), trials, progress)
+        else:
+            run_workers(Job(str(storage), s.study_name, cast(Objective, objective), heartbeat, grace), s, trials, workers, progress)
+        return _copied(s) if temporary else s
+
+
+def _check(**counts: int) -> None:
+    for name, n in counts.items():
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"{name} must be a positive whole number, got {n!r}")
+
+
+def _chosen(
+    method: str | Method,
+    without: Iterable[str],
+    objectives: tuple[str, ...] | None,
+    settings: Settings | None,
+    proposers: Mapping[str, Proposer],
+) -> Method:
+    """The method with what was said beside it; wrong names are refused before the first trial."""
+    chosen = find_method(method)
+    chosen = (chosen if settings is None else replace(chosen, settings=settings)).without(without)
+    budget = chosen.budget if objectives is None else replace(chosen.budget, objectives=tuple(objectives))
+    for name in budget.objectives:
+        if name not in OBJECTIVES:
+            raise ValueError(f"unknown objective {name!r}{suggestion(str(name), OBJECTIVES)} (known: {', '.join(OBJECTIVES)})")
+    if not budget.objectives or len(set(budget.objectives)) < len(budget.objectives):
+        raise ValueError(f"objectives must be different names, one at least, got {budget.objectives!r}")
+    check_proposers(chosen.settings, proposers)
+    return replace(chosen, budget=budget)
+
+
+def _objective(
+    study: Study, task: Task, seed: int, chosen: Method, proposers: Mapping[str, Proposer], device: str
+) -> _TaskObjective:
+    """The objective of a task, whose trainings are those that the study was begun with."""
+    budget = chosen.budget
+    if len(budget.objectives) > 1 and budget.first_rung > 0:
+        _LOG.warning("several objectives (%s): nothing is pruned, Optuna has no reports for them", ", ".join(budget.objectives))
+    record = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(budget).items()}
+    before = study.user_attrs.get(BUDGET)
+    if before is None:
+        study.set_user_attr(BUDGET, record)
+    elif before != record:
+        other = ", ".join(f"{k}={before.get(k)!r}, now {v!r}" for k, v in record.items() if before.get(k) != v)
+        raise ValueError(f"the study {study.study_name!r} was begun with {other}; choose the same method, or another study=…")
+    if len(study.directions) != len(budget.objectives):
+        raise ValueError(f"the study {study.study_name!r} has {len(study.directions)} values a trial, "
+                         f"objectives={budget.objectives!r} give {len(budget.objectives)}")  # fmt: skip
+    shortened = replace(task, epochs=max(1, round(task.epochs * budget.epochs)))
+    return _TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device)
+
+
+def _task(what: str | Task | Callable[..., Any]) -> tuple[Task | None, str]:
+    """The task, or None for an objective, and the name that its study has by default."""
+    if isinstance(what, str | Task):
+        found = find_task(what)
+        return found, found.name
+    if not callable(what):
+        raise ValueError(f"task must be the name of a task, a Task or an objective (trial -> number), got {what!r}")
+    return None, getattr(what, "__qualname__", type(what).__name__)
+
+
+def _open(storage: str | Path | BaseStorage | None, name: str, directions: list[str], heartbeat: int, grace: int) -> Study:
+    opened = open_storage(storage, heartbeat, grace) if isinstance(storage, str | Path) else storage
+    towards = [StudyDirection[d.upper()] for d in directions]
+    return optuna.create_study(study_name=name, storage=opened, directions=towards, load_if_exists=True)
+
+
+def _claim(study: Study, title: str | None, direction: str | None) -> None:
+    """Note the task in a new study; refuse one that belongs to another."""
+    owner = study.user_attrs.get(TASK)
+    name, has = study.study_name, study.directions[0].name.lower()
+    if direction not in (None, has):
+        raise ValueError(f"direction={direction!r}, but the study {name!r} has {has!r}; choose another study=…")
+    if owner is None and title is not None:
+        study.set_user_attr(TASK, title)
+    elif owner != title:
+        raise ValueError(f"the study {name!r} belongs to the task {owner!r}, not {title!r}; choose another study=…")
+
+
+def _copied(study: Study) -> Study:
+    """The study in memory."""
+    storage = optuna.storages.InMemoryStorage()
+    with quiet():
+        optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)
+        return optuna.load_study(study_name=study.study_name, storage=storage)
