@@ -115,3 +115,11 @@ def test_large_tensors_while_the_interpreter_ends() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "True"
     assert "Error" not in found.stderr
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_parameters_can_be_resized_after_use(dtype: torch.dtype) -> None:
+    """FSDP does so, and torch refuses where NumPy has seen the memory."""
+    act = actune.Activation("prelu", scope="channel", channels=64, dtype=dtype)
+    act(torch.randn(2, 64, 70, dtype=dtype, requires_grad=True)).sum().backward()
+    act.a.untyped_storage().resize_(0)

@@ -211,9 +211,12 @@ def _rows(parameters: Sequence[Tensor], order: tuple[int, ...] | None, at: Layou
 
 
 def _stacked(rows: Sequence[Tensor]) -> Tensor:
-    """One above the other; with `out`, autocast has no say in it."""
+    """One above the other, always in new memory: what NumPy has seen cannot be resized, which FSDP does to parameters.
+
+    With `out`, autocast has no say in it.
+    """
     if len(rows) == 1:
-        return rows[0]
+        return rows[0].clone(memory_format=torch.contiguous_format)
     kind = functools.reduce(torch.promote_types, {row.dtype for row in rows})
     return torch.cat(list(rows), out=torch.empty(0, dtype=kind, device="cpu"))
 
