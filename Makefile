@@ -15,7 +15,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 demo: $(VENV)/ready
 	mkdir -p demo
-	$(BIN)/actune search digits --trials 100 --storage demo/digits.db --plot demo/digits.png
+	$(BIN)/actune search digits --trials 100 --storage demo/digits.db --plot demo/digits.png --output demo/best.json
 
 test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)

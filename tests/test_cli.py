@@ -72,6 +72,8 @@ def test_show_draws(actune_command, tmp_path: Path) -> None:
         (["search", "digit"], "unknown task 'digit'; did you mean 'digits'"),
         (["search", "digits", "--trials", "0"], "Invalid value for '--trials'"),
         (["search", "digits", "--plot", "a.txt"], "--plot must name a .png file"),
+        (["search", "digits", "--output", "a.txt"], "--output must name a .json file"),
+        (["show", "no_such.json"], "cannot read the function in 'no_such.json': No such file"),
         (["search", "digits", "--method", "pangea"], "unknown method of search 'pangea'; did you mean 'pangaea'?"),
         (["search", "digits", "--without", "prunning"], "unknown part of a search 'prunning'; did you mean 'pruning'?"),
         (["search", "digits", "--objectives", "loss,cots"], "unknown objective 'cots'; did you mean 'cost'?"),
@@ -120,12 +122,12 @@ def test_compare(actune_command, tmp_path: Path) -> None:
 
 
 def test_search_proves_goes_on_and_draws(actune_command, tmp_path: Path) -> None:
-    storage, plot = str(tmp_path / "study.db"), str(tmp_path / "winner.png")
+    storage, plot, best = (str(tmp_path / name) for name in ("study.db", "winner.png", "best.json"))
     code, out, _ = actune_command("search", "digits", "--trials", "3", "--storage", storage, "--no-proof")
     assert code == 0
     assert "3 trials" in out
     code, out, _ = actune_command(
-        "search", "digits", "--trials", "5", "--storage", storage, "--seeds", "2", "--plot", plot, "--json"
+        "search", "digits", "--trials", "5", "--storage", storage, "--seeds", "2", "--plot", plot, "--output", best, "--json"
     )
     found = json.loads(out)
     assert code == 0
@@ -134,6 +136,21 @@ def test_search_proves_goes_on_and_draws(actune_command, tmp_path: Path) -> None
     assert found["proof"]["verdict"]
     assert actune.resolve(found["proof"]["winner"])
     assert Path(plot).exists()
+    assert str(actune.load(best)) == str(actune.resolve(found["proof"]["winner"]))
+    facts = json.loads(Path(best).read_text())["facts"]
+    assert facts["search"]["trials"] == 5
+    assert facts["versions"]["actune"] == actune.__version__
+
+
+def test_a_function_in_a_file(actune_command, tmp_path: Path) -> None:
+    path = str(tmp_path / "best.json")
+    actune.save(path, "x*tanh(c*x); c=0.75")
+    code, out, _ = actune_command("show", path, "--json")
+    assert code == 0
+    assert json.loads(out)["text"] == "x*tanh(c*x); c=0.75"
+    code, out, _ = actune_command("compare", "digits", path, "--seeds", "2", "--json")
+    assert code == 0
+    assert "x*tanh(c*x); c=0.75" in out
 
 
 def test_search_with_a_proposer_and_two_objectives(actune_command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from passes import passes
 from torch import Tensor
 
 import actune
@@ -62,6 +63,19 @@ def test_an_infinite_slope_in_a_vector_that_is_not_full(size: int) -> None:
     a = torch.tensor([2.0], requires_grad=True)
     (g,) = torch.autograd.grad(activate(parse("a*log(abs(x))"), x, {"a": a}), a, torch.ones(size))
     assert g.item() == -float("inf")
+
+
+@pytest.mark.parametrize("how", ["interpreted", "compiled"])
+@pytest.mark.parametrize("shape", [(5,), (33,), (2, 40, 3), (3, 5, 97)])
+@pytest.mark.parametrize("at", [0.0, 1.0])
+def test_lanes_that_are_not_there_count_for_nothing(how: str, shape: tuple[int, ...], at: float) -> None:
+    """Whatever fills them: the slope in `a` is infinite there, and zero times that is no number."""
+    scope = (1, *shape[1:2], *(1 for _ in shape[2:]))
+    p = {"a": torch.full(scope, 2.0)}
+    x = torch.rand(shape) + 2
+    _, _, g = passes(how, parse(f"a/(x - {at})"), x, p, torch.ones(shape))
+    wanted = (1 / (x.double() - at)).sum_to_size(scope)
+    torch.testing.assert_close(g.double(), wanted, rtol=1e-5, atol=0.0)
 
 
 def test_another_default_device() -> None:

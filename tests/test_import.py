@@ -22,6 +22,7 @@ FLOORS = [
     "family",
     "smoothing",
     "families",
+    "saved",
     "kernels",
     "module",
     "surgery",

@@ -10,6 +10,7 @@ from .families.mittag_leffler import interpolate
 from .family import Family, Param, declare, family, list_families, resolve
 from .kernels.mittag_leffler import mittag_leffler
 from .module import Activation
+from .saved import load, save
 from .smoothing import smooth
 from .surgery import SwapReport, parameter_groups, restore, swap
 
@@ -39,12 +40,14 @@ __all__ = [
     "interpolate",
     "leaders",
     "list_families",
+    "load",
     "mittag_leffler",
     "parameter_groups",
     "parse",
     "prove",
     "resolve",
     "restore",
+    "save",
     "search",
     "smooth",
     "suggest_activation",

@@ -62,7 +62,7 @@ def list_(
     context_settings=FORMULAS, epilog="Examples:  actune show ml_tanh --plot tanh.png  |  actune show 'x*sigmoid(b*x); b=1'"
 )
 def show(
-    function: Annotated[str, typer.Argument(help="A name or a formula.")],
+    function: Annotated[str, typer.Argument(help="A name, a formula, or a FILE.json of a search.")],
     plot: Annotated[Path | None, typer.Option(help="Write a picture: function, derivative, parameters varied (PNG).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -70,7 +70,7 @@ def show(
     from .family import resolve
     from .show.tables import family_table
 
-    found = resolve(function)
+    found = resolve(_read(function))
     if plot is not None:
         from .show.plots import plot_family
 
@@ -90,7 +90,7 @@ def show(
 )
 def compare(
     task: Annotated[str, typer.Argument(help="The task, such as digits.")],
-    functions: Annotated[list[str], typer.Argument(help="Names or formulas.")],
+    functions: Annotated[list[str], typer.Argument(help="Names, formulas, or FILE.json of a search.")],
     seeds: Seeds = 10,
     baseline: Annotated[str, typer.Option(help="The function to beat.")] = "relu",
     workers: Workers = 1,
@@ -102,14 +102,13 @@ def compare(
     from . import experiments
     from .show.tables import comparison_table
 
+    chosen = [_read(f) for f in functions]
     with _bar("comparing", as_json) as advance:
-        result = experiments.compare(
-            task, functions, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance
-        )
+        result = experiments.compare(task, chosen, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance)
     if plot is not None:
         from .show.plots import plot_functions
 
-        plot_functions(_writable(plot), functions[0], [baseline, *functions[1:]])
+        plot_functions(_writable(plot), chosen[0], [baseline, *chosen[1:]])
     if as_json:
         _print_json({"command": _command()} | result.to_json())
         return
@@ -144,15 +143,21 @@ def search(
     proof: Annotated[
         bool, typer.Option("--proof/--no-proof", help="Compare the best with the usual functions on fresh seeds.")
     ] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the winner as FILE.json, which show and compare read."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the winner and the baselines (PNG).")] = None,
     as_json: Json = False,
 ) -> None:
     """Search the activation function that suits a task, and prove that it helps."""
     from .discovery.search import search as run
-    from .discovery.study import leaders
+    from .discovery.study import leaders, study_seed
 
     if plot is not None:
         _writable(plot)
+    if output is not None:
+        _writable(output, "--output", (".json",))
     how, own = _method(method, without or [], proposer or [])
     with _bar(f"searching {trials} trials", as_json) as advance:
         found = run(task, trials=trials, workers=workers, storage=storage, study=study, seed=seed, device=device, method=how,
@@ -171,10 +176,16 @@ def search(
         from .show.plots import plot_functions
 
         plot_functions(plot, proved.winner if proved else best[0], ["relu", "gelu", "silu"])
+    record = _search_record(found, task, best, proved)
+    if output is not None:
+        from .bench.report import facts
+        from .saved import save
+
+        save(output, proved.winner if proved else best[0], search=record, **facts(_command(), {"seed": study_seed(found)}))
     if as_json:
-        _print_json(_search_record(found, task, best, proved) | ({"plot": str(plot)} if plot else {}))
+        _print_json(record | ({"plot": str(plot)} if plot else {}) | ({"output": str(output)} if output else {}))
     else:
-        _print_search(found, best, proved, plot)
+        _print_search(found, best, proved, plot, output)
 
 
 def _method(name: str, without: list[str], proposers: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -299,7 +310,7 @@ def _best_loss(study: Any) -> float:
     return min(complete, key=lambda t: (t.values[0], t.number)).user_attrs["validation_loss"]
 
 
-def _print_search(study: Any, best: list[Any], proved: Any, plot: Path | None) -> None:
+def _print_search(study: Any, best: list[Any], proved: Any, plot: Path | None, output: Path | None) -> None:
     out.print(f"{_finished(study)} trials; the best on one seed, validation loss {_best_loss(study):.3f}:", highlight=False)
     for f in best:
         out.print(f"  {f}", highlight=False, markup=False)
@@ -313,8 +324,9 @@ def _print_search(study: Any, best: list[Any], proved: Any, plot: Path | None) -
 
         out.print(comparison_table(proved.comparison))
         out.print(f"\n{proved.verdict()}", highlight=False, markup=False)
-    if plot is not None:
-        out.print(f"plot: {plot}", highlight=False, markup=False)
+    for name, path in (("plot", plot), ("function", output)):
+        if path is not None:
+            out.print(f"{name}: {path}", highlight=False, markup=False)
 
 
 def _cores() -> int:
@@ -347,6 +359,13 @@ def _record(f: Any) -> dict[str, Any]:
             n: {"initial": p.init, "constraint": str(p.constraint), "trainable": p.trainable} for n, p in f.params.items()
         },
     }  # fmt: skip
+
+
+def _read(function: str) -> Any:
+    """A name or a formula as it is; the function in a file."""
+    from .saved import load
+
+    return load(function) if function.lower().endswith(".json") else function
 
 
 def _command() -> str:

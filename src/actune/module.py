@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import os
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from .family import Family, Param, resolve
 from .kernels.dispatch import activate, by_kernel
 from .kernels.eager import memory_order, restored
 from .kernels.fused import Held, symbols
+from .saved import load
 
 __all__ = ["SCOPES", "Activation"]
 
@@ -73,6 +75,11 @@ class Activation(nn.Module):
             else:
                 parameter = nn.Parameter(self._initial(p, device=device, dtype=dtype), requires_grad=chosen[name])
             self.register_parameter(name, parameter)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Activation:
+        """The function in a file of `save`: `Activation.from_file("best.json", scope="channel")`; options as above."""
+        return cls(load(path), **options)
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(x, torch.fx.Proxy):  # torch.fx records operations on values that are not there: this module is one of them

@@ -141,6 +141,8 @@ def search(
         raise ValueError(f"workers={workers} need a storage that processes can open by themselves; give a path or a URL")
     check_device(device)
     found, title = _task(task)
+    if found is not None:
+        found.split(0)  # data that are missing are missed now, and not by each trial
     directions = [direction or "minimize"] if found is None else ["minimize"] * len(chosen.budget.objectives)
     temporary = workers > 1 and storage is None
     with ExitStack() as stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,12 +13,13 @@ from torch import nn
 
 from ..family import Family, resolve
 from ..module import Activation
+from ..saved import load
 from .layout import Use, look_before
 from .select import Place
 
 __all__ = ["Act", "Change", "Fit", "maker", "plan"]
 
-Act = str | Family | nn.Module | Callable[[], nn.Module]
+Act = str | os.PathLike[str] | Family | nn.Module | Callable[[], nn.Module]
 
 
 class Fit(NamedTuple):
@@ -56,6 +58,8 @@ def _fit(uses: list[Use], scope: str | None) -> Fit | str:
 
 def maker(act: Act, scope: str | None) -> tuple[str | None, Callable[..., nn.Module]]:
     """The scope to fit, None where there is nothing to fit, and what makes a fresh module from dim, channels, device, dtype."""
+    if isinstance(act, os.PathLike):
+        act = load(act)
     if isinstance(act, str | Family):
         act = Activation(resolve(act), scope=scope or "layer")
     if isinstance(act, Activation):

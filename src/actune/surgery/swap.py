@@ -140,8 +140,8 @@ def swap(
     """Replace activation modules of a model in place; go on with `report.model`.
 
     act        a family name, a formula, a Family or an Activation (a fresh one with the same settings and initial values, not the
-               learned ones, goes to each place), another module (copied), or what makes one: `"sau"`, `"x*sigmoid(b*x); b=1"`,
-               `Activation("swish", beta=2.0)`, `nn.GELU`
+               learned ones, goes to each place), another module (copied), what makes one, or the Path of a file of `save`:
+               `"sau"`, `"x*sigmoid(b*x); b=1"`, `Activation("swish", beta=2.0)`, `nn.GELU`, `Path("best.json")`
     where      one name pattern (`"layer1.*"`) or several, to choose among the activation modules; a class or several, to replace
                whatever is of that class; or a function of (name, module), to choose among activation modules and bare modules
                that are not torch's. Default: every elementwise activation module, gates and outputs included
