@@ -1,4 +1,4 @@
-"""A function in a file: what is written is read again, whatever the catalogue says by then; anything else is refused in one line."""
+"""A function in a file: what is written is read again, whatever the catalogue says by then; all else is refused in one line."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_modules_and_swaps_read_it(path: Path) -> None:
 def test_what_is_no_such_file_is_refused(content: str | None, said: str, path: Path) -> None:
     if content is not None:
         path.write_text(content, encoding="latin-1")
-    with pytest.raises(ValueError, match="best.json") as refused:
+    with pytest.raises(ValueError, match=r"best\.json") as refused:
         actune.load(path)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
