@@ -17,7 +17,7 @@ from .strips import Strip, linked
 __all__ = ["WORTH", "chosen"]
 
 _STACK = 2**18  # bytes that a tape may take of it
-WORTH = 4_000_000  # elements: interpreting them costs about as much more as compiling
+WORTH = 20_000_000  # elements: interpreting them costs about as much more as compiling (7e6 to 4e8, by formula)
 
 
 @dataclass
