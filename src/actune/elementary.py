@@ -178,12 +178,15 @@ def _bessel_1(a: Any) -> Any:
 # -- sigmoid and softplus ------------------------------------------------------------------------------------------------
 
 
+def _level(K: Any, f: Callable[[Any], Any], size: Any) -> Any:
+    """f(size) of a function that comes close to exp(-size)."""
+    return K.rarely(size > 17.5, lambda K, a: exp(K, -a), _piecewise(K, f, K.least(17.7, size), 0.5625), size)
+
+
 def _logistic(K: Any, a: Any) -> Any:
     """sigmoid(-|a|)."""
-    size = K.abs(a)
     if K.quick(32):
-        y = _piecewise(K, _sigmoid_below, K.least(17.7, size), 0.5625)
-        return K.rarely(size > 17.5, lambda K, a: exp(K, -a), y, size)
+        return _level(K, _sigmoid_below, K.abs(a))
     power, rest = _decay(K, a)
     e = power + rest
     total = 1.0 + e
@@ -209,10 +212,8 @@ _LOG1P_EXP = (
 
 def _soft(K: Any, a: Any) -> Any:
     """softplus(-|a|)."""
-    size = K.abs(a)
     if K.quick(32):
-        y = _piecewise(K, _softplus_below, K.least(17.7, size), 0.5625)
-        return K.rarely(size > 17.5, lambda K, a: exp(K, -a), y, size)
+        return _level(K, _softplus_below, K.abs(a))
     power, rest = _decay(K, a)
     e = power + rest
     return power + K.fma(e * e, K.estrin(e, K.choose(*_LOG1P_EXP)), rest)

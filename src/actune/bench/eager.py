@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..exact import value
-from ..expr import Expr, FormulaError, const
+from ..expr import Expr
+from ..kernels.formula import folded
 from ..ops import OPS
 
 __all__ = ["eager", "source", "writable"]
@@ -36,7 +36,7 @@ def eager(e: Expr, names: Sequence[str]) -> Callable[..., Tensor]:
 
 def source(e: Expr, names: Sequence[str]) -> str:
     """Python source, one operator a line, each common part once; numbers stay numbers."""
-    formula = _folded(e.expand().simplify())
+    formula = folded(e.expand().simplify())
     lines: list[str] = []
 
     def leaf(n: Expr) -> str:
@@ -71,17 +71,3 @@ def _numbers(op: str, numbers: Sequence[bool]) -> tuple[int, ...]:
     """The arguments for which torch's function takes a number; of two numbers, where() needs one with a dtype."""
     both = all(numbers[1:])
     return {"where": (2,) if both else (1, 2), "clip": (1, 2) if both else ()}.get(op, ())
-
-
-def _folded(e: Expr) -> Expr:
-    """Each part without symbols as its number: sqrt(2/pi)."""
-
-    def node(n: Expr, *args: Expr) -> Expr:
-        if OPS[n.op].boolean or n.op == "where" or any(a.op != "const" for a in args):
-            return Expr(n.op, args)
-        try:
-            return const(float(value(Expr(n.op, args), {})))
-        except (FormulaError, TypeError, OverflowError):  # nothing finite: left to torch
-            return Expr(n.op, args)
-
-    return e.fold(lambda n: n, node)

@@ -86,7 +86,7 @@ def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...], onnx: bool 
 
 def ordered(exprs: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
     """The formulas in their simplest form, and all their parts, each before what is made of it."""
-    outputs = tuple(_fold_constants(e.expand().simplify()) for e in exprs)
+    outputs = tuple(_multiplied(folded(e.expand().simplify())).simplify() for e in exprs)
     return outputs, order(outputs)
 
 
@@ -125,12 +125,10 @@ def _inverse(e: Expr) -> Expr | None:
     return const(1 / e.args[0])
 
 
-def _fold_constants(e: Expr) -> Expr:
-    """Replace each part without symbols by its number, computed exactly and rounded once."""
+def folded(e: Expr) -> Expr:
+    """Replace each part without symbols by its number, computed exactly and rounded once: sqrt(2/pi)."""
 
     def node(n: Expr, *args: Expr) -> Expr:
-        if n.op == "div" and (factor := _inverse(args[1])) is not None:
-            return Expr("mul", (factor, args[0]))  # a division costs ten times a product
         if OPS[n.op].boolean or n.op == "where" or any(a.op != "const" for a in args):
             return Expr(n.op, args)
         try:
@@ -138,7 +136,17 @@ def _fold_constants(e: Expr) -> Expr:
         except (FormulaError, TypeError, OverflowError):  # not a finite real number: left to torch, which gives inf or nan
             return Expr(n.op, args)
 
-    return e.fold(lambda n: n, node).simplify()
+    return e.fold(lambda n: n, node)
+
+
+def _multiplied(e: Expr) -> Expr:
+    """Divide by numbers and parameters by multiplying with their inverses: a division costs ten times a product."""
+
+    def node(n: Expr, *args: Expr) -> Expr:
+        factor = _inverse(args[1]) if n.op == "div" else None
+        return Expr(n.op, args) if factor is None else Expr("mul", (factor, args[0]))
+
+    return e.fold(lambda n: n, node)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -228,51 +228,23 @@ def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
     code = Code()
     lanes = Lanes(code, dtype == torch.float64)
     kind, size = vector(lanes.kind), _size(lanes.double)
-    found = {t: read(lanes, dtype, t).name for t in ("xg" if backward else "x")}
-    if backward:
-        found["alive"] = lanes.where(Value(code, "i1", "%alive"), 1.0, 0.0).name
-    fetch = loaded("xg" if backward else "x", dtype, "%in.at", "%in.some") + "".join(f"\n{line}" for line in code.lines)
-    for t, name in found.items():
-        fetch += f"""
-  %{t}.place = add i64 %f.{t}, %in.here
-  %{t}.to = getelementptr i8, ptr %arena, i64 %{t}.place
-  store {kind} {name}, ptr %{t}.to, align {size}"""
-    emitted = len(code.lines)
-    result = written(lanes, dtype, Value(code, lanes.kind, "%y"))
-    put = f"""
-  %y.i = mul i64 %out, %f.out_stride
-  %y.place = add i64 %f.out, %y.i
-  %y.from = getelementptr i8, ptr %arena, i64 %y.place
-  %y = load {kind}, ptr %y.from, align {size}""" + "".join(f"\n{line}" for line in code.lines[emitted:])
-    put += stored(result, dtype, "%out.at", "%out.some")
     bytes_ = LANES * size
-
-    def element(i: str) -> str:
-        return f"""
-  %{i}.vector = add i64 %block, %{i}
-  %{i}.at = mul i64 %{i}.vector, %stride
-  %{i}.here = mul i64 %{i}, {bytes_}
-  %{i}.number = add i64 %{i}.vector, 1{partly(f"%{i}.some", f"%{i}.number", columns)}"""
-
+    fetch, put = _fetched(lanes, dtype, backward), _put(lanes, dtype)
     fields = "".join(f"""
   %f.{name}.at = getelementptr i64, ptr %context, i64 {i}
   %f.{name} = load i64, ptr %f.{name}.at""" for i, name in enumerate(_FIELDS))  # fmt: skip
-    load = (
-        parameter(lanes.kind, "param", "%k", columns)
-        + _single("k", "%f.constant_bytes", bytes_)
-        + f"""
-  store {kind} %param, ptr %k.to, align {size}"""
-    )
+    load = parameter(lanes.kind, "param", "%k", columns) + _single("k", "%f.constant_bytes", bytes_) + f"""
+  store {kind} %param, ptr %k.to, align {size}"""  # fmt: skip
     flush = _single("s", "%sums.start", bytes_) + f"""
   %total = load {kind}, ptr %s.to, align {size}""" + flushed(lanes, "flush", "%total", "%s", columns)  # fmt: skip
-    outside = "".join(f"{line}\n" for line in code.outside)
+    into, out = (_element(i, bytes_, columns) for i in ("in", "out"))
     block = f"""
   %left = sub i64 %count, %block
   %some = call i64 @llvm.smin.i64(i64 %left, i64 {BLOCK})
   %first = icmp eq i64 %block, 0
-  %start = select i1 %first, i64 0, i64 %f.before{loop("in", "0", "%some", "1", element("in") + fetch)}\
-{loop("row", "%start", "%f.all", "1", _CALL)}{loop("out", "0", "%some", "1", element("out") + put)}"""
-    return f"""{outside}
+  %start = select i1 %first, i64 0, i64 %f.before{loop("in", "0", "%some", "1", into + fetch)}\
+{loop("row", "%start", "%f.all", "1", _call())}{loop("out", "0", "%some", "1", out + put)}"""
+    return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1){masks(dtype)}
 {SIGNATURE}{{{counters(("k", "s", "block", "in", "row", "out"))}{fields}{MASK}
@@ -291,6 +263,44 @@ declare void @llvm.memset.p0.i64(ptr, i8, i64, i1){masks(dtype)}
 {driver(columns)}"""
 
 
+def _fetched(lanes: Lanes, dtype: torch.dtype, backward: bool) -> str:
+    """Load a vector of each input at element %in.at, and store it in the arena in the kind that is computed in."""
+    inputs, emitted = "xg" if backward else "x", len(lanes.code.lines)
+    found = {t: read(lanes, dtype, t).name for t in inputs}
+    if backward:
+        found["alive"] = lanes.where(Value(lanes.code, "i1", "%alive"), 1.0, 0.0).name
+    return loaded(inputs, dtype, "%in.at", "%in.some") + _lines(lanes, emitted) + "".join(f"""
+  %{t}.place = add i64 %f.{t}, %in.here
+  %{t}.to = getelementptr i8, ptr %arena, i64 %{t}.place
+  store {vector(lanes.kind)} {name}, ptr %{t}.to, align {_size(lanes.double)}""" for t, name in found.items())  # fmt: skip
+
+
+def _put(lanes: Lanes, dtype: torch.dtype) -> str:
+    """Store a vector of the result at element %out.at."""
+    emitted = len(lanes.code.lines)
+    result = written(lanes, dtype, Value(lanes.code, lanes.kind, "%y"))
+    return f"""
+  %y.i = mul i64 %out, %f.out_stride
+  %y.place = add i64 %f.out, %y.i
+  %y.from = getelementptr i8, ptr %arena, i64 %y.place
+  %y = load {vector(lanes.kind)}, ptr %y.from, align {_size(lanes.double)}""" + _lines(lanes, emitted) + stored(
+        result, dtype, "%out.at", "%out.some")  # fmt: skip
+
+
+def _lines(lanes: Lanes, emitted: int) -> str:
+    """The instructions from this one on."""
+    return "".join(f"\n{line}" for line in lanes.code.lines[emitted:])
+
+
+def _element(i: str, vector_bytes: int, columns: bool) -> str:
+    """Where vector %i of a block is: in the tensor and in the arena; and whether it is not full."""
+    return f"""
+  %{i}.vector = add i64 %block, %{i}
+  %{i}.at = mul i64 %{i}.vector, %stride
+  %{i}.here = mul i64 %{i}, {vector_bytes}
+  %{i}.number = add i64 %{i}.vector, 1{partly(f"%{i}.some", f"%{i}.number", columns)}"""
+
+
 def _single(i: str, start: str, vector_bytes: int) -> str:
     """The place of vector %i of those from `start` on."""
     return f"""
@@ -299,19 +309,17 @@ def _single(i: str, start: str, vector_bytes: int) -> str:
   %{i}.to = getelementptr i8, ptr %arena, i64 %{i}.offset"""
 
 
-# Call the operator of a row on a block, or on one vector if x is not in it.
-_CALL = "".join(f"""
+def _call() -> str:
+    """Call the operator of a row on a block, or on one vector if x is not in it."""
+    words = "".join(f"""
   %row.{i} = getelementptr i64, ptr %row.words, i64 {i}
   %word.{i} = load i64, ptr %row.{i}""" for i in range(_COLUMNS))  # fmt: skip
-_CALL = (
-    f"""
+    places = "".join(f"""
+  %to.{t} = getelementptr i8, ptr %arena, i64 %word.{i}""" for t, i in (("out", 1), ("a", 2), ("b", 4), ("c", 6)))  # fmt: skip
+    return f"""
   %row.offset = mul i64 %row, {_COLUMNS}
-  %row.words = getelementptr i64, ptr %rows, i64 %row.offset{_CALL}
+  %row.words = getelementptr i64, ptr %rows, i64 %row.offset{words}
   %operator = inttoptr i64 %word.0 to ptr
   %still = icmp slt i64 %row, %f.before
-  %many = select i1 %still, i64 1, i64 %some
-"""
-    + "".join(f"  %to.{t} = getelementptr i8, ptr %arena, i64 %word.{i}\n" for t, i in (("out", 1), ("a", 2), ("b", 4), ("c", 6)))
-    + """
+  %many = select i1 %still, i64 1, i64 %some{places}
   call void %operator(ptr %to.out, ptr %to.a, i64 %word.3, ptr %to.b, i64 %word.5, ptr %to.c, i64 %word.7, i64 %many)"""
-)
