@@ -13,6 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 
 import actune
 from actune import Activation
+from actune.kernels import formula
 
 SHAPE = (4, 3, 5, 2)
 FORMULA = "max(x*sigmoid(b*x), c*atan(x))"
@@ -369,3 +370,25 @@ def test_mapped_derivatives_where_something_does_not_depend_on_the_input(formula
         torch.randn(4, 1)
     )
     assert values.shape == (4, 3)
+
+
+@pytest.mark.parametrize("scope", ["layer", "channel", "neuron"])
+@pytest.mark.parametrize("name", [n for n in actune.list_families() if actune.family(n).params and not n.startswith("ml_")])
+def test_stored_parameters_get_the_gradients_of_the_formula(name: str, scope: str) -> None:
+    """Whichever of them are trained, and however the input lies in memory."""
+    family = actune.family(name)
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 4, 5, 6, generator=draw, dtype=torch.float64)
+    channels = {"layer": None, "channel": 4, "neuron": (4, 5, 6)}[scope]
+    for trained in [*({n} for n in family.params), set(family.params)]:
+        act = Activation(name, scope=scope, channels=channels, trainable={n: n in trained for n in family.params}, dtype=x.dtype)
+        with torch.no_grad():
+            for p in act.parameters():
+                p += 0.1 * torch.rand(p.shape, generator=draw, dtype=p.dtype)
+        own = [getattr(act, n) for n in trained]
+        for laid in (x, x.to(memory_format=torch.channels_last), x.transpose(0, 3).contiguous().transpose(0, 3)):
+            inputs = [laid.detach().requires_grad_(), *own]
+            found = torch.autograd.grad(act(inputs[0]), inputs, x)
+            wanted = torch.autograd.grad(formula.activate(family.expr, inputs[0], act._symbols(inputs[0])), inputs, x)
+            for a, b in zip(found, wanted, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
