@@ -125,7 +125,7 @@ def search(
         int | None, typer.Option(min=1, help="Processes, one thread each; with --ray trials at a time. [default: 1; what Ray has]")
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(help="File (SQLite), database URL or journal:FILE that keeps the study; run again to go on or join.")
+        str | None, typer.Option(help="File (SQLite), database URL or journal:FILE of the study; run again to go on or join.")
     ] = None,
     ray: Annotated[str | None, typer.Option(help="Run trials on this Ray cluster: an address, or local.")] = None,
     gpus_per_worker: Annotated[float, typer.Option(min=0, help="With --ray: share of a GPU a trial has, such as 0.5.")] = 0.0,

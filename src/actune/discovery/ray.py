@@ -181,7 +181,8 @@ def _one_trial(job: Job, ticket: str) -> str:
 
     try:
         study = _study(job.storage, job.study, job.heartbeat, job.grace)
-        getattr(study._storage, "_backend", study._storage).worker = name
+        backend: Any = study._storage if hasattr(study._storage, "worker") else study._storage._backend  # type: ignore[attr-defined]
+        backend.worker = name
         with quiet():
             requeue(study, gone=lambda other: other != name and _ticket(other) == ticket)  # an earlier attempt's
         work(study, job.objective, may_begin, name)
