@@ -353,15 +353,23 @@ def _listen(crew: list[_Worker], study: optuna.Study, stillborn: int) -> int:
             raise SearchError(f"a worker failed with {w.state}")
         if not w.process.is_alive():
             crew.remove(w)
-            stillborn += w.state == "starting"
             w.process.join()
             requeue(study)
-    if stillborn >= 3:
+            if w.state == "starting":
+                stillborn += 1
+                _stop_after_stillborn(stillborn, w.process.exitcode or 0)
+    return stillborn
+
+
+def _stop_after_stillborn(count: int, code: int) -> None:
+    """Give up when workers die before their first word; later where somebody kills them, who may cease to."""
+    if code < 0 and count >= FAILURES:
+        raise SearchError(f"{count} worker processes in a row were killed at their start (signal {-code}); is memory short?")
+    if code >= 0 and count >= 3:
         raise SearchError(
             "the worker processes die at their start (see their messages above); a script that searches with workers "
             "must do so below `if __name__ == '__main__':`, with an objective that can be imported"
         )
-    return stillborn
 
 
 def _assign(crew: list[_Worker], missing: int, elsewhere: int) -> None:

@@ -56,7 +56,7 @@ def me() -> str:
 
 
 def open_storage(
-    where: str | Path, heartbeat: int, grace: int, *, worker: str | None = None, patience: float = PATIENCE
+    where: str | Path, heartbeat: int, grace: int, *, worker: str | None = None, patience: float | None = None
 ) -> BaseStorage:
     """The storage of a study.
 
@@ -64,16 +64,17 @@ def open_storage(
     heartbeat  seconds between signs of life in a database; a journal has none
     grace      seconds without one until a trial is run again
     worker     the name that trials begun here bear; default: this machine and process
-    patience   seconds for which calls are repeated that fail because the disk is full or the database does not answer
+    patience   seconds for which calls are repeated that fail because the disk is full or the database does not answer;
+               default: `PATIENCE`
     """
-    text = str(where)
+    text, worker, patience = str(where), worker or me(), PATIENCE if patience is None else patience
     journal = text.removeprefix("journal:") if text.startswith("journal:") else None
     if not text.strip() or journal == "":
         raise ValueError(f"storage={text!r} is empty; give the path of a file, the URL of a database, or journal:PATH")
     try:
         if journal is not None:
-            return _Journal(Path(journal), worker or me(), patience)
-        return _Database(_url(text), heartbeat, grace, worker or me(), patience)
+            return _Journal(Path(journal), worker, patience)
+        return _Database(_url(text), heartbeat, grace, worker, patience)
     except (SQLAlchemyError, ImportError, OSError, StorageInternalError) as error:
         remedy = _remedy(error, text) or "give the path of a study's file, the URL of a database, or journal:PATH"
         raise ValueError(f"storage={_public(text)!r} cannot be opened ({_reason(error)}); {remedy}") from None
