@@ -3,8 +3,8 @@
     python benchmarks/kills.py --runs 30 --json results/kills.jsonl     # goes on where it was stopped
     python benchmarks/kills.py --table
 
-Each run is a search of 20 trials by 2 or 3 workers. From the moment that they train, workers and now and then the command itself
-get SIGKILL; the command is then given again. What the command had reported as finished is compared with the study in the end.
+Each run is a search of 20 trials by 2 or 3 workers. Six times, at random moments, a worker (most often one that has begun to train) or
+the command itself gets SIGKILL; the command is then given again. What the command had reported as finished is compared with the study in the end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ SETTINGS = Settings(start=6, population=12, sample=4)
 def objective(trial: optuna.Trial) -> float:
     """How far the function is from a sine on [-2, 2], after a pause that stands for the training."""
     f = suggest_activation(trial, settings=SETTINGS)
-    time.sleep(0.2 + 0.3 * Random(trial.number).random())
+    Path(os.environ["KILLS_TRAINING"], str(os.getpid())).touch()
+    time.sleep(0.3 + 0.6 * Random(trial.number).random())
     x = torch.linspace(-2, 2, 41, dtype=torch.float64)
     y = evaluate(f.expr, {"x": x, **dict(f.initial())})
     return float((y - torch.sin(x)).square().mean())
@@ -70,17 +71,20 @@ def run(seed: int, storage: str, folder: Path, trials: int = TRIALS, kills: int 
     workers, reported = rng.choice((2, 3)), folder / "reported.txt"
     code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}; import kills\n"
     code += f"if __name__ == '__main__': kills.search({storage!r}, {workers}, {str(reported)!r}, {trials})"
-    start, log = time.monotonic(), folder / "errors.txt"
+    start, log, training = time.monotonic(), folder / "errors.txt", folder / "training"
+    training.mkdir()
+    environment = {**os.environ, "KILLS_TRAINING": str(training)}
     while True:
         with log.open("a") as errors:
-            command = subprocess.Popen([sys.executable, "-c", code], stderr=errors, stdin=subprocess.DEVNULL)
+            command = subprocess.Popen([sys.executable, "-c", code], stderr=errors, stdin=subprocess.DEVNULL, env=environment)
         while command.poll() is None:
             time.sleep(rng.expovariate(1 / 2))
             crew = children(command.pid) if command.poll() is None else []
-            if sum(killed.values()) < kills and crew and reported.exists():
+            if sum(killed.values()) < kills and crew and any(training.iterdir()):
+                busy = [pid for pid in crew if (training / str(pid)).exists()]
                 whom = "command" if rng.random() < 0.2 else "worker"
+                os.kill(command.pid if whom == "command" else rng.choice(busy or crew), signal.SIGKILL)
                 killed[whom] += 1
-                os.kill(command.pid if whom == "command" else rng.choice(crew), signal.SIGKILL)
         if command.wait() == 0:
             break
         if command.returncode != -signal.SIGKILL:

@@ -158,14 +158,21 @@ def work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool
             try:
                 study.optimize(guard, catch=(Exception,), callbacks=[next_or_stop])
                 return
-            except SearchError:
-                raise
-            except Exception:
+            except Exception as error:
+                if (end := _search_error(error)) is not None:
+                    raise end from None
                 if not _was_taken(study, guard.number):
                     raise
             except KeyboardInterrupt:
                 requeue(study, guard.number)
                 raise
+
+
+def _search_error(error: BaseException | None) -> SearchError | None:
+    """The end of the search of which an error comes: Optuna fails in its own ways where its storage does."""
+    while error is not None and not isinstance(error, SearchError):
+        error = error.__context__
+    return error
 
 
 def _was_taken(study: optuna.Study, number: int | None) -> bool:
@@ -230,6 +237,7 @@ def quiet() -> Iterator[None]:
 
 def run_here(study: optuna.Study, objective: Objective, trials: int, progress: Progress | None) -> None:
     """Run trials in this process until the study has the asked number of finished ones."""
+    requeue(study, gone=lambda name: _is_me(name) or _gone(name))  # an earlier search of this process may have left a trial
     tally = Tally(study, trials, progress)
 
     def may_begin() -> bool:
