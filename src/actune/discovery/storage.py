@@ -13,6 +13,7 @@ import os
 import socket
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -203,6 +204,7 @@ class _Database(RDBStorage):
                 grace_period=grace,
                 **{_RERUN[0]: requeue_as()},  # type: ignore[arg-type]
             )
+        weakref.finalize(self, self.engine.dispose)  # closes the connections
         if sqlite and ":memory:" not in url:
             self._serialise()
 
