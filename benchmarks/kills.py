@@ -3,8 +3,9 @@
     python benchmarks/kills.py --runs 30 --json results/kills.jsonl     # goes on where it was stopped
     python benchmarks/kills.py --table
 
-Each run is a search of 20 trials by 2 or 3 workers. Six times, at random moments, a worker (most often one that has begun to train) or
-the command itself gets SIGKILL; the command is then given again. What the command had reported as finished is compared with the study in the end.
+Each run is a search of 20 trials by 2 or 3 workers. Six times, at random moments, a worker (most often one that has begun to
+train) or the command itself gets SIGKILL; the command is then given again. What the command had reported as finished is
+compared with the study in the end.
 """
 
 from __future__ import annotations
