@@ -6,12 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 from postgres import Server, new_server
-from test_fleet import KEY, QUICK, ask, command, quick, slow, whole
+from test_fleet import KEY, QUICK, ask, command, meeting, quick, slow, whole
 
 from actune.discovery import SearchError, search, suggest_activation
 from actune.discovery.fleet import superseded
@@ -35,7 +36,7 @@ def server() -> Iterator[Server]:
 def test_two_commands_and_a_killed_worker(server):
     study = optuna.create_study(study_name="two", storage=open_storage(server.url, 2, 6))
     study.set_user_attr("actune:seed", 0)
-    other = command(f"t.slow, trials=12, workers=1, storage={server.url!r}, study='two', heartbeat=2, grace=6")
+    other = command(f"t.meeting, trials=12, workers=1, storage={server.url!r}, study='two', heartbeat=2, grace=6")
     killed = []
 
     def progress(study, trial):
@@ -45,11 +46,21 @@ def test_two_commands_and_a_killed_worker(server):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(t.number)
 
-    search(slow, trials=12, workers=2, storage=server.url, study="two", heartbeat=2, grace=6, progress=progress)
+    search(meeting, trials=12, workers=2, storage=server.url, study="two", heartbeat=2, grace=6, progress=progress)
     assert other.communicate(timeout=60)[1] == ""
     whole(study, 12, more=2)
     assert superseded(study.trials) == set(killed) != set()
     assert str(other.pid) in {t.user_attrs["actune:worker"].rpartition(":")[2] for t in study.trials}
+
+
+def test_tables_that_several_make_at_the_same_moment(server):
+    import psycopg
+
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE fresh")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: open_storage(server.url.removesuffix("postgres") + "fresh", 10, 30), range(4)))
+    assert [s.get_all_studies() for s in found] == [[]] * 4
 
 
 def test_a_silent_worker_of_another_machine_is_run_again(server):

@@ -29,7 +29,7 @@ from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..experiments.training import one_thread
-from .storage import RERUNS, WORKER, SearchError, me, open_storage, requeue_as
+from .storage import PATIENCE, RERUNS, WORKER, SearchError, me, open_storage, requeue_as
 
 __all__ = ["Job", "SearchError", "Tally", "finished", "open_storage", "requeue", "run_here", "run_workers", "superseded"]
 
@@ -263,6 +263,18 @@ class Job:
     grace: int
 
 
+def load(job: Job) -> optuna.Study:
+    """The study, as a worker opens it: the search has it open, so that what fails now may pass."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return optuna.load_study(study_name=job.study, storage=open_storage(job.storage, job.heartbeat, job.grace))
+        except ValueError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)
+
+
 @dataclass(eq=False)
 class _Worker:
     process: BaseProcess
@@ -284,7 +296,7 @@ def _join_in(job: Job, line: Connection) -> None:
 
     try:
         with quiet():
-            study = optuna.load_study(study_name=job.study, storage=open_storage(job.storage, job.heartbeat, job.grace))
+            study = load(job)
         work(study, job.objective, may_begin)
         if begin:  # not sent home: the objective itself stopped the study
             line.send("stopped")

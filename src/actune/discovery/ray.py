@@ -11,14 +11,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import optuna
 
-from .fleet import Job, Progress, Tally, quiet, requeue, work
-from .storage import RERUNS, SearchError, me, open_storage
+from .fleet import Job, Progress, Tally, load, quiet, requeue, work
+from .storage import RERUNS, SearchError, me
 
 __all__ = ["Cluster", "run_ray"]
 
@@ -180,7 +180,7 @@ def _one_trial(job: Job, ticket: str) -> str:
         return first
 
     try:
-        study = _study(job.storage, job.study, job.heartbeat, job.grace)
+        study = _study(replace(job, objective=None))  # type: ignore[arg-type]
         backend: Any = study._storage if hasattr(study._storage, "worker") else study._storage._backend  # type: ignore[attr-defined]
         backend.worker = name
         with quiet():
@@ -192,7 +192,7 @@ def _one_trial(job: Job, ticket: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _study(storage: str, name: str, heartbeat: int, grace: int) -> optuna.Study:
+def _study(job: Job) -> optuna.Study:
     """The study, kept by a process of Ray for its next task."""
     with quiet():
-        return optuna.load_study(study_name=name, storage=open_storage(storage, heartbeat, grace))
+        return load(job)

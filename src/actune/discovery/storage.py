@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import random
 import socket
 import time
 import warnings
@@ -30,7 +31,7 @@ from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 
 __all__ = ["WORKER", "SearchError", "me", "open_storage", "requeue_as"]
 
@@ -75,8 +76,8 @@ def open_storage(
     try:
         if journal is not None:
             return _Journal(Path(journal), worker, patience)
-        return _Database(_url(text), heartbeat, grace, worker, patience)
-    except (SQLAlchemyError, ImportError, OSError, StorageInternalError) as error:
+        return _opened(_url(text), heartbeat, grace, worker, patience)
+    except (SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
         remedy = _remedy(error, text) or "give the path of a study's file, the URL of a database, or journal:PATH"
         raise ValueError(f"storage={_public(text)!r} cannot be opened ({_reason(error)}); {remedy}") from None
 
@@ -188,6 +189,18 @@ def _public(where: str) -> str:
     return where
 
 
+def _opened(url: str, *arguments: Any) -> _Database:
+    """The database; where others make its tables at this moment, as they have made them."""
+    for _ in range(20):
+        try:
+            return _Database(url, *arguments)
+        except (SQLAlchemyError, RuntimeError) as error:
+            if not isinstance(error, IntegrityError | RuntimeError) and "already exists" not in str(error):
+                raise
+            time.sleep(random.uniform(0.05, 0.3))
+    return _Database(url, *arguments)
+
+
 class _Database(RDBStorage):
     """A database of Optuna that signs trials, and is patient."""
 
@@ -195,16 +208,19 @@ class _Database(RDBStorage):
         self.worker = worker
         self.patience = _Patience(_public(url), patience)
         sqlite = url.startswith("sqlite")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            super().__init__(
-                url,
-                engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
-                heartbeat_interval=heartbeat,
-                grace_period=grace,
-                **{_RERUN[0]: requeue_as()},  # type: ignore[arg-type]
-            )
-        weakref.finalize(self, self.engine.dispose)  # closes the connections
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                super().__init__(
+                    url,
+                    engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
+                    heartbeat_interval=heartbeat,
+                    grace_period=grace,
+                    **{_RERUN[0]: requeue_as()},  # type: ignore[arg-type]
+                )
+        finally:
+            if hasattr(self, "engine"):
+                weakref.finalize(self, self.engine.dispose)  # closes the connections
         if sqlite and ":memory:" not in url:
             self._serialise()
 
