@@ -322,7 +322,7 @@ def test_a_positive_parameter_stays_positive_and_finite(stored: float) -> None:
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert act.b.grad is not None
-    assert act.b.grad.isfinite().all()
+    assert act.b.grad.eq(0).all()  # the value no longer depends on it
 
 
 def test_a_first_call_for_inference_does_not_hinder_training() -> None:
