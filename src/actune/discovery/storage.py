@@ -77,6 +77,8 @@ def open_storage(
         if journal is not None:
             return _Journal(Path(journal), worker, patience)
         return _opened(_url(text), heartbeat, grace, worker, patience)
+    except SearchError:
+        raise  # says what to do
     except (SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
         remedy = _remedy(error, text) or "give the path of a study's file, the URL of a database, or journal:PATH"
         raise ValueError(f"storage={_public(text)!r} cannot be opened ({_reason(error)}); {remedy}") from None
