@@ -23,10 +23,24 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
 
-def slower(trial: optuna.Trial) -> float:
+GATE = "ACTUNE_TEST_GATE"  # names a file that opens it
+
+
+def gated(trial: optuna.Trial) -> float:
+    """From the fifth trial on it waits until the gate is open: what runs then runs for sure when a node is killed."""
     suggest_activation(trial, settings=QUICK)
-    time.sleep(1)
+    end = time.monotonic() + 120
+    while trial.number >= 4 and not Path(os.environ[GATE]).exists() and time.monotonic() < end:
+        time.sleep(0.1)
     return slow(trial)
+
+
+def alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def deadly(trial: optuna.Trial) -> float:
@@ -40,9 +54,10 @@ def stopping(trial: optuna.Trial) -> float:
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[object]:
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """A cluster of two nodes with a CPU each."""
     here = Path(__file__).parent
+    os.environ[GATE] = str(tmp_path_factory.mktemp("gate") / "open")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(here), str(here.parent / "src"), os.environ.get("PYTHONPATH", "")])
     made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     made.second = made.add_node(num_cpus=1)
@@ -61,16 +76,20 @@ def test_a_node_that_is_killed_loses_nothing(nodes, tmp_path):
         while len(lost) < 2:
             time.sleep(0.2)
             running = watched.get_trials(states=(TrialState.RUNNING,))
-            if len(running) == 2 and len(watched.trials) > 4 and all(KEY in t.user_attrs for t in running):
+            if len(running) == 2 and all(t.number >= 4 and KEY in t.user_attrs for t in running):
                 lost.extend(t.number for t in running)
+                training = [int(t.user_attrs["actune:worker"].rpartition(":")[2]) for t in running]
         nodes.remove_node(nodes.second, allow_graceful=False)
+        while all(map(alive, training)):  # a worker outlives its node by a moment
+            time.sleep(0.1)
+        Path(os.environ[GATE]).touch()
 
     killer = threading.Thread(target=kill_when_both_train, daemon=True)
     killer.start()
     begin = time.monotonic()
-    study = search(slower, trials=10, ray=nodes.address, storage=tmp_path / "s.db", study="s", grace=300)
+    study = search(gated, trials=10, ray=nodes.address, storage=tmp_path / "s.db", study="s", grace=300)
     assert time.monotonic() - begin < 200  # Ray's retry found what was left, not the heartbeats
-    killer.join(timeout=10)
+    killer.join(timeout=60)
     whole(study, 10)
     assert len(lost) == 2
     (dead,) = superseded(study.trials)
