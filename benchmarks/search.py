@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import report
@@ -36,12 +36,11 @@ def chosen(name: str) -> Method:
     return dataclasses.replace(found, budget=dataclasses.replace(found.budget, epochs=1.0))
 
 
-def run(task: str, name: str, seed: int, trials: int) -> dict[str, Any]:
+def run(task: str, name: str, seed: int, trials: int, storage: Path | None) -> dict[str, Any]:
     """One study: the validation loss of each trial, None for what was pruned, discarded or diverged."""
-    start = time.perf_counter()
-    study = search(task, trials=trials, method=chosen(name), seed=seed)
+    study = search(task, trials=trials, method=chosen(name), seed=seed, storage=storage, study=f"{task}, {name}, {seed}")
     losses = [t.user_attrs["validation_loss"] if t.state == TrialState.COMPLETE else None for t in study.trials]
-    seconds = time.perf_counter() - start
+    seconds = sum(t.duration.total_seconds() for t in study.trials if t.duration is not None)
     best = min((x, i) for i, x in enumerate(losses) if x is not None)[1]
     return {"losses": losses, "seconds": seconds, "best": study.trials[best].user_attrs["activation:activation"]}
 
@@ -109,6 +108,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--methods", default=METHODS, help="separated by commas; parts to switch off by +")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--storage", type=Path, help="a file for the studies themselves: then one that was interrupted goes on")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -124,7 +124,7 @@ def main() -> None:
             settings = {"task": options.task, "method": name, "seed": seed, "trials": options.trials}
             if settings in known:
                 continue
-            found = run(options.task, name, seed, options.trials)
+            found = run(options.task, name, seed, options.trials, options.storage)
             report.append(STORED, report.facts(**settings) | found)
             best = min(x for x in found["losses"] if x is not None)
             print(f"{name}, seed {seed}: best loss {best:.4f} ({found['best']}), {found['seconds']:.0f} s", flush=True)

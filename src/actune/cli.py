@@ -290,10 +290,11 @@ def _keep(path: Path, result: dict[str, Any]) -> None:
 
 def _search_record(study: Any, task: str, best: list[Any], proved: Any) -> dict[str, Any]:
     """A finished search as plain data."""
+    front = [{"formula": str(f), "values": values} for f, values in _front(study)]
     return {
         "command": _command(), "task": task, "study": study.study_name, "trials": _finished(study), "best": str(best[0]),
         "validation_loss": _best_loss(study), "leaders": [str(f) for f in best],
-        **({"front": [{"formula": str(f), "values": values} for f, values in _front(study)]} if _front(study) else {}),
+        **({"front": front} if front else {}),
     } | ({"proof": proved.to_json()} if proved else {})  # fmt: skip
 
 
@@ -314,9 +315,9 @@ def _print_search(study: Any, best: list[Any], proved: Any, plot: Path | None, o
     out.print(f"{_finished(study)} trials; the best on one seed, validation loss {_best_loss(study):.3f}:", highlight=False)
     for f in best:
         out.print(f"  {f}", highlight=False, markup=False)
-    if _front(study):
+    if front := _front(study):
         out.print("\nthe front, which nothing is better than in all objectives:", highlight=False)
-        for f, values in _front(study):
+        for f, values in front:
             out.print(f"  {', '.join(f'{v:.4g}' for v in values)}: {f}", highlight=False, markup=False)
     out.print()
     if proved is not None:

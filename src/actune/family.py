@@ -43,6 +43,10 @@ class Param:
         if not bool(self.constraint.check(torch.tensor(self.init, dtype=torch.float64)).all()):
             raise ValueError(f"initial value {self.init} is outside its constraint {self.constraint}; choose one inside")
 
+    def symbols(self, name: str) -> tuple[str, ...]:
+        """The symbols of a parameter of this name: itself, or of a vector one for each entry, `a0`, `a1`, …"""
+        return tuple(f"{name}{i}" for i in range(len(self.init))) if isinstance(self.init, tuple) else (name,)
+
     def stored(self) -> Tensor:
         """The stored form of the initial value, any number, in float64."""
         return transform_to(self.constraint).inv(torch.tensor(self.init, dtype=torch.float64))
@@ -127,10 +131,7 @@ class Family:
     def initial(self) -> Iterator[tuple[str, float]]:
         """Each symbol of the formula but `x` with its initial value; the entries of a vector one by one."""
         for name, p in self.params.items():
-            if isinstance(p.init, tuple):
-                yield from ((f"{name}{i}", v) for i, v in enumerate(p.init))
-            else:
-                yield name, p.init
+            yield from zip(p.symbols(name), p.init if isinstance(p.init, tuple) else (p.init,), strict=True)
 
     @property
     def text(self) -> str:
@@ -240,7 +241,7 @@ def _check_free(name: str, aliases: tuple[str, ...], params: Mapping[str, Param]
 
 
 def _arguments(name: str, p: Param) -> Any:
-    return tuple(symbol(f"{name}{i}") for i in range(len(p.init))) if isinstance(p.init, tuple) else symbol(name)
+    return tuple(map(symbol, p.symbols(name))) if isinstance(p.init, tuple) else symbol(name)
 
 
 def _check(f: Family) -> None:

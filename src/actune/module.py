@@ -284,8 +284,7 @@ def _held(family: Family, shape: tuple[int, ...]) -> Held:
 
 def _names(family: Family) -> tuple[tuple[str, ...], ...]:
     """The symbols of each parameter: of a vector, one for each entry."""
-    sizes = {name: len(p.init) if isinstance(p.init, tuple) else None for name, p in family.params.items()}
-    return tuple((name,) if n is None else tuple(f"{name}{i}" for i in range(n)) for name, n in sizes.items())
+    return tuple(p.symbols(name) for name, p in family.params.items())
 
 
 @functools.cache

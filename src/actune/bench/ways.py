@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..expr import Expr
-from ..family import Family, resolve
+from ..family import resolve
 from ..module import Activation
 from .eager import eager, writable
 
@@ -108,12 +108,7 @@ def _written(act: Activation) -> Expr:
     if f.closed is not None and not learns:
         return f.closed
     values = dict(f.initial())
-    return f.expr.substitute({s: values[s] for name in f.params if name not in learns for s in _symbols(f, name)})
-
-
-def _symbols(f: Family, name: str) -> list[str]:
-    init = f.params[name].init
-    return [f"{name}{i}" for i in range(len(init))] if isinstance(init, tuple) else [name]
+    return f.expr.substitute({s: values[s] for name in f.params if name not in learns for s in f.params[name].symbols(name)})
 
 
 def _by_operators(act: Activation, where: Where, by: str) -> Computed:

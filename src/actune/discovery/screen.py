@@ -44,8 +44,7 @@ def screen(f: Family) -> Screening:
 
 def trained(f: Family) -> tuple[str, ...]:
     """The symbols of the parameters that the family trains; the entries of a vector one by one."""
-    sizes = {name: len(p.init) if isinstance(p.init, tuple) else None for name, p in f.params.items() if p.trainable}
-    return tuple(symbol for name, n in sizes.items() for symbol in ([name] if n is None else [f"{name}{i}" for i in range(n)]))
+    return tuple(symbol for name, p in f.params.items() if p.trainable for symbol in p.symbols(name))
 
 
 @functools.lru_cache(maxsize=4096)
