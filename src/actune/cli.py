@@ -120,10 +120,14 @@ def compare(
 def search(
     task: Annotated[str, typer.Argument(help="The task, such as digits.")],
     trials: Annotated[int, typer.Option(min=1, help="Finished trials that the study is to have in the end.")] = 100,
-    workers: Workers = 1,
-    storage: Annotated[
-        str | None, typer.Option(help="File (SQLite) or database URL that keeps the study; run again to go on.")
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, one thread each; with --ray trials at a time. [default: 1; what Ray has]")
     ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="File (SQLite), database URL or journal:FILE of the study; run again to go on or join.")
+    ] = None,
+    ray: Annotated[str | None, typer.Option(help="Run trials on this Ray cluster: an address, or local.")] = None,
+    gpus_per_worker: Annotated[float, typer.Option(min=0, help="With --ray: share of a GPU a trial has, such as 0.5.")] = 0.0,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")
@@ -161,6 +165,7 @@ def search(
     how, own = _method(method, without or [], proposer or [])
     with _bar(f"searching {trials} trials", as_json) as advance:
         found = run(task, trials=trials, workers=workers, storage=storage, study=study, seed=seed, device=device, method=how,
+                    ray=ray, gpus_per_worker=gpus_per_worker,
                     objectives=tuple(o.strip() for o in objectives.split(",")) if objectives else None, proposers=own,
                     progress=lambda s, t: advance(_finished(s), trials, _best(s)))  # fmt: skip
     proved = None
@@ -169,7 +174,7 @@ def search(
 
         with _bar("proving on fresh seeds", as_json) as advance:
             # All cores: unlike a search, the comparison gives the same numbers whatever the workers are.
-            proved = prove(found, task, seeds=seeds, ranking=how.ranking, workers=max(workers, _cores()), device=device,
+            proved = prove(found, task, seeds=seeds, ranking=how.ranking, workers=max(workers or 1, _cores()), device=device,
                            progress=advance)  # fmt: skip
     best = leaders(found, 5)
     if plot is not None:

@@ -1,7 +1,8 @@
-"""Workers on one study: the storage that they share, what counts as a finished trial, and what becomes of a dead worker's trial.
+"""Workers on one study: what counts as a finished trial, who may begin one, and what becomes of a dead worker's trial.
 
-Every worker is a process with an Optuna study of its own on the common storage. The process that called `search` decides who
-may begin a trial, so that exactly the asked number is finished, replaces workers that die and has their trials run again.
+Every worker is a process with an Optuna study of its own on the common storage. The process that called `search` decides which of
+its workers may begin a trial, so that exactly the asked number is finished, replaces workers that die and has their trials run
+again. Others may do the same on the same storage: what their workers run is taken into account.
 """
 
 from __future__ import annotations
@@ -9,95 +10,34 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import random
 import signal
 import socket
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
+from optuna.storages import fail_stale_trials
+from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from ..experiments.training import one_thread
+from .storage import PATIENCE, RERUNS, WORKER, SearchError, me, open_storage, requeue_as
 
-__all__ = ["Job", "SearchError", "finished", "open_storage", "requeue", "run_here", "run_workers", "superseded"]
+__all__ = ["Job", "SearchError", "Tally", "finished", "open_storage", "requeue", "run_here", "run_workers", "superseded"]
 
-ERROR, INTERRUPTED, WORKER = "actune:error", "actune:interrupted", "actune:worker"  # attributes of a trial
+ERROR, INTERRUPTED = "actune:error", "actune:interrupted"  # attributes of a trial
 FAILURES = 10  # in a row stop the search
-RERUNS = 3  # of a trial whose worker died
-
-# What Optuna calls the callback for them, as an argument and as a class; renamed in 4.9.
-_RERUN = (
-    ("heartbeat_stale_trial_callback", "RetryHeartbeatStaleTrialCallback")
-    if hasattr(optuna.storages, "RetryHeartbeatStaleTrialCallback")
-    else ("failed_trial_callback", "RetryFailedTrialCallback")
-)
 
 Objective = Callable[[Trial], float | Sequence[float]]
 Progress = Callable[[optuna.Study, FrozenTrial], None]
-
-
-class SearchError(RuntimeError):
-    """A search that cannot go on; what is finished stays in the study."""
-
-
-# -- storage ---------------------------------------------------------------------------------------------------------------
-
-
-def open_storage(where: str | Path, heartbeat: int, grace: int) -> RDBStorage:
-    """A SQLite file (a path) or any database (a URL), with heartbeats; a trial without one for `grace` seconds is run again."""
-    url = str(where)
-    if not url.strip():
-        raise ValueError(f"storage={where!r} is empty; give the path of a file or the URL of a database")
-    try:
-        if "://" not in url:
-            Path(url).parent.mkdir(parents=True, exist_ok=True)
-            url = f"sqlite:///{Path(url).absolute()}"
-        storage = _connect(url, heartbeat, grace)
-    except (SQLAlchemyError, ImportError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        remedy = "give the path of a study's file or the URL of a database"
-        raise ValueError(f"storage={str(where)!r} cannot be opened ({reason}); {remedy}") from None
-    if url.startswith("sqlite") and ":memory:" not in url:
-        _serialise(storage)
-    return storage
-
-
-def _connect(url: str, heartbeat: int, grace: int) -> RDBStorage:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return RDBStorage(
-            url,
-            engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
-            heartbeat_interval=heartbeat,
-            grace_period=grace,
-            **{_RERUN[0]: _rerun()},  # type: ignore[arg-type]
-        )
-
-
-def _rerun() -> Callable[[optuna.Study, FrozenTrial], None]:
-    """Queue a failed trial once more, with its user attributes, so that it trains the same candidate."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return getattr(optuna.storages, _RERUN[1])(max_retry=RERUNS)
-
-
-def _serialise(storage: RDBStorage) -> None:
-    """Let every transaction take the write lock at its start: by default SQLite lets two workers read that a trial waits, and both
-    take it."""
-    from sqlalchemy import event
-
-    event.listen(storage.engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
-    event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    storage.engine.dispose()  # connections from before
 
 
 # -- what counts -----------------------------------------------------------------------------------------------------------
@@ -111,15 +51,62 @@ def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
 def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that count: complete, pruned, or failed by their own fault, not by a dead worker's or an interruption."""
     again = superseded(trials)
-    return [t for t in trials if t.state.is_finished() and t.number not in again and t.user_attrs.get(INTERRUPTED) != t.number]
+    return [t for t in trials if t.state.is_finished() and t.number not in again and not _to_be_run_again(t)]
 
 
-def _stop_after_failures(done: Sequence[FrozenTrial], before: set[int]) -> None:
-    """Give up when the last trials of this search all failed; those that had failed `before` it began do not count."""
-    last = [t for t in done if t.number not in before][-FAILURES:]
-    if len(last) == FAILURES and all(t.state == TrialState.FAIL for t in last):
-        message = last[-1].user_attrs.get(ERROR, "its worker died, as did those that ran it again")
-        raise SearchError(f"{FAILURES} trials in a row failed, the last one (number {last[-1].number}) with {message}")
+def _to_be_run_again(t: FrozenTrial) -> bool:
+    """Whether a failed trial was interrupted, or died with its worker, and whoever noted that came no further."""
+    if t.state != TrialState.FAIL or ERROR in t.user_attrs:
+        return False
+    return _interrupted(t) or (WORKER in t.user_attrs and len(t.system_attrs.get("retry_history", ())) < RERUNS)
+
+
+def _interrupted(t: FrozenTrial) -> bool:
+    return t.user_attrs.get(INTERRUPTED) == t.number  # of a trial that was run again it has the old number
+
+
+def _is_me(name: str) -> bool:
+    return name == me()
+
+
+@dataclass
+class Tally:
+    """How far a search is; tells of finished trials and of the end of all hope.
+
+    own   whether a worker, by its name, is one of this search
+    """
+
+    study: optuna.Study
+    trials: int
+    progress: Progress | None = None
+    own: Callable[[str], bool] = _is_me
+    _before: set[int] = field(init=False)
+    _shown: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._before = {t.number for t in finished(self.study.get_trials(deepcopy=False))}
+        self._shown = set(self._before)
+
+    def missing(self) -> int:
+        """How many trials are not finished; SearchError where the last ones of this search all failed."""
+        done = finished(self.study.get_trials(deepcopy=False))
+        for t in done:
+            if self.progress is not None and t.number not in self._shown:
+                self.progress(self.study, t)
+            self._shown.add(t.number)
+        last = [t for t in done if t.number not in self._before][-FAILURES:]
+        if len(last) == FAILURES and all(t.state == TrialState.FAIL for t in last):
+            message = last[-1].user_attrs.get(ERROR, "its worker died, as did those that ran it again")
+            raise SearchError(f"{FAILURES} trials in a row failed, the last one (number {last[-1].number}) with {message}")
+        return self.trials - len(done)
+
+    def elsewhere(self) -> int:
+        """How many trials the workers of other searches run. Of a storage without heartbeats that cannot be told."""
+        if not is_heartbeat_enabled(self.study._storage):
+            return 0
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        names = [t.user_attrs[WORKER] for t in running if WORKER in t.user_attrs]
+        return sum(not self.own(name) for name in names)
 
 
 # -- one worker ------------------------------------------------------------------------------------------------------------
@@ -130,14 +117,16 @@ class _Guard:
     """The objective, with a record of who runs it and how it failed. Keeps the number of the trial that it runs."""
 
     objective: Objective
+    worker: str
     number: int | None = None
 
     def __call__(self, trial: Trial) -> float | Sequence[float]:
         self.number = trial.number
-        trial.set_user_attr(WORKER, _me())
+        if trial.user_attrs.get(WORKER) != self.worker:  # a storage that is not ours
+            trial.set_user_attr(WORKER, self.worker)
         try:
-            return _checked(self.objective(trial))
-        except optuna.TrialPruned:
+            return _checked(self.objective(trial), len(trial.study.directions))
+        except (optuna.TrialPruned, SearchError):
             raise
         except KeyboardInterrupt:
             trial.set_user_attr(INTERRUPTED, trial.number)
@@ -147,20 +136,20 @@ class _Guard:
             raise
 
 
-def _checked(value: Any) -> float | Sequence[float]:
+def _checked(value: Any, count: int) -> float | Sequence[float]:
     values = value if isinstance(value, Sequence) else [value]
     if any(v is None or math.isnan(v) for v in values):
         raise ValueError(f"the objective must return a number, got {value}")
+    if len(values) != count:
+        raise ValueError(f"the study has {count} objectives, the objective returned {len(values)} values")
     return value
 
 
-def _work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool], after: Progress | None = None) -> None:
+def work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool], worker: str | None = None) -> None:
     """Run trials as long as `may_begin()`, which is asked before each; a trial that raises is marked failed and the next begins."""
-    guard = _Guard(objective)
+    guard = _Guard(objective, worker or me())
 
-    def next_or_stop(study: optuna.Study, trial: FrozenTrial) -> None:
-        if after is not None:
-            after(study, trial)
+    def next_or_stop(study: optuna.Study, _: FrozenTrial) -> None:
         if not may_begin():
             study.stop()
 
@@ -169,12 +158,21 @@ def _work(study: optuna.Study, objective: Objective, may_begin: Callable[[], boo
             try:
                 study.optimize(guard, catch=(Exception,), callbacks=[next_or_stop])
                 return
-            except Exception:
+            except Exception as error:
+                if (end := _search_error(error)) is not None:
+                    raise end from None
                 if not _was_taken(study, guard.number):
                     raise
             except KeyboardInterrupt:
                 requeue(study, guard.number)
                 raise
+
+
+def _search_error(error: BaseException | None) -> SearchError | None:
+    """The end of the search of which an error comes: Optuna fails in its own ways where its storage does."""
+    while error is not None and not isinstance(error, SearchError):
+        error = error.__context__
+    return error
 
 
 def _was_taken(study: optuna.Study, number: int | None) -> bool:
@@ -183,13 +181,9 @@ def _was_taken(study: optuna.Study, number: int | None) -> bool:
     return number is not None and trials[number].state == TrialState.FAIL and ERROR not in trials[number].user_attrs
 
 
-def _me() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _gone(worker: str | None) -> bool:
+def _gone(worker: str) -> bool:
     """Whether this worker ran on this machine and does so no more; False where that cannot be told: heartbeats will."""
-    host, _, pid = (worker or "").rpartition(":")
+    host, _, pid = worker.rpartition(":")
     if host != socket.gethostname() or os.name != "posix":
         return False
     try:
@@ -201,23 +195,33 @@ def _gone(worker: str | None) -> bool:
     return False
 
 
-def requeue(study: optuna.Study, own: int | None = None) -> None:
-    """Queue once more what dead workers of this machine had begun and what was interrupted.
+def requeue(study: optuna.Study, own: int | None = None, gone: Callable[[str], bool] = _gone) -> None:
+    """Queue once more what dead workers had begun and what was interrupted.
 
-    own   a trial that this process has left, also queued once more if it still runs
+    own   a trial that this process has left
+    gone  tells by its name whether a worker is dead; default: it was a process of this machine that has ended
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        fail_stale_trials(study)
     for t in study.get_trials(states=(TrialState.RUNNING,)):
-        if t.number == own or _gone(t.user_attrs.get(WORKER)):
+        if t.number == own or gone(t.user_attrs.get(WORKER, "")):
             try:
                 study.tell(t.number, state=TrialState.FAIL)
             except (ValueError, UpdateFinishedTrialError):
                 continue  # another process was faster
-            _rerun()(study, t)
-    trials = study.get_trials()
+            requeue_as()(study, t)
+    if any(t.number != own for t in _left(study)):
+        time.sleep(random.uniform(0.3, 2))  # another process may be about to queue it
+    for t in _left(study):
+        requeue_as(None if _interrupted(t) else RERUNS)(study, t)
+
+
+def _left(study: optuna.Study) -> list[FrozenTrial]:
+    """Failed trials to be run again that nobody has queued."""
+    trials = study.get_trials(deepcopy=False)
     again = superseded(trials)
-    for t in trials:
-        if t.state == TrialState.FAIL and t.user_attrs.get(INTERRUPTED) == t.number and t.number not in again:
-            _rerun()(study, t)
+    return [t for t in trials if _to_be_run_again(t) and t.number not in again]
 
 
 @contextmanager
@@ -233,14 +237,16 @@ def quiet() -> Iterator[None]:
 
 def run_here(study: optuna.Study, objective: Objective, trials: int, progress: Progress | None) -> None:
     """Run trials in this process until the study has the asked number of finished ones."""
-    before = {t.number for t in finished(study.get_trials(deepcopy=False))}
+    requeue(study, gone=lambda name: _is_me(name) or _gone(name))  # an earlier search of this process may have left a trial
+    tally = Tally(study, trials, progress)
 
     def may_begin() -> bool:
-        done = finished(study.get_trials(deepcopy=False))
-        _stop_after_failures(done, before)
-        return len(done) < trials
+        while 0 < (missing := tally.missing()) <= tally.elsewhere():
+            time.sleep(0.5)
+            requeue(study)
+        return missing > 0
 
-    _work(study, objective, may_begin, progress)
+    work(study, objective, may_begin)
 
 
 # -- many workers ----------------------------------------------------------------------------------------------------------
@@ -255,6 +261,18 @@ class Job:
     objective: Objective
     heartbeat: int
     grace: int
+
+
+def load(job: Job) -> optuna.Study:
+    """The study, as a worker opens it: the search has it open, so that what fails now may pass."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return optuna.load_study(study_name=job.study, storage=open_storage(job.storage, job.heartbeat, job.grace))
+        except ValueError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)
 
 
 @dataclass(eq=False)
@@ -278,35 +296,35 @@ def _join_in(job: Job, line: Connection) -> None:
 
     try:
         with quiet():
-            study = optuna.load_study(study_name=job.study, storage=open_storage(job.storage, job.heartbeat, job.grace))
-        _work(study, job.objective, may_begin)
+            study = load(job)
+        work(study, job.objective, may_begin)
         if begin:  # not sent home: the objective itself stopped the study
             line.send("stopped")
     except (EOFError, BrokenPipeError):
         return
+    except SearchError as error:
+        line.send(str(error))
     except Exception as error:
         line.send(f"{type(error).__name__}: {error}")
 
 
 def run_workers(job: Job, study: optuna.Study, trials: int, workers: int, progress: Progress | None) -> None:
     """Run trials in worker processes until the study has the asked number of finished ones, and not one more."""
-    before = {t.number for t in finished(study.get_trials(deepcopy=False))}
-    shown, crew, stillborn = set(before), list[_Worker](), 0
+    crew, stillborn = list[_Worker](), 0
+    host = socket.gethostname()
+    tally = Tally(study, trials, progress, own=lambda name: name in {f"{host}:{w.process.pid}" for w in crew})
     try:
         while True:
             stillborn = _listen(crew, study, stillborn)
-            done = finished(study.get_trials(deepcopy=False))
-            for t in done:
-                if progress is not None and t.number not in shown:
-                    progress(study, t)
-                shown.add(t.number)
-            _stop_after_failures(done, before)
-            _assign(crew, trials - len(done))
-            missing = min(workers, trials - len(done)) - len(crew)
-            if not crew and missing <= 0:
+            missing, elsewhere = tally.missing(), tally.elsewhere()
+            _assign(crew, missing, elsewhere)
+            to_start = min(workers, missing) - len(crew)
+            if not crew and to_start <= 0:
                 return
-            crew += [_start(job) for _ in range(missing)]
+            crew += [_start(job) for _ in range(to_start)]
             wait([w.line for w in crew] + [w.process.sentinel for w in crew], timeout=1)
+            if 0 < missing <= elsewhere:
+                requeue(study)  # or wait for ever for what a dead one runs
     except _Stop:
         return
     finally:
@@ -355,21 +373,29 @@ def _listen(crew: list[_Worker], study: optuna.Study, stillborn: int) -> int:
             raise SearchError(f"a worker failed with {w.state}")
         if not w.process.is_alive():
             crew.remove(w)
-            stillborn += w.state == "starting"
             w.process.join()
             requeue(study)
-    if stillborn >= 3:
+            if w.state == "starting":
+                stillborn += 1
+                _stop_after_stillborn(stillborn, w.process.exitcode or 0)
+    return stillborn
+
+
+def _stop_after_stillborn(count: int, code: int) -> None:
+    """Give up when workers die before their first word; later where somebody kills them, who may cease to."""
+    if code < 0 and count >= FAILURES:
+        raise SearchError(f"{count} worker processes in a row were killed at their start (signal {-code}); is memory short?")
+    if code >= 0 and count >= 3:
         raise SearchError(
             "the worker processes die at their start (see their messages above); a script that searches with workers "
             "must do so below `if __name__ == '__main__':`, with an objective that can be imported"
         )
-    return stillborn
 
 
-def _assign(crew: list[_Worker], missing: int) -> None:
+def _assign(crew: list[_Worker], missing: int, elsewhere: int) -> None:
     """Let workers begin as long as trials are missing that nobody runs; send the rest home once none is missing."""
     for w in [w for w in crew if w.state == "asking"]:
-        begin = missing > sum(w.state == "busy" for w in crew)
+        begin = missing > elsewhere + sum(w.state == "busy" for w in crew)
         if begin or missing <= 0:
             try:
                 w.line.send(begin)

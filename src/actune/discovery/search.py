@@ -25,6 +25,7 @@ from .cost import cost
 from .fleet import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers
 from .history import Proposer
 from .propose import check_proposers
+from .ray import Cluster, run_ray
 from .settings import Budget, Method, Settings
 from .settings import method as find_method
 from .study import digest, study_seed, suggest_activation
@@ -95,7 +96,7 @@ def search(
     task: str | Task | Objective,
     *,
     trials: int,
-    workers: int = 1,
+    workers: int | None = None,
     storage: str | Path | BaseStorage | None = None,
     study: str | Study | None = None,
     seed: int | None = None,
@@ -106,6 +107,8 @@ def search(
     proposers: Mapping[str, Proposer] | None = None,
     settings: Settings | None = None,
     device: str = "cpu",
+    ray: str | None = None,
+    gpus_per_worker: float = 0.0,
     progress: Progress | None = None,
     heartbeat: int = 10,
     grace: int = 30,
@@ -115,9 +118,11 @@ def search(
     task       the name of a task that ships, a Task, or any Optuna objective that calls `suggest_activation`
     trials     finished trials that the study is to have in the end, those of earlier calls included: complete, pruned (a training
                that diverged is) and failed ones; not those whose worker died or that were interrupted, which are run again
-    workers    processes on this machine, each with one thread; with more than one the objective must be importable, and a script
-               must call this below `if __name__ == "__main__":`
-    storage    a path (SQLite), a database URL, or (one worker) an Optuna storage; None: nothing is kept but the returned study
+    workers    processes on this machine (default: one, this), each with one thread; with more than one the objective must be
+               importable, and a script must call this below `if __name__ == "__main__":`. With `ray` trials at a time, anywhere
+               in the cluster (default: as many as it has room for)
+    storage    a path (SQLite), a database URL, `journal:PATH`, or (one worker) an Optuna storage; None: nothing is kept but the
+               returned study. Searches on one storage and study, on any machine, work together: trials is what all have in the end
     study      its name (default: the task's), to go on with what is in the storage; or (one worker) an Optuna study
     seed       of candidates and trainings, written into the study; default 0, or what the study has
     direction  of a new study: "maximize" for an objective that is the better the larger
@@ -126,6 +131,8 @@ def search(
     objectives what a trial of a task is worth, rows of `OBJECTIVES` ("loss", "error", "cost"); several are not pruned
     proposers  your own by name: functions (history, rng) -> text, mixed with the method's
     settings   how candidates are bred, instead of the method's
+    ray        trials run as tasks of this Ray cluster: its address, or "local" for one of this machine
+    gpus_per_worker  with `ray`: a trial's share of GPUs; 0.5 trains two on one (and say device="cuda")
     progress   called as progress(study, trial) after each finished trial
     heartbeat  seconds between signs of life in a database
     grace      seconds without one until a trial is run again
@@ -133,18 +140,24 @@ def search(
     The same seed and one worker give the same study: candidates, values and order. A trial that raises is marked failed, with
     the message in its user attribute `actune:error`; ten in a row raise SearchError. Interrupt it and call it again to go on.
     """
-    _check(trials=trials, workers=workers, heartbeat=heartbeat, grace=grace)
+    _check(trials=trials, workers=1 if workers is None else workers, heartbeat=heartbeat, grace=grace)
+    cluster = None if ray is None else Cluster(ray, gpus_per_worker)
+    if cluster is None and gpus_per_worker:
+        raise ValueError(f"gpus_per_worker={gpus_per_worker} is for Ray; give its address, ray='HOST:PORT', or ray='local'")
+    many = cluster is not None or (workers or 1) > 1
     chosen = _chosen(method, without, objectives, settings, proposers or {})
     if direction not in (None, "minimize", "maximize"):
         raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
-    if workers > 1 and (isinstance(study, Study) or isinstance(storage, BaseStorage)):
-        raise ValueError(f"workers={workers} need a storage that processes can open by themselves; give a path or a URL")
-    check_device(device)
+    if many and (isinstance(study, Study) or isinstance(storage, BaseStorage)):
+        who = f"workers={workers}" if cluster is None else f"ray={ray!r}"
+        raise ValueError(f"{who} needs a storage that processes can open by themselves; give a path or a URL")
+    if cluster is None:
+        check_device(device)  # of Ray's machines they tell
     found, title = _task(task)
     if found is not None:
         found.split(0)  # data that are missing are missed now, and not by each trial
     directions = [direction or "minimize"] if found is None else ["minimize"] * len(chosen.budget.objectives)
-    temporary = workers > 1 and storage is None
+    temporary = many and storage is None
     with ExitStack() as stack:
         if temporary:
             storage = Path(stack.enter_context(TemporaryDirectory(prefix="actune-", ignore_cleanup_errors=True)), "study.db")
@@ -154,10 +167,13 @@ def search(
             training_seed = digest(study_seed(s, seed), "training") % 2**31
             objective = task if found is None else _objective(s, found, training_seed, chosen, proposers or {}, device)
             requeue(s)
-        if workers == 1:
-            run_here(s, cast(Objective, objective), trials, progress)
+        job = Job(str(storage), s.study_name, cast(Objective, objective), heartbeat, grace)
+        if cluster is not None:
+            run_ray(job, s, trials, workers, progress, cluster)
+        elif many:
+            run_workers(job, s, trials, workers or 1, progress)
         else:
-            run_workers(Job(str(storage), s.study_name, cast(Objective, objective), heartbeat, grace), s, trials, workers, progress)
+            run_here(s, job.objective, trials, progress)
         return _copied(s) if temporary else s
 
 

@@ -1,0 +1,156 @@
+"""Searches whose processes are killed at random moments: is anything lost?
+
+    python benchmarks/kills.py --runs 30 --json results/kills.jsonl     # goes on where it was stopped
+    python benchmarks/kills.py --table
+
+Each run is a search of 20 trials by 2 or 3 workers. Six times, at random moments, a worker (most often one that has begun to
+train) or the command itself gets SIGKILL; the command is then given again. What the command had reported as finished is
+compared with the study in the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+
+import optuna
+import torch
+
+import actune
+from actune.discovery import Settings, best, replay, screen, suggest_activation
+from actune.discovery.fleet import finished, superseded
+from actune.discovery.storage import open_storage
+from actune.kernels.formula import evaluate
+
+TRIALS, KILLS = 20, 6
+SETTINGS = Settings(start=6, population=12, sample=4)
+
+
+def objective(trial: optuna.Trial) -> float:
+    """How far the function is from a sine on [-2, 2], after a pause that stands for the training."""
+    f = suggest_activation(trial, settings=SETTINGS)
+    Path(os.environ["KILLS_TRAINING"], str(os.getpid())).touch()
+    time.sleep(0.3 + 0.6 * Random(trial.number).random())
+    x = torch.linspace(-2, 2, 41, dtype=torch.float64)
+    y = evaluate(f.expr, {"x": x, **dict(f.initial())})
+    return float((y - torch.sin(x)).square().mean())
+
+
+def search(storage: str, workers: int, reported: str, trials: int = TRIALS) -> None:
+    """The command: search, and write down what is finished."""
+    with open(reported, "a") as file:
+        actune.search(
+            objective, trials=trials, workers=workers, storage=storage, study="kills", heartbeat=2, grace=6,
+            progress=lambda _, t: print(t.number, t.value, file=file, flush=True),
+        )  # fmt: skip
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started, without the helpers of multiprocessing."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def run(seed: int, storage: str, folder: Path, trials: int = TRIALS, kills: int = KILLS) -> dict[str, object]:
+    """One search with `kills` kills, and what is wrong with its study (nothing, it is hoped)."""
+    rng, killed = Random(seed), {"worker": 0, "command": 0}
+    workers, reported = rng.choice((2, 3)), folder / "reported.txt"
+    code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}; import kills\n"
+    code += f"if __name__ == '__main__': kills.search({storage!r}, {workers}, {str(reported)!r}, {trials})"
+    start, log, training = time.monotonic(), folder / "errors.txt", folder / "training"
+    training.mkdir()
+    environment = {**os.environ, "KILLS_TRAINING": str(training)}
+    while True:
+        with log.open("a") as errors:
+            command = subprocess.Popen([sys.executable, "-c", code], stderr=errors, stdin=subprocess.DEVNULL, env=environment)
+        while command.poll() is None:
+            time.sleep(rng.expovariate(1 / 2))
+            crew = children(command.pid) if command.poll() is None else []
+            if sum(killed.values()) < kills and crew and any(training.iterdir()):
+                busy = [pid for pid in crew if (training / str(pid)).exists()]
+                whom = "command" if rng.random() < 0.2 else "worker"
+                os.kill(command.pid if whom == "command" else rng.choice(busy or crew), signal.SIGKILL)
+                killed[whom] += 1
+        if command.wait() == 0:
+            break
+        if command.returncode != -signal.SIGKILL:
+            raise RuntimeError(f"the search ended with {command.returncode}: {log.read_text()[-2000:]}")
+    wrong = check(storage, reported, trials)
+    return {"seed": seed, "workers": workers, "killed": killed, "seconds": round(time.monotonic() - start, 1), **wrong}
+
+
+def check(storage: str, reported: Path, trials: int) -> dict[str, object]:
+    """How many trials the study has, and what is wrong with it."""
+    study = optuna.load_study(study_name="kills", storage=open_storage(storage, 2, 6))
+    all_trials, wrong = study.get_trials(), []
+    done = finished(all_trials)
+    if len(done) != trials:
+        wrong.append(f"{len(done)} finished trials, not {trials}")
+    origins = [t.user_attrs["activation:activation:origin"]["trial"] for t in done if t.state.name == "COMPLETE"]
+    if len(set(origins)) != len(origins):
+        wrong.append(f"candidates were finished twice: {sorted(n for n in set(origins) if origins.count(n) > 1)}")
+    if left := [t.number for t in all_trials if not t.state.is_finished()]:
+        wrong.append(f"unfinished: {left}")
+    for number, value in {line.split()[0]: line.split()[1] for line in reported.read_text().splitlines()}.items():
+        if str(all_trials[int(number)].value) != value or int(number) not in {t.number for t in done}:
+            wrong.append(f"trial {number} was reported with {value}, the study has {all_trials[int(number)].value}")
+    if different := replay(study):
+        wrong.append(f"replayed differently: {different}")
+    if screen(best(study)).fingerprint != study.best_trial.user_attrs["activation:activation:origin"]["fingerprint"]:
+        wrong.append("the winner is not the best trial's candidate")
+    return {"trials": len(all_trials), "finished": len(done), "run again": len(superseded(all_trials)), "wrong": wrong}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--json", type=Path, default=Path("results/kills.jsonl"))
+    parser.add_argument("--table", action="store_true", help="print what is stored")
+    given = parser.parse_args()
+    stored = [json.loads(line) for line in given.json.read_text().splitlines()] if given.json.exists() else []
+    if given.table:
+        print(table(stored))
+        return
+    for seed in sorted(set(range(given.runs)) - {r["seed"] for r in stored}):
+        with tempfile.TemporaryDirectory() as folder:
+            kind = "journal" if seed % 3 == 2 else "SQLite"
+            storage = f"{'journal:' if kind == 'journal' else ''}{folder}/study.{'log' if kind == 'journal' else 'db'}"
+            result = {"storage": kind, **run(seed, storage, Path(folder)), "command": f"python {' '.join(sys.argv)}"}
+        print(result, flush=True)
+        given.json.parent.mkdir(exist_ok=True)
+        with given.json.open("a") as file:
+            print(json.dumps(result), file=file)
+
+
+def table(runs: list[dict[str, object]]) -> str:
+    """The stored runs as a table."""
+    lines = [
+        "| storage | runs | killed workers | killed commands | trials run again | runs with something wrong |",
+        "| --- " * 6 + "|",
+    ]
+    for kind in sorted({str(r["storage"]) for r in runs}):
+        of = [r for r in runs if r["storage"] == kind]
+        killed = [r["killed"] for r in of]
+        counts = [sum(k[who] for k in killed) for who in ("worker", "command")]  # type: ignore[index]
+        again, wrong = sum(int(str(r["run again"])) for r in of), sum(bool(r["wrong"]) for r in of)
+        lines.append(f"| {kind} | {len(of)} | {counts[0]} | {counts[1]} | {again} | {wrong} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

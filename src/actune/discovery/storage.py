@@ -1,0 +1,361 @@
+"""Where a study lives: a SQLite file, a database, a journal file; and what becomes of the search when that fails for a while.
+
+A call that fails because the disk is full or the database does not answer is repeated for `PATIENCE` seconds, then the search
+ends with one line. Every trial bears the name of its worker from the transaction that begins it, so that no death goes unseen.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import random
+import socket
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal._file import get_lock_file
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+
+__all__ = ["WORKER", "SearchError", "me", "open_storage", "requeue_as"]
+
+WORKER = "actune:worker"  # attribute of a trial
+PATIENCE = 60  # seconds
+RERUNS = 3  # of a trial whose worker died
+_LOG = logging.getLogger(__name__)
+
+# What Optuna calls the callback for them, as an argument and as a class; renamed in 4.9.
+_RERUN = (
+    ("heartbeat_stale_trial_callback", "RetryHeartbeatStaleTrialCallback")
+    if hasattr(optuna.storages, "RetryHeartbeatStaleTrialCallback")
+    else ("failed_trial_callback", "RetryFailedTrialCallback")
+)
+
+
+class SearchError(RuntimeError):
+    """A search that cannot go on; what is finished stays in the study."""
+
+
+def me() -> str:
+    """The name of this process as a worker."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def open_storage(
+    where: str | Path, heartbeat: int, grace: int, *, worker: str | None = None, patience: float | None = None
+) -> BaseStorage:
+    """The storage of a study.
+
+    where      the path of a SQLite file, the URL of a database, or `journal:PATH`
+    heartbeat  seconds between signs of life in a database; a journal has none
+    grace      seconds without one until a trial is run again
+    worker     the name that trials begun here bear; default: this machine and process
+    patience   seconds for which calls are repeated that fail because the disk is full or the database does not answer;
+               default: `PATIENCE`
+    """
+    text, worker, patience = str(where), worker or me(), PATIENCE if patience is None else patience
+    journal = text.removeprefix("journal:") if text.startswith("journal:") else None
+    if not text.strip() or journal == "":
+        raise ValueError(f"storage={text!r} is empty; give the path of a file, the URL of a database, or journal:PATH")
+    try:
+        if journal is not None:
+            return _Journal(Path(journal), worker, patience)
+        return _opened(_url(text), heartbeat, grace, worker, patience)
+    except SearchError:
+        raise  # says what to do
+    except (SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
+        remedy = _remedy(error, text) or "give the path of a study's file, the URL of a database, or journal:PATH"
+        raise ValueError(f"storage={_public(text)!r} cannot be opened ({_reason(error)}); {remedy}") from None
+
+
+def requeue_as(limit: int | None = RERUNS) -> Callable[[optuna.Study, FrozenTrial], None]:
+    """What queues a failed trial once more, with its user attributes, so that it trains the same candidate."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return getattr(optuna.storages, _RERUN[1])(max_retry=limit)
+
+
+# -- patience --------------------------------------------------------------------------------------------------------------
+
+
+class _Patience:
+    """How long a storage has failed: `wait` after a failure, `answered` after a success."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name, self._seconds = name, seconds
+        self._since: float | None = None
+
+    def wait(self, error: BaseException) -> None:
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            _LOG.warning("storage %r fails (%s); trying again for %g seconds", self._name, _reason(error), self._seconds)
+        if now - self._since >= self._seconds:
+            raise self.over(error) from None
+        time.sleep(min(0.5, self._seconds / 4))
+
+    def answered(self) -> None:
+        if self._since is not None:
+            _LOG.warning("storage %r answers again", self._name)
+            self._since = None
+
+    def over(self, error: BaseException) -> SearchError:
+        remedy = _remedy(error, self._name) or "what is finished is kept: put it right and search again to go on"
+        return SearchError(f"storage={self._name!r} fails ({_reason(error)}); {remedy}")
+
+
+def _reason(error: BaseException) -> str:
+    """The database's own words, in one line."""
+    while isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    told = getattr(error, "orig", None) or error
+    return " ".join(str(told).split()) or type(told).__name__
+
+
+def _remedy(error: BaseException, where: str) -> str:
+    """What to do about failures that do not pass."""
+    reason, path = _reason(error), _public(where)
+    if isinstance(error, ImportError) and "psycopg" in reason:
+        return "the driver comes with `pip install 'actune[postgres]'`"
+    if any(word in reason for word in ("malformed", "not a database")) and "://" not in path:
+        rescue = f"sqlite3 '{path}' .recover | sqlite3 '{path}.new'"
+        return f"the file is damaged: restore a copy, or save what can be read with `{rescue}`, and go on with that file"
+    return ""
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether it is worth trying again: the disk is full, the database does not answer, others hold a lock."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return isinstance(cause, OperationalError | InterfaceError) or getattr(cause, "connection_invalidated", False)
+
+
+def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Repeat a call of the database that fails for a while."""
+
+    @functools.wraps(method)
+    def call(self: _Database, *args: Any, **named: Any) -> Any:
+        again = False
+        while True:
+            try:
+                answer = method(self, *args, **named)
+            except UpdateFinishedTrialError:
+                if again and self.holds(*args, **named):
+                    return True  # it had been written, only the answer was lost
+                raise
+            except (StorageInternalError, SQLAlchemyError) as error:
+                if not _passes(error):
+                    raise self.patience.over(error) from None
+                self.patience.wait(error)
+                again = True
+            else:
+                self.patience.answered()
+                return answer
+
+    return call
+
+
+# -- databases -------------------------------------------------------------------------------------------------------------
+
+
+def _url(where: str) -> str:
+    if "://" not in where:
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{Path(where).absolute()}"
+    for old in ("postgresql://", "postgres://"):  # the driver of our extra, whatever is SQLAlchemy's default
+        if where.startswith(old):
+            return where.replace(old, "postgresql+psycopg://", 1)
+    return where
+
+
+def _public(where: str) -> str:
+    """The storage as a user knows it, without its password."""
+    path = where.removeprefix("sqlite:///")
+    with suppress(ArgumentError):
+        return make_url(where).render_as_string(hide_password=True) if "://" in path else path
+    return where
+
+
+def _opened(url: str, *arguments: Any) -> _Database:
+    """The database; where others make its tables at this moment, as they have made them."""
+    for _ in range(20):
+        try:
+            return _Database(url, *arguments)
+        except (SQLAlchemyError, RuntimeError) as error:
+            if not isinstance(error, IntegrityError | RuntimeError) and "already exists" not in str(error):
+                raise
+            time.sleep(random.uniform(0.05, 0.3))
+    return _Database(url, *arguments)
+
+
+class _Database(RDBStorage):
+    """A database of Optuna that signs trials, and is patient."""
+
+    def __init__(self, url: str, heartbeat: int, grace: int, worker: str, patience: float) -> None:
+        self.worker = worker
+        self.patience = _Patience(_public(url), patience)
+        sqlite = url.startswith("sqlite")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                super().__init__(
+                    url,
+                    engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True},
+                    heartbeat_interval=heartbeat,
+                    grace_period=grace,
+                    **{_RERUN[0]: requeue_as()},  # type: ignore[arg-type]
+                )
+        finally:
+            if hasattr(self, "engine"):
+                weakref.finalize(self, self.engine.dispose)  # closes the connections
+        if sqlite and ":memory:" not in url:
+            self._serialise()
+
+    def _serialise(self) -> None:
+        """Let every transaction take the write lock at its start: by default SQLite lets two workers read that a trial waits, and
+        both take it."""
+        event.listen(self.engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+        event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        self.engine.dispose()  # connections from before
+
+    def _sign(self, trial: Any, session: Any) -> None:
+        self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial.trial_id, WORKER, self.worker)
+        session.add(models.TrialHeartbeatModel(trial_id=trial.trial_id))
+
+    def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> models.TrialModel:
+        trial = super()._get_prepared_new_trial(study_id, template_trial, session)
+        if template_trial is None:
+            self._sign(trial, session)
+        return trial
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        if state != TrialState.RUNNING:
+            return super().set_trial_state_values(trial_id, state, values)
+        with _create_scoped_session(self.scoped_session) as session:
+            trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            self.check_trial_is_updatable(trial_id, trial.state)
+            if trial.state != TrialState.WAITING:
+                return False
+            trial.state, trial.datetime_start = TrialState.RUNNING, datetime.now()
+            self._sign(trial, session)
+        return True
+
+    def holds(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """Whether a trial is finished like this."""
+        trial = self.get_trial(trial_id)
+        return state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.state == state
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(StorageInternalError, SQLAlchemyError):  # the next one may succeed; the trial's own calls tell
+            super().record_heartbeat(trial_id)
+
+
+for _name in (
+    *("create_new_study", "get_study_id_from_name", "get_study_name_from_id", "get_study_directions", "get_all_studies"),
+    *("get_study_user_attrs", "get_study_system_attrs", "set_study_user_attr", "set_study_system_attr"),
+    *("_create_new_trial", "set_trial_param", "_set_trial_param", "set_trial_state_values", "set_trial_intermediate_value"),
+    *("set_trial_user_attr", "set_trial_system_attr", "get_trial_id_from_study_id_trial_number", "get_trial", "get_all_trials"),
+    *("_get_trials", "_get_best_trial_id", "_get_stale_trial_ids"),
+):
+    setattr(_Database, _name, _patient(getattr(_Database, _name)))
+
+
+# -- the journal -----------------------------------------------------------------------------------------------------------
+
+
+class _Lines(JournalFileBackend):
+    """A file of whole lines: a line that a dead writer or a full disk has torn is cut off before the next is written."""
+
+    def __init__(self, path: Path, patience: float) -> None:
+        self.patience = _Patience(f"journal:{path}", patience)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(str(path), JournalFileSymlinkLock(str(path), grace_period=10))
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        while True:
+            try:
+                with get_lock_file(self._lock), open(self._file_path, "r+b", buffering=0) as file:
+                    _append(file, lines)
+            except OSError as error:
+                self.patience.wait(error)
+            else:
+                self.patience.answered()
+                return
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:  # type: ignore[override]
+        try:
+            yield from super().read_logs(log_number_from)
+        except ValueError:
+            lines = Path(self._file_path).read_bytes().splitlines()
+            line = next((n for n, text in enumerate(lines, 1) if not _readable(text)), len(lines))
+            saved = f"head -n {line - 1} '{self._file_path}' > '{self._file_path}.new'"
+            raise SearchError(f"storage='journal:{self._file_path}' is damaged in line {line}; restore a copy, "
+                              f"or save what is before that line with `{saved}`, and go on with that file") from None  # fmt: skip
+
+
+def _append(file: Any, lines: bytes) -> None:
+    """Write all or nothing."""
+    end = _whole(file)
+    try:
+        file.truncate(end)
+        file.seek(end)
+        while lines:
+            lines = lines[file.write(lines) :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(end)
+        raise
+
+
+def _whole(file: Any) -> int:
+    """Where the last whole line ends."""
+    end = file.seek(0, os.SEEK_END)
+    tail = b""
+    while end > 0 and b"\n" not in tail:
+        size = min(4096, end)
+        end -= size
+        file.seek(end)
+        tail = file.read(size)
+    return end + tail.rfind(b"\n") + 1
+
+
+def _readable(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+class _Journal(JournalStorage):
+    """A journal of Optuna that signs trials."""
+
+    def __init__(self, path: Path, worker: str, patience: float) -> None:
+        self.worker = worker
+        super().__init__(_Lines(path, patience))
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        signed = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={WORKER: self.worker})
+        return super().create_new_trial(study_id, template_trial or signed)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        done = super().set_trial_state_values(trial_id, state, values)
+        if done and state == TrialState.RUNNING:
+            self.set_trial_user_attr(trial_id, WORKER, self.worker)
+        return done
