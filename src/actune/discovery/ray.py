@@ -6,6 +6,7 @@ attempt queues what the old one had begun. The study, on a storage that all node
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 import uuid
@@ -86,8 +87,8 @@ def _connected(address: str) -> Iterator[Any]:
         yield ray
         return
     try:
-        local = {"include_dashboard": False} if address == "local" else {}
-        ray.init(address=address, log_to_driver=False, logging_level="error", **local)
+        local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
