@@ -2,8 +2,10 @@
 
 import gc
 import importlib.util
+import itertools
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -280,6 +282,37 @@ def test_a_refused_database_does_not_tell_its_password():
     with pytest.raises(ValueError, match=r"storage='.*user:\*\*\*@.*cannot be opened") as e:
         open_storage("mysql+nodriver://user:secret@nowhere/x", 10, 30)
     assert "secret" not in str(e.value)
+
+
+def losing(storage: optuna.storages.BaseStorage, which: int) -> list[int]:
+    """Let the answer to one transaction from now on be lost, which is written all the same; gives a list that then has an entry."""
+    dialect, commit, count, lost = storage.engine.dialect, storage.engine.dialect.do_commit, itertools.count(), []
+
+    def do_commit(connection):
+        commit(connection)
+        if next(count) == which:
+            lost.append(which)
+            raise sqlite3.OperationalError("the answer was lost")
+
+    dialect.do_commit = do_commit
+    return lost
+
+
+def test_a_lost_answer_makes_no_trial_twice(tmp_path, monkeypatch):
+    """To each transaction in turn, of a search with a trial to be run again, one that was queued, and new ones."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    for n in itertools.count():
+        storage = open_storage(tmp_path / f"{n}.db", 10, 30, patience=5)
+        study = optuna.create_study(study_name="s", storage=storage)
+        suggest_activation(ask(study), settings=QUICK)
+        study.enqueue_trial({}, user_attrs={KEY: "gelu"})
+        lost = losing(storage, n)
+        search(quick, trials=3, study=study)
+        whole(study, 3)
+        assert len(study.trials) == 4
+        if not lost:
+            break
+    assert n > 30
 
 
 def test_patience_ends(monkeypatch):

@@ -6,6 +6,7 @@ ends with one line. Every trial bears the name of its worker from the transactio
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import logging
@@ -13,6 +14,7 @@ import os
 import random
 import socket
 import time
+import uuid
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
@@ -36,6 +38,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, InterfaceError, Operat
 __all__ = ["WORKER", "SearchError", "me", "open_storage", "requeue_as"]
 
 WORKER = "actune:worker"  # attribute of a trial
+BIRTH = "actune:birth"  # system attribute of a trial: a name that the call had which made it
 PATIENCE = 60  # seconds
 RERUNS = 3  # of a trial whose worker died
 _LOG = logging.getLogger(__name__)
@@ -146,18 +149,14 @@ def _passes(error: BaseException) -> bool:
 
 
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Repeat a call of the database that fails for a while."""
+    """Repeat a call of the database that fails for a while; where it had been written, and only the answer was lost, it is done."""
 
     @functools.wraps(method)
     def call(self: _Database, *args: Any, **named: Any) -> Any:
         again = False
         while True:
             try:
-                answer = method(self, *args, **named)
-            except UpdateFinishedTrialError:
-                if again and self.holds(*args, **named):
-                    return True  # it had been written, only the answer was lost
-                raise
+                answer = (again and self.holds(method.__name__, *args, **named)) or method(self, *args, **named)
             except (StorageInternalError, SQLAlchemyError) as error:
                 if not _passes(error):
                     raise self.patience.over(error) from None
@@ -237,11 +236,31 @@ class _Database(RDBStorage):
         self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial.trial_id, WORKER, self.worker)
         session.add(models.TrialHeartbeatModel(trial_id=trial.trial_id))
 
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        self.birth, self.tried = uuid.uuid4().hex, False
+        if template_trial is not None:
+            template_trial = copy.copy(template_trial)
+            template_trial.system_attrs = template_trial.system_attrs | {BIRTH: self.birth}
+        return self._born(study_id, template_trial)
+
+    def _born(self, study_id: int, template_trial: FrozenTrial | None) -> FrozenTrial:
+        return super()._create_new_trial(study_id, template_trial)
+
     def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> models.TrialModel:
-        trial = super()._get_prepared_new_trial(study_id, template_trial, session)
+        """Called once more where the answer was lost, by Optuna or by us: then the trial may be there, and is not made again."""
+        if self.tried and (there := self._by_birth(session)) is not None:
+            return there
+        self.tried = True
+        trial: Any = super()._get_prepared_new_trial(study_id, template_trial, session)
         if template_trial is None:
             self._sign(trial, session)
+            self._set_trial_attr_without_commit(session, models.TrialSystemAttributeModel, trial.trial_id, BIRTH, self.birth)
         return trial
+
+    def _by_birth(self, session: Any) -> Any:
+        attribute = models.TrialSystemAttributeModel
+        named = session.query(attribute).filter(attribute.key == BIRTH, attribute.value_json == json.dumps(self.birth))
+        return found.trial if (found := named.one_or_none()) is not None else None
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         if state != TrialState.RUNNING:
@@ -255,10 +274,14 @@ class _Database(RDBStorage):
             self._sign(trial, session)
         return True
 
-    def holds(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Whether a trial is finished like this."""
+    def holds(self, call: str, *args: Any, **named: Any) -> bool:
+        """Whether this call, whose answer was lost, has been written: a trial is finished like this, or is this worker's to run."""
+        return call == "set_trial_state_values" and self._in_state(*args, **named)
+
+    def _in_state(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         trial = self.get_trial(trial_id)
-        return state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.state == state
+        mine = state == TrialState.RUNNING and trial.user_attrs.get(WORKER) == self.worker
+        return trial.state == state and (mine or state in (TrialState.COMPLETE, TrialState.PRUNED))
 
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(StorageInternalError, SQLAlchemyError):  # the next one may succeed; the trial's own calls tell
@@ -268,7 +291,7 @@ class _Database(RDBStorage):
 for _name in (
     *("create_new_study", "get_study_id_from_name", "get_study_name_from_id", "get_study_directions", "get_all_studies"),
     *("get_study_user_attrs", "get_study_system_attrs", "set_study_user_attr", "set_study_system_attr"),
-    *("_create_new_trial", "set_trial_param", "_set_trial_param", "set_trial_state_values", "set_trial_intermediate_value"),
+    *("_born", "set_trial_param", "_set_trial_param", "set_trial_state_values", "set_trial_intermediate_value"),
     *("set_trial_user_attr", "set_trial_system_attr", "get_trial_id_from_study_id_trial_number", "get_trial", "get_all_trials"),
     *("_get_trials", "_get_best_trial_id", "_get_stale_trial_ids"),
 ):
