@@ -79,6 +79,9 @@ def test_show_draws(actune_command, tmp_path: Path) -> None:
         (["search", "digits", "--objectives", "loss,cots"], "unknown objective 'cots'; did you mean 'cost'?"),
         (["search", "digits", "--proposer", "no_such:thing"], "proposer='no_such:thing' cannot be imported"),
         (["search", "digits", "--proposer", "math:tan=much"], "--proposer has the weight 'much'; write a number"),
+        (["search", "digits", "--scope", "pixel"], "--scope must be layer, channel or neuron, got 'pixel'"),
+        (["search", "math:tan", "--scope", "layer"], "--scope layer is for tasks; an objective of your own"),
+        (["search", "math:pi"], "task='math:pi' is no function; write it as mymodule:objective"),
         (["compare", "digits"], "Missing argument"),
         (["compare", "digits", "rleu"], "did you mean 'relu'?"),
         (["compare", "digits", "relu", "--seeds", "x"], "Invalid value for '--seeds'"),
@@ -166,6 +169,42 @@ def test_search_with_a_proposer_and_two_objectives(actune_command, tmp_path: Pat
     code, out, _ = actune_command(*common, "--objectives", "loss,cost")
     assert code == 0
     assert "the front" in out
+
+
+def test_search_with_an_objective_of_ones_own(actune_command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_training.py").write_text(
+        "import actune\n"
+        "def one(trial):\n    return float(len(actune.suggest_activation(trial).text))\n"
+        "def two(trial):\n    return float(sum(len(actune.suggest_activation(trial, n).text) for n in ('stem', 'body')))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code, out, _ = actune_command("search", "my_training:one", "--trials", "4", "--method", "random", "--direction", "maximize")
+    assert code == 0
+    assert "4 trials; the best value " in out
+    common = ("search", "my_training:two", "--trials", "4", "--output", "best.json", "--plot", "best.png")
+    code, out, _ = actune_command(*common, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert {name: len(texts) for name, texts in found["leaders"].items()} == {"body": 4, "stem": 4}
+    assert found["value"] == float(sum(map(len, (actune.load(f"best.{n}.json").text for n in ("stem", "body")))))
+    assert Path("best.png").exists()
+    code, out, _ = actune_command(*common)
+    assert code == 0
+    assert "the best stem value" in out
+    assert "function: best.body.json" in out
+
+
+def test_search_with_a_scope_a_course_and_tensorboard(actune_command, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    runs, storage = str(tmp_path / "runs"), f"{tmp_path}/s.db"
+    common = ("search", "digits", "--trials", "2", "--no-proof", "--storage", storage)
+    code, _, _ = actune_command(*common, "--scope", "layer", "--course", "--tensorboard", runs)
+    assert code == 0
+    assert list(Path(runs).iterdir())
+    code, _, errors = actune_command(*common)
+    assert code == 2
+    assert "was begun with scope='layer', now 'channel'" in errors
 
 
 def test_the_command_is_installed_or_runs_as_a_module() -> None:

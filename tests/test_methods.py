@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import logging
 import math
 from functools import partial
@@ -13,7 +12,21 @@ import pytest
 from optuna.trial import TrialState
 
 import actune
-from actune.discovery import METHODS, OBJECTIVES, PARTS, Budget, Method, SearchError, Settings, best, cost, front, replay, search
+from actune.discovery import (
+    METHODS,
+    OBJECTIVES,
+    PARTS,
+    Budget,
+    Method,
+    SearchError,
+    Settings,
+    best,
+    cost,
+    front,
+    objective,
+    replay,
+    search,
+)
 from actune.discovery.ledger import view
 from actune.discovery.settings import method
 from actune.discovery.study import digest
@@ -198,7 +211,7 @@ def test_objectives_of_a_trial():
 
 def test_a_task_without_classes_has_no_error_and_no_floor(monkeypatch):
     without = lambda *args, **kw: dataclasses.replace(train(*args, **kw), validation_accuracy=None)  # noqa: E731
-    monkeypatch.setattr(importlib.import_module("actune.discovery.search"), "train", without)  # the package's name is the function
+    monkeypatch.setattr(objective, "train", without)
     with pytest.raises(SearchError, match=r"needs a task with classes, this one has none; say objectives=\('loss',\)"):
         search(TINY, trials=12, objectives=("error",), settings=RANDOM)
     study = search(TINY, trials=2, method=Method(RANDOM, Budget(floor=0.9, first_rung=0)))

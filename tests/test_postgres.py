@@ -34,9 +34,9 @@ def server() -> Iterator[Server]:
 
 
 def test_two_commands_and_a_killed_worker(server):
-    study = optuna.create_study(study_name="two", storage=open_storage(server.url, 2, 6))
+    study = optuna.create_study(study_name="two", storage=open_storage(server.url, 10, 30))
     study.set_user_attr("actune:seed", 0)
-    other = command(f"t.meeting, trials=12, workers=1, storage={server.url!r}, study='two', heartbeat=2, grace=6")
+    other = command(f"t.meeting, trials=12, workers=1, storage={server.url!r}, study='two'")
     killed = []
 
     def progress(study, trial):
@@ -46,7 +46,7 @@ def test_two_commands_and_a_killed_worker(server):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(t.number)
 
-    search(meeting, trials=12, workers=2, storage=server.url, study="two", heartbeat=2, grace=6, progress=progress)
+    search(meeting, trials=12, workers=2, storage=server.url, study="two", progress=progress)
     assert other.communicate(timeout=60)[1] == ""
     whole(study, 12, more=2)
     assert superseded(study.trials) == set(killed) != set()

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 import actune
 from actune.discovery import PROPOSERS, Draft, History, Past, Screening, Settings, propose, replay, screen, suggest_activation
-from actune.discovery.propose import find_proposer
+from actune.discovery.propose import find_function
 from actune.family import FAMILIES, resolve
 
 KEY = "activation:activation"
@@ -183,13 +183,13 @@ def test_wrong_mixtures(settings, proposers, message):
         propose((), random.Random(0), settings, (), proposers)
 
 
-def test_find_proposer(tmp_path, monkeypatch):
+def test_find_function(tmp_path, monkeypatch):
     (tmp_path / "ideas_of_mine.py").write_text("def propose(history, rng):\n    return 'sin(x)'\n\nnothing = 7\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert find_proposer("ideas_of_mine:propose")(HISTORY, random.Random(0)) == "sin(x)"
+    assert find_function("ideas_of_mine:propose")(HISTORY, random.Random(0)) == "sin(x)"
     for name in ("ideas_of_mine", "ideas_of_mine:", ":propose", "ideas_of_mine:nothing", "ideas_of_mine:other", "no.such:propose"):
         with pytest.raises(ValueError, match="mymodule:propose"):
-            find_proposer(name)
+            find_function(name)
     sys.modules.pop("ideas_of_mine")
 
 

@@ -71,6 +71,15 @@ def test_every_finished_trial_is_written(board: TensorBoard, tmp_path: Path) -> 
     assert writer.closed
 
 
+def test_trained_parameters_are_written(board: TensorBoard) -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({}, user_attrs={"activation:activation": "x*sigmoid(b*x); b=1"})
+    actune.search("digits", trials=1, study=study, course=True, progress=board)
+    tags = {tag: value for tag, value, _ in board._writer.scalars}
+    assert tags["parameters/1.b"] == study.trials[0].user_attrs["actune:course"]["1.b"][-1][0]
+    assert len([tag for tag in tags if tag.startswith("parameters/")]) == 7
+
+
 def test_several_objectives_are_written_apart(board: TensorBoard) -> None:
     study = optuna.create_study(directions=["minimize", "minimize"])
     study.optimize(lambda trial: (1.0, 2.0), n_trials=2, callbacks=[board])

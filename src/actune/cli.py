@@ -118,7 +118,7 @@ def compare(
 
 @app.command(epilog="Example:  actune search digits --trials 100 --workers 2 --storage digits.db --plot digits.png")
 def search(
-    task: Annotated[str, typer.Argument(help="The task, such as digits.")],
+    task: Annotated[str, typer.Argument(help="A task, such as digits, or an Optuna objective of yours, mymodule:objective.")],
     trials: Annotated[int, typer.Option(min=1, help="Finished trials that the study is to have in the end.")] = 100,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes, one thread each; with --ray trials at a time. [default: 1; what Ray has]")
@@ -140,6 +140,10 @@ def search(
     proposer: Annotated[
         list[str] | None, typer.Option(help="Your own proposer, mymodule:propose, with its weight =W if not 1; again for more.")
     ] = None,
+    direction: Annotated[
+        str | None, typer.Option(help="Of a new study of your own objective: minimize or maximize. [default: minimize]")
+    ] = None,
+    scope: Annotated[str | None, typer.Option(help="Parameters per layer, channel or neuron. [default: the task's]")] = None,
     objectives: Annotated[
         str | None, typer.Option(help="Of loss, error, cost; several give a Pareto front. [default: the method's]")
     ] = None,
@@ -152,52 +156,97 @@ def search(
         typer.Option("--output", "-o", help="Write the winner as FILE.json, which show and compare read."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the winner and the baselines (PNG).")] = None,
+    course: Annotated[bool, typer.Option("--course", help="Keep in each trial how its parameters moved.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="Write each trial to this folder of TensorBoard.")] = None,
     as_json: Json = False,
 ) -> None:
     """Search the activation function that suits a task, and prove that it helps."""
     from .discovery.search import search as run
-    from .discovery.study import leaders, study_seed
+    from .discovery.study import study_seed
+    from .show.searches import record, winners
 
+    own = ":" in task
+    chosen: Any = task if own else _with_scope(task, scope)
+    if own and scope is not None:
+        raise ValueError(f"--scope {scope} is for tasks; an objective of your own says Activation(..., scope={scope!r})")
+    if own:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does: the module is the user's
     if plot is not None:
         _writable(plot)
     if output is not None:
         _writable(output, "--output", (".json",))
-    how, own = _method(method, without or [], proposer or [])
-    with _bar(f"searching {trials} trials", as_json) as advance:
-        found = run(task, trials=trials, workers=workers, storage=storage, study=study, seed=seed, device=device, method=how,
-                    ray=ray, gpus_per_worker=gpus_per_worker,
-                    objectives=tuple(o.strip() for o in objectives.split(",")) if objectives else None, proposers=own,
-                    progress=lambda s, t: advance(_finished(s), trials, _best(s)))  # fmt: skip
+    how, proposers = _method(method, without or [], proposer or [])
+    with _bar(f"searching {trials} trials", as_json) as advance, _board(tensorboard) as log:
+
+        def progress(s: Any, t: Any) -> None:
+            advance(_finished(s), trials, _best(s))
+            log(s, t)
+
+        found = run(chosen, trials=trials, workers=workers, storage=storage, study=study, seed=seed, direction=direction,
+                    method=how, objectives=tuple(o.strip() for o in objectives.split(",")) if objectives else None,
+                    proposers=proposers, course=course, device=device, ray=ray, gpus_per_worker=gpus_per_worker,
+                    progress=progress)  # fmt: skip
     proved = None
-    if proof:
+    if proof and not own:
         from .discovery.proof import prove
 
         with _bar("proving on fresh seeds", as_json) as advance:
             # All cores: unlike a search, the comparison gives the same numbers whatever the workers are.
-            proved = prove(found, task, seeds=seeds, ranking=how.ranking, workers=max(workers or 1, _cores()), device=device,
+            proved = prove(found, chosen, seeds=seeds, ranking=how.ranking, workers=max(workers or 1, _cores()), device=device,
                            progress=advance)  # fmt: skip
-    best = leaders(found, 5)
+    best = winners(found, proved)
     if plot is not None:
         from .show.plots import plot_functions
 
-        plot_functions(plot, proved.winner if proved else best[0], ["relu", "gelu", "silu"])
-    record = _search_record(found, task, best, proved)
-    if output is not None:
-        from .bench.report import facts
-        from .saved import save
-
-        save(output, proved.winner if proved else best[0], search=record, **facts(_command(), {"seed": study_seed(found)}))
+        first, *others = best.values()
+        plot_functions(plot, first, [*others, "relu", "gelu", "silu"])
+    facts = record(found, task, _command(), proved)
+    written = _save(output, best, facts, study_seed(found)) if output is not None else []
     if as_json:
-        _print_json(record | ({"plot": str(plot)} if plot else {}) | ({"output": str(output)} if output else {}))
+        _print_json(facts | ({"plot": str(plot)} if plot else {}) | ({"output": [*map(str, written)]} if output else {}))
     else:
-        _print_search(found, best, proved, plot, output)
+        _print_search(found, proved, plot, written)
+
+
+def _with_scope(name: str, scope: Any) -> Any:
+    """The task, its parameters per layer, channel or neuron as told."""
+    from dataclasses import replace
+
+    from .experiments.tasks import task
+
+    if scope not in (None, "layer", "channel", "neuron"):
+        raise ValueError(f"--scope must be layer, channel or neuron, got {scope!r}")
+    return task(name) if scope is None else replace(task(name), scope=scope)
+
+
+@contextmanager
+def _board(folder: Path | None) -> Iterator[Any]:
+    """What is called after each trial: a TensorBoard in this folder, or nothing."""
+    if folder is None:
+        yield lambda study, trial: None
+        return
+    from .show.tensorboard import TensorBoard
+
+    with TensorBoard(folder) as board:
+        yield board
+
+
+def _save(path: Path, winners: dict[str, Any], record: dict[str, Any], seed: int) -> list[Path]:
+    """Write the winner to the file; of several activations each to one of its own, FILE.NAME.json."""
+    from .bench.report import facts
+    from .saved import save
+
+    files = {name: path if len(winners) == 1 else path.with_suffix(f".{name}{path.suffix}") for name in winners}
+    for name, file in files.items():
+        save(file, winners[name], search=record, **facts(_command(), {"seed": seed}))
+    return [*files.values()]
 
 
 def _method(name: str, without: list[str], proposers: list[str]) -> tuple[Any, dict[str, Any]]:
     """The method with the proposers that are named `module:function` or `module:function=WEIGHT`, and these functions."""
     from dataclasses import replace
 
-    from .discovery.propose import find_proposer
+    from .discovery.propose import find_function
     from .discovery.settings import method
 
     how = method(name).without(without)
@@ -205,7 +254,7 @@ def _method(name: str, without: list[str], proposers: list[str]) -> tuple[Any, d
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the module is the user's
     named = [(text, _number(weight)) for text, _, weight in (p.partition("=") for p in proposers)]
     mixed = (*how.settings.proposers, *named)
-    return replace(how, settings=replace(how.settings, proposers=mixed)), {text: find_proposer(text) for text, _ in named}
+    return replace(how, settings=replace(how.settings, proposers=mixed)), {text: find_function(text) for text, _ in named}
 
 
 def _number(weight: str) -> float:
@@ -293,46 +342,19 @@ def _keep(path: Path, result: dict[str, Any]) -> None:
         path.write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _search_record(study: Any, task: str, best: list[Any], proved: Any) -> dict[str, Any]:
-    """A finished search as plain data."""
-    front = [{"formula": str(f), "values": values} for f, values in _front(study)]
-    return {
-        "command": _command(), "task": task, "study": study.study_name, "trials": _finished(study), "best": str(best[0]),
-        "validation_loss": _best_loss(study), "leaders": [str(f) for f in best],
-        **({"front": front} if front else {}),
-    } | ({"proof": proved.to_json()} if proved else {})  # fmt: skip
+def _print_search(study: Any, proved: Any, plot: Path | None, functions: list[Path]) -> None:
+    from .show.searches import lines
+    from .show.tables import comparison_table
 
-
-def _front(study: Any) -> Any:
-    """The front of a study with several objectives; nothing of one with a single."""
-    from .discovery.study import front
-
-    return front(study) if len(study.directions) > 1 else []
-
-
-def _best_loss(study: Any) -> float:
-    """The validation loss of the trial that is the best by the first objective."""
-    complete = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
-    return min(complete, key=lambda t: (t.values[0], t.number)).user_attrs["validation_loss"]
-
-
-def _print_search(study: Any, best: list[Any], proved: Any, plot: Path | None, output: Path | None) -> None:
-    out.print(f"{_finished(study)} trials; the best on one seed, validation loss {_best_loss(study):.3f}:", highlight=False)
-    for f in best:
-        out.print(f"  {f}", highlight=False, markup=False)
-    if front := _front(study):
-        out.print("\nthe front, which nothing is better than in all objectives:", highlight=False)
-        for f, values in front:
-            out.print(f"  {', '.join(f'{v:.4g}' for v in values)}: {f}", highlight=False, markup=False)
+    for line in lines(study):
+        out.print(line, highlight=False, markup=False)
     out.print()
     if proved is not None:
-        from .show.tables import comparison_table
-
         out.print(comparison_table(proved.comparison))
         out.print(f"\n{proved.verdict()}", highlight=False, markup=False)
-    for name, path in (("plot", plot), ("function", output)):
+    for what, path in (("plot", plot), *(("function", f) for f in functions)):
         if path is not None:
-            out.print(f"{name}: {path}", highlight=False, markup=False)
+            out.print(f"{what}: {path}", highlight=False, markup=False)
 
 
 def _cores() -> int:
@@ -346,8 +368,10 @@ def _finished(study: Any) -> int:
 
 
 def _best(study: Any) -> str:
+    from .show.searches import best_value
+
     try:
-        return f"best {_best_loss(study):.3f}"
+        return f"best {best_value(study)[1]:.3f}"
     except ValueError:  # nothing complete yet
         return ""
 

@@ -3,10 +3,11 @@
 from .cost import cost
 from .fleet import SearchError
 from .history import Draft, History, Past, Proposer
+from .objective import OBJECTIVES
 from .proof import Proof, confirm, prove
 from .propose import PROPOSERS, Proposal, propose
 from .screen import Screening, screen
-from .search import OBJECTIVES, search
+from .search import search
 from .settings import METHODS, PARTS, Budget, Method, Ranking, Settings
 from .space import Space
 from .study import best, front, leaders, replay, suggest_activation

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
+from typing import Any
 
 from ..expr import shorten, suggestion
 from ..family import FAMILIES, resolve
@@ -17,7 +18,7 @@ from .settings import Settings
 from .space import fits
 from .surrogate import surrogate
 
-__all__ = ["PROPOSERS", "Proposal", "check_proposers", "find_proposer", "propose"]
+__all__ = ["PROPOSERS", "Proposal", "check_proposers", "find_function", "propose"]
 
 # Ours; with the settings given, each is a proposer as a user's own is: (history, rng) -> text.
 PROPOSERS: dict[str, Callable[[History, Random, Settings], Draft | None]] = {
@@ -135,15 +136,15 @@ def check_proposers(settings: Settings, own: Mapping[str, Proposer]) -> dict[str
     return positive
 
 
-def find_proposer(name: str) -> Proposer:
-    """The function that `module:function` names."""
+def find_function(name: str, argument: str = "proposer", example: str = "mymodule:propose") -> Callable[..., Any]:
+    """The function that `module:function` names, given as this argument."""
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function) if module and function else None
     except (ImportError, AttributeError) as error:
         raise ValueError(
-            f"proposer={name!r} cannot be imported ({error}); write it as mymodule:propose, with mymodule on the path"
+            f"{argument}={name!r} cannot be imported ({error}); write it as {example}, with {example.partition(':')[0]} on the path"
         ) from None
     if not callable(found):
-        raise ValueError(f"proposer={name!r} is no function; write it as mymodule:propose")
+        raise ValueError(f"{argument}={name!r} is no function; write it as {example}")
     return found

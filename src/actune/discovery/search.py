@@ -1,95 +1,35 @@
-"""Search with a task: its objective, its workers, and the leaders trained again on fresh seeds."""
+"""Search: what is asked for is checked, the study opened, and the trials given to workers."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
 
 import optuna
-from optuna.pruners import SuccessiveHalvingPruner
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
-from optuna.trial import Trial
 
 from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
-from ..experiments.training import Outcome, check_device, train
+from ..experiments.training import check_device
 from ..expr import suggestion
-from ..family import Family
-from .cost import cost
 from .fleet import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers
 from .history import Proposer
-from .propose import check_proposers
+from .objective import OBJECTIVES, OwnObjective, TaskObjective
+from .propose import check_proposers, find_function
 from .ray import Cluster, run_ray
-from .settings import Budget, Method, Settings
+from .settings import Method, Settings
 from .settings import method as find_method
-from .study import digest, study_seed, suggest_activation
+from .study import digest, study_seed
 
-__all__ = ["OBJECTIVES", "search"]
+__all__ = ["search"]
 
 TASK, BUDGET = "actune:task", "actune:budget"  # attributes of a study
 _LOG = logging.getLogger(__name__)
-
-# What a trial of a task can be worth, the smaller the better.
-OBJECTIVES: dict[str, Callable[[Outcome, Family], float]] = {
-    "loss": lambda outcome, f: outcome.validation_loss,
-    "error": lambda outcome, f: 1 - _accuracy(outcome),
-    "cost": lambda outcome, f: float(cost(f)),
-}
-
-
-def _accuracy(outcome: Outcome) -> float:
-    if outcome.validation_accuracy is None:
-        raise ValueError("the objective 'error' needs a task with classes, this one has none; say objectives=('loss',)")
-    return outcome.validation_accuracy
-
-
-@dataclass(frozen=True)
-class _TaskObjective:
-    """Train the suggested activation on a task; one seed for all candidates, so that luck is the same for all."""
-
-    task: Task
-    seed: int
-    settings: Settings
-    budget: Budget
-    proposers: Mapping[str, Proposer]
-    device: str
-
-    def __call__(self, trial: Trial) -> float | tuple[float, ...]:
-        f = suggest_activation(trial, settings=self.settings, proposers=self.proposers)
-        outcome = train(self.task, f, self.seed, report=self._rungs(trial), device=self.device)
-        trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
-        if outcome.diverged:
-            trial.set_user_attr("actune:diverged", True)
-            raise optuna.TrialPruned("the training diverged")
-        trial.set_user_attr("validation_loss", outcome.validation_loss)
-        accuracy = outcome.validation_accuracy  # None where there are no classes: then there is no floor
-        if accuracy is not None and accuracy < self.budget.floor:
-            raise optuna.TrialPruned(f"validation accuracy below {self.budget.floor}")
-        values = tuple(OBJECTIVES[name](outcome, f) for name in self.budget.objectives)
-        return values if len(values) > 1 else values[0]
-
-    def _rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
-        """Where a hopeless training ends. Only the rungs are reported: each report is a transaction."""
-        first = round(self.task.epochs * self.budget.first_rung)
-        if first < 1 or len(self.budget.objectives) > 1:
-            return None
-        rungs = {first * self.budget.reduction**k for k in range(32)} & set(range(1, self.task.epochs))
-        # A study has a pruner only in this process: every worker sets it.
-        trial.study.pruner = SuccessiveHalvingPruner(min_resource=first, reduction_factor=self.budget.reduction)
-
-        def report(epoch: int, loss: float) -> None:
-            if epoch + 1 in rungs:
-                trial.report(loss, epoch + 1)
-                if trial.should_prune() and trial.number >= self.budget.spared:
-                    raise optuna.TrialPruned(f"behind the others after {epoch + 1} epochs")
-
-        return report
 
 
 def search(
@@ -106,6 +46,7 @@ def search(
     objectives: tuple[str, ...] | None = None,
     proposers: Mapping[str, Proposer] | None = None,
     settings: Settings | None = None,
+    course: bool = False,
     device: str = "cpu",
     ray: str | None = None,
     gpus_per_worker: float = 0.0,
@@ -115,7 +56,8 @@ def search(
 ) -> Study:
     """Search the activation function that suits a task, until its study has this number of finished trials.
 
-    task       the name of a task that ships, a Task, or any Optuna objective that calls `suggest_activation`
+    task       the name of a task that ships, a Task, or any Optuna objective that calls `suggest_activation`, also by its name,
+               "mymodule:objective"
     trials     finished trials that the study is to have in the end, those of earlier calls included: complete, pruned (a training
                that diverged is) and failed ones; not those whose worker died or that were interrupted, which are run again
     workers    processes on this machine (default: one, this), each with one thread; with more than one the objective must be
@@ -126,11 +68,13 @@ def search(
     study      its name (default: the task's), to go on with what is in the storage; or (one worker) an Optuna study
     seed       of candidates and trainings, written into the study; default 0, or what the study has
     direction  of a new study: "maximize" for an objective that is the better the larger
-    method     how a task is searched: a row of `METHODS` ("better", "pangaea", "evolution", "random"), or a Method of your own
+    method     how a task is searched: a row of `METHODS` ("better", "pangaea", "evolution", "random"), or a Method of your own; to
+               an objective, which trains and prunes as it likes, it says only how candidates are bred
     without    parts of the method to switch off, rows of `PARTS`: "catalogue", "surrogate", "screening", "pruning"
     objectives what a trial of a task is worth, rows of `OBJECTIVES` ("loss", "error", "cost"); several are not pruned
     proposers  your own by name: functions (history, rng) -> text, mixed with the method's
     settings   how candidates are bred, instead of the method's
+    course     keep in each trial of a task how the parameters moved over its training, in its user attribute `actune:course`
     ray        trials run as tasks of this Ray cluster: its address, or "local" for one of this machine
     gpus_per_worker  with `ray`: a trial's share of GPUs; 0.5 trains two on one (and say device="cuda")
     progress   called as progress(study, trial) after each finished trial
@@ -154,20 +98,26 @@ def search(
     if cluster is None:
         check_device(device)  # of Ray's machines they tell
     found, title = _task(task)
-    if found is not None:
+    if isinstance(found, Task):
         found.split(0)  # data that are missing are missed now, and not by each trial
-    directions = [direction or "minimize"] if found is None else ["minimize"] * len(chosen.budget.objectives)
+    elif objectives is not None:
+        raise ValueError(f"objectives={objectives!r} is for tasks; an objective of your own returns what it likes")
+    directions = ["minimize"] * len(chosen.budget.objectives) if isinstance(found, Task) else [direction or "minimize"]
     temporary = many and storage is None
     with ExitStack() as stack:
         if temporary:
             storage = Path(stack.enter_context(TemporaryDirectory(prefix="actune-", ignore_cleanup_errors=True)), "study.db")
         with quiet():
             s = study if isinstance(study, Study) else _open(storage, study or title, directions, heartbeat, grace)
-            _claim(s, title if found is not None else None, direction)
+            _claim(s, title if isinstance(found, Task) else None, direction)
             training_seed = digest(study_seed(s, seed), "training") % 2**31
-            objective = task if found is None else _objective(s, found, training_seed, chosen, proposers or {}, device)
+            objective: Objective
+            if isinstance(found, Task):
+                objective = replace(_objective(s, found, training_seed, chosen, proposers or {}, device), course=course)
+            else:
+                objective = OwnObjective(found, chosen.settings, proposers or {})
             requeue(s)
-        job = Job(str(storage), s.study_name, cast(Objective, objective), heartbeat, grace)
+        job = Job(str(storage), s.study_name, objective, heartbeat, grace)
         if cluster is not None:
             run_ray(job, s, trials, workers, progress, cluster)
         elif many:
@@ -205,12 +155,13 @@ def _chosen(
 
 def _objective(
     study: Study, task: Task, seed: int, chosen: Method, proposers: Mapping[str, Proposer], device: str
-) -> _TaskObjective:
+) -> TaskObjective:
     """The objective of a task, whose trainings are those that the study was begun with."""
     budget = chosen.budget
     if len(budget.objectives) > 1 and budget.first_rung > 0:
         _LOG.warning("several objectives (%s): nothing is pruned, Optuna has no reports for them", ", ".join(budget.objectives))
-    record = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(budget).items()}
+    recipe = {name: getattr(task, name) for name in ("batch_size", "learning_rate", "scope")}
+    record = {name: list(v) if isinstance(v, tuple) else v for name, v in (asdict(budget) | recipe).items()}
     before = study.user_attrs.get(BUDGET)
     if before is None:
         study.set_user_attr(BUDGET, record)
@@ -221,17 +172,19 @@ def _objective(
         raise ValueError(f"the study {study.study_name!r} has {len(study.directions)} values a trial, "
                          f"objectives={budget.objectives!r} give {len(budget.objectives)}")  # fmt: skip
     shortened = replace(task, epochs=max(1, round(task.epochs * budget.epochs)))
-    return _TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device)
+    return TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device)
 
 
-def _task(what: str | Task | Callable[..., Any]) -> tuple[Task | None, str]:
-    """The task, or None for an objective, and the name that its study has by default."""
+def _task(what: str | Task | Objective) -> tuple[Task | Objective, str]:
+    """The task or the objective, and the name that its study has by default."""
+    if isinstance(what, str) and ":" in what:
+        return find_function(what, "task", "mymodule:objective"), what
     if isinstance(what, str | Task):
         found = find_task(what)
         return found, found.name
     if not callable(what):
         raise ValueError(f"task must be the name of a task, a Task or an objective (trial -> number), got {what!r}")
-    return None, getattr(what, "__qualname__", type(what).__name__)
+    return what, getattr(what, "__qualname__", type(what).__name__)
 
 
 def _open(storage: str | Path | BaseStorage | None, name: str, directions: list[str], heartbeat: int, grace: int) -> Study:

@@ -11,7 +11,9 @@ import dataclasses
 import hashlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from random import Random
 from typing import Any
 
@@ -28,10 +30,11 @@ from .screen import screen
 from .settings import Settings
 from .space import Space
 
-__all__ = ["best", "front", "leaders", "replay", "suggest_activation"]
+__all__ = ["activation_names", "best", "breeding", "front", "leaders", "replay", "suggest_activation", "twin"]
 
 SEED, RANKING = "actune:seed", "actune:ranking"  # attributes of a study
 _DEFAULT = Settings()
+_BREEDING: ContextVar[tuple[Settings, Mapping[str, Proposer]]] = ContextVar("_BREEDING", default=(_DEFAULT, {}))
 _LOG = logging.getLogger(__name__)
 
 
@@ -42,7 +45,7 @@ def suggest_activation(
     trial: BaseTrial,
     name: str = "activation",
     *,
-    settings: Settings = _DEFAULT,
+    settings: Settings | None = None,
     proposers: Mapping[str, Proposer] | None = None,
 ) -> Family:
     """The activation function that this trial is to train: bred from the study's own past, or the one that the trial already has.
@@ -51,8 +54,8 @@ def suggest_activation(
     (`study.enqueue_trial({}, user_attrs={"activation:hidden": "x*sigmoid(b*x); b=1"})`), and when it is finished.
 
     name       tells the functions of one network apart; each evolves by itself, on the value of the whole trial
-    settings   how candidates are bred
-    proposers  your own by name: functions (history, rng) -> text, mixed with ours; see `propose`
+    settings   how candidates are bred; default: as the search was told that runs this trial
+    proposers  your own by name: functions (history, rng) -> text, mixed with ours; see `propose`. Default: the search's
 
     The first objective of the study is what is improved, in its direction; of several, parents are such that no other in their
     sample is better in all. Failed and pruned trials and infinite values are worse than all others. The candidate depends on the
@@ -66,12 +69,24 @@ def suggest_activation(
     if not isinstance(trial, Trial):
         raise ValueError(f"{type(trial).__name__} has no study to breed from; "
                          f"give it the function: trial.set_user_attr({key!r}, 'x*sigmoid(x)')")  # fmt: skip
+    of_search, own = _BREEDING.get()
+    settings, proposers = settings or of_search, own if proposers is None else proposers
     for _ in range(10):
         proposal = _suggest(trial, name, settings, proposers)
         # Another worker may have drawn the same at the same time. Who sees that draws again, now knowing the other.
         if not settings.screening or not _has_twin(trial, key, proposal.fingerprint):
             break
     return resolve(proposal.text)
+
+
+@contextmanager
+def breeding(settings: Settings, proposers: Mapping[str, Proposer]) -> Iterator[None]:
+    """What `suggest_activation` goes by meanwhile, unless it is told otherwise."""
+    before = _BREEDING.set((settings, proposers))
+    try:
+        yield
+    finally:
+        _BREEDING.reset(before)
 
 
 def _key(name: str) -> str:
@@ -116,6 +131,18 @@ def _suggest(trial: Trial, name: str, settings: Settings, proposers: Mapping[str
 def _has_twin(trial: Trial, key: str, own: str) -> bool:
     history, pending = view(trial.study, key, trial.number)
     return own in pending or any(past.fingerprint == own for past in history)
+
+
+def twin(trial: Trial, name: str = "activation") -> FrozenTrial | None:
+    """A complete trial of the study whose activation would train as this trial's does."""
+    key = _key(name)
+    history, _ = view(trial.study, key, trial.number)
+    own = trial.user_attrs[f"{key}:origin"]["fingerprint"]
+    if own not in history.fingerprints:
+        return None
+    trials = trial.study.get_trials(deepcopy=False)
+    found = (trials[past.number] for past in history if past.fingerprint == own)
+    return next((t for t in found if t.state == TrialState.COMPLETE), None)
 
 
 def study_seed(study: Study, wanted: int | None = None) -> int:
@@ -246,10 +273,19 @@ def _complete(study: Study, name: str | None) -> tuple[str, list[FrozenTrial]]:
 
 
 def _only_name(trials: list[FrozenTrial]) -> str:
-    found = sorted({name for t in trials for name in names(t)})
+    found = _names(trials)
     if len(found) > 1:
         raise ValueError(f"the trials have several activations; choose one: name={' or '.join(map(repr, found))}")
     return found[0] if found else "activation"
+
+
+def activation_names(study: Study) -> list[str]:
+    """The names of the activations that the complete trials have: one, unless a network has several."""
+    return _names(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def _names(trials: list[FrozenTrial]) -> list[str]:
+    return sorted({name for t in trials for name in names(t)})
 
 
 def best(study: Study, name: str | None = None) -> Family:

@@ -17,7 +17,8 @@ class TensorBoard:
             actune.search("digits", trials=100, progress=board)
 
     Scalars `value` and `best` (`value/0`, `value/1`, … with several objectives), `seconds`, `epochs` if they were
-    reported, and as text the state and the formulas.
+    reported, with `course=True` the means of the trained parameters as `parameters/LAYER.NAME`, and as text the state and the
+    formulas.
     """
 
     def __init__(self, folder: str | PathLike[str]):
@@ -46,6 +47,7 @@ class TensorBoard:
 def _scalars(study: Study, trial: FrozenTrial) -> dict[str, float]:
     found = {} if trial.duration is None else {"seconds": trial.duration.total_seconds()}
     found |= {"epochs": float(len(trial.intermediate_values))} if trial.intermediate_values else {}
+    found |= {f"parameters/{name}": epochs[-1][0] for name, epochs in trial.user_attrs.get("actune:course", {}).items()}
     if trial.state != TrialState.COMPLETE:
         return found
     if len(trial.values) == 1:

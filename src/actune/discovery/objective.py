@@ -1,0 +1,115 @@
+"""What a trial of a search does: train the suggested activation on a task, or call the user's own objective."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.trial import FrozenTrial, Trial
+
+from ..experiments.tasks import Task
+from ..experiments.training import Outcome, train
+from ..family import Family
+from .cost import cost
+from .fleet import Objective
+from .history import Proposer
+from .settings import Budget, Settings
+from .study import breeding, suggest_activation, twin
+
+__all__ = ["ANSWERED", "COURSE", "OBJECTIVES", "OwnObjective", "TaskObjective"]
+
+COURSE, ANSWERED = "actune:course", "actune:answered"  # attributes of a trial
+
+# What a trial of a task can be worth, the smaller the better.
+OBJECTIVES: dict[str, Callable[[Outcome, Family], float]] = {
+    "loss": lambda outcome, f: outcome.validation_loss,
+    "error": lambda outcome, f: 1 - _accuracy(outcome),
+    "cost": lambda outcome, f: float(cost(f)),
+}
+
+
+def _accuracy(outcome: Outcome) -> float:
+    if outcome.validation_accuracy is None:
+        raise ValueError("the objective 'error' needs a task with classes, this one has none; say objectives=('loss',)")
+    return outcome.validation_accuracy
+
+
+@dataclass(frozen=True)
+class TaskObjective:
+    """Train the suggested activation on a task; one seed for all candidates, so that luck is the same for all.
+
+    course   keep in the trial how the parameters moved: {"layer.parameter": [[mean, least, largest], …]}, an entry an epoch
+    """
+
+    task: Task
+    seed: int
+    settings: Settings
+    budget: Budget
+    proposers: Mapping[str, Proposer]
+    device: str
+    course: bool = False
+
+    def __call__(self, trial: Trial) -> float | Sequence[float]:
+        f = suggest_activation(trial, settings=self.settings, proposers=self.proposers)
+        if self.settings.screening and (known := twin(trial)) is not None:
+            return _answered(trial, known)
+        outcome = train(self.task, f, self.seed, report=self._rungs(trial), course=self.course, device=self.device)
+        trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
+        if outcome.course is not None:
+            trial.set_user_attr(COURSE, {name: _course(values) for name, values in outcome.course.items()})
+        if outcome.diverged:
+            trial.set_user_attr("actune:diverged", True)
+            raise optuna.TrialPruned("the training diverged")
+        trial.set_user_attr("validation_loss", outcome.validation_loss)
+        accuracy = outcome.validation_accuracy  # None where there are no classes: then there is no floor
+        if accuracy is not None and accuracy < self.budget.floor:
+            raise optuna.TrialPruned(f"validation accuracy below {self.budget.floor}")
+        values = tuple(OBJECTIVES[name](outcome, f) for name in self.budget.objectives)
+        return values if len(values) > 1 else values[0]
+
+    def _rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
+        """Where a hopeless training ends. Only the rungs are reported: each report is a transaction."""
+        first = round(self.task.epochs * self.budget.first_rung)
+        if first < 1 or len(self.budget.objectives) > 1:
+            return None
+        rungs = {first * self.budget.reduction**k for k in range(32)} & set(range(1, self.task.epochs))
+        # A study has a pruner only in this process: every worker sets it.
+        trial.study.pruner = SuccessiveHalvingPruner(min_resource=first, reduction_factor=self.budget.reduction)
+
+        def report(epoch: int, loss: float) -> None:
+            if epoch + 1 in rungs:
+                trial.report(loss, epoch + 1)
+                if trial.should_prune() and trial.number >= self.budget.spared:
+                    raise optuna.TrialPruned(f"behind the others after {epoch + 1} epochs")
+
+        return report
+
+
+def _answered(trial: Trial, known: FrozenTrial) -> Sequence[float]:
+    """What a complete trial of the same function gave: training it again would give the same."""
+    trial.set_user_attr(ANSWERED, known.number)
+    for name in ("validation_accuracy", "validation_loss", COURSE):
+        if name in known.user_attrs:
+            trial.set_user_attr(name, known.user_attrs[name])
+    return known.values
+
+
+def _course(values: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Mean, least and largest over the channels after each epoch, to four digits."""
+    return [[float(f"{x:.4g}") for x in (statistics.fmean(at), min(at), max(at))] for at in values]
+
+
+@dataclass(frozen=True)
+class OwnObjective:
+    """A user's objective, whose calls of `suggest_activation` breed as the search was told to."""
+
+    objective: Objective
+    settings: Settings
+    proposers: Mapping[str, Proposer]
+
+    def __call__(self, trial: Trial) -> float | Sequence[float]:
+        with breeding(self.settings, self.proposers):
+            return self.objective(trial)

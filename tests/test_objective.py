@@ -1,0 +1,136 @@
+"""What a trial does: a task's training, its answer from the study, and objectives of a user's own."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from actune.discovery import METHODS, Settings, best, replay, search, suggest_activation
+from actune.discovery import objective as module
+from actune.experiments.models import mlp
+from actune.experiments.tasks import task
+
+TINY = dataclasses.replace(task("digits"), name="tiny", model=partial(mlp, inputs=64, outputs=10, width=16, layers=3), epochs=4)
+KEY = "activation:activation"
+
+
+def length(trial: optuna.Trial) -> float:
+    """Two activations, and as the value the length of their texts."""
+    return float(sum(len(suggest_activation(trial, name).text) for name in ("stem", "body")))
+
+
+# -- a task ----------------------------------------------------------------------------------------------------------------
+
+
+def queued(*texts: str) -> optuna.Study:
+    study = optuna.create_study()
+    for text in texts:
+        study.enqueue_trial({}, user_attrs={KEY: text})
+    return study
+
+
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    seen: list[str] = []
+    real = module.train
+    monkeypatch.setattr(module, "train", lambda t, f, *args, **named: seen.append(str(f)) or real(t, f, *args, **named))
+    return seen
+
+
+def test_a_known_function_is_answered_from_the_study(monkeypatch):
+    """swish, under a name, as a formula, and written in another way."""
+    seen = trainings(monkeypatch)
+    study = search(TINY, trials=4, study=queued("swish", "x*sigmoid(b*x); b=1", "sigmoid(b*x)*x; b=1", "tanh(x)"))
+    assert len(seen) == 2
+    assert [t.user_attrs.get("actune:answered") for t in study.trials] == [None, 0, 0, None]
+    assert study.trials[1].values == study.trials[0].values
+    assert study.trials[2].user_attrs["validation_accuracy"] == study.trials[0].user_attrs["validation_accuracy"]
+    assert {t.state for t in study.trials} == {TrialState.COMPLETE}
+
+
+def test_what_was_published_trains_repeats(monkeypatch):
+    seen = trainings(monkeypatch)
+    search(TINY, trials=2, method="pangaea", study=queued("tanh(x)", "tanh(x)"))
+    assert seen == ["tanh(x)"] * 2
+
+
+def test_a_function_whose_trial_was_pruned_is_no_answer(monkeypatch):
+    seen = trainings(monkeypatch)
+    study = queued("exp(exp(exp(x)))", "exp(exp(exp(x)))")  # diverges
+    search(TINY, trials=2, study=study)
+    assert len(seen) == 2
+    assert [t.state for t in study.trials] == [TrialState.PRUNED] * 2
+
+
+def test_the_course_of_the_parameters_is_kept(monkeypatch):
+    study = search(TINY, trials=1, study=queued("x*sigmoid(b*x); b=1"), course=True)
+    course = study.trials[0].user_attrs["actune:course"]
+    assert set(course) == {"1.b", "3.b"}
+    assert all(len(epochs) == TINY.epochs for epochs in course.values())
+    for mean, least, largest in course["1.b"]:
+        assert least <= mean <= largest
+    assert course["1.b"][0] != course["1.b"][-1]
+    assert "actune:course" not in search(TINY, trials=1, study=queued("x*sigmoid(b*x); b=1")).trials[0].user_attrs
+
+
+def test_a_study_is_not_continued_with_another_recipe(tmp_path: Path):
+    storage = tmp_path / "s.db"
+    search(TINY, trials=1, storage=storage)
+    for change in ({"scope": "layer"}, {"learning_rate": 0.1}):
+        (name, value), *_ = change.items()
+        with pytest.raises(
+            ValueError, match=rf"was begun with {name}=.*, now {value!r}; choose the same method, or another study="
+        ):
+            search(dataclasses.replace(TINY, **change), trials=2, storage=storage)
+
+
+# -- an objective of one's own -----------------------------------------------------------------------------------------------
+
+
+def test_an_objective_breeds_as_the_search_was_told():
+    study = search(length, trials=4, method="pangaea", proposers={"mine": lambda history, rng: f"{1 + len(history)}*tanh(x)"},
+                   settings=dataclasses.replace(METHODS["pangaea"].settings, proposers=(("mine", 1.0),)))  # fmt: skip
+    assert [t.user_attrs["activation:stem"] for t in study.trials] == [f"{n}*tanh(x)" for n in (1, 2, 3, 4)]
+    origin = study.trials[0].user_attrs["activation:body:origin"]
+    assert (origin["proposer"], origin["settings"]["screening"]) == ("mine", False)
+    assert suggest_activation(study.ask(), "stem").text != "5*tanh(x)"  # after the search, the defaults
+
+
+def test_what_an_objective_says_itself_comes_first():
+    own = Settings(proposers=(("catalogue", 1.0),))
+    study = search(lambda t: float(len(suggest_activation(t, settings=own).text)), trials=3, method="random")
+    assert {t.user_attrs[f"{KEY}:origin"]["proposer"] for t in study.trials} == {"catalogue"}
+    assert replay(study) == {}
+
+
+def test_an_objective_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "my_training.py").write_text(
+        "import actune\n\ndef objective(trial):\n    return float(len(actune.suggest_activation(trial).text))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for workers in (1, 2):  # the workers import it by themselves
+        study = search("my_training:objective", trials=6, workers=workers, storage=tmp_path / f"{workers}.db", direction="maximize")
+        assert len(study.trials) == 6
+        assert study.study_name == "my_training:objective"
+        assert len(best(study).text) > 0
+        assert study.best_value == max(t.value for t in study.trials)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:objective", r"task='no_such_module:objective' cannot be imported .* write it as mymodule:objective"),
+        ("math:nothing", r"task='math:nothing' cannot be imported"),
+        ("math:pi", r"task='math:pi' is no function; write it as mymodule:objective"),
+    ],
+)
+def test_a_name_that_is_no_objective(name, message):
+    with pytest.raises(ValueError, match=message):
+        search(name, trials=1)
+
+
+def test_objectives_are_for_tasks():
+    with pytest.raises(ValueError, match=r"objectives=\('loss',\) is for tasks; an objective of your own returns what it likes"):
+        search(length, trials=1, objectives=("loss",))
