@@ -270,14 +270,14 @@ eval_frame.set_code_exec_strategy(
 )
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _compute_of(e: Expr) -> Callable[[Activation, Tensor], Tensor]:
     """`Activation._compute` once more, for modules of this formula."""
     function = Activation._compute
     return types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=512)
 def _held(family: Family, shape: tuple[int, ...]) -> Held:
     return Held(family.expr, tuple(zip(_names(family), family.params.values(), strict=True)), shape)
 

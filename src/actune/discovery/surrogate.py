@@ -33,7 +33,7 @@ _RIDGE = 0.1
 _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / _POINTS) for i in range(_POINTS)])
 
 
-@functools.lru_cache(maxsize=16384)
+@functools.lru_cache(maxsize=1024)
 def _features(text: str) -> Array | None:
     f = resolve(text)
     x = torch.from_numpy(np.concatenate([_QUANTILES - _STEP, _QUANTILES + _STEP]))

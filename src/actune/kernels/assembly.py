@@ -72,7 +72,7 @@ def kernel(op: str) -> Any:
     return Lanes.where if op == "where" else OPS[op].kernel
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=512)
 def compiled(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> native.Library:
     """The kernel (see `strips`) of formulas of x and the named parameters.
 

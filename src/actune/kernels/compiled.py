@@ -118,7 +118,7 @@ def _alone(t: Tensor) -> Tensor:
     return torch.empty(0, dtype=t.dtype, device=t.device).set_(t.untyped_storage(), t.storage_offset(), t.shape, t.stride())  # type: ignore[no-any-return,call-overload]
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=512)
 def _function(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | None, kind: Any) -> Callable[..., Any]:
     """The value (wanted: None), or the pullback to these inputs, as a function of flat tensors of this kind."""
     torch.compiler.allow_in_graph(_values)

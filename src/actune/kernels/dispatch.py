@@ -85,10 +85,10 @@ def _eager(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | Non
     return compute(way, x, values) if way.fits(x, values) else None
 
 
-_fused = functools.lru_cache(maxsize=1024)(Fused)
+_fused = functools.lru_cache(maxsize=512)(Fused)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _facts(e: Expr, names: tuple[str, ...]) -> tuple[bool, int | None]:
     """Whether a formula wants float64 throughout; and its cost in instructions, None without kernels."""
     outputs, nodes = formula.ordered((e,))

@@ -61,7 +61,7 @@ class Program:
         return tuple(slots[i] for i in self.outputs)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...], onnx: bool = False) -> Program:
     """Order the operations of these formulas over the named inputs; onnx: of what ONNX has operators for."""
     outputs, nodes = ordered(exprs)
@@ -149,7 +149,7 @@ def _multiplied(e: Expr) -> Expr:
     return e.fold(lambda n: n, node)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _dependencies(exprs: tuple[Expr, ...], names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
     """Which formula (i) has which input (j) in it: a constant slope has a shape of its own and no gradient to pass on."""
     return tuple((i, j) for i, e in enumerate(ordered(exprs)[0]) for j, name in enumerate(names) if name in e.symbols())
@@ -265,7 +265,7 @@ def _value(e: Expr, names: tuple[str, ...], x: Tensor, *parameters: Tensor) -> T
     return y if _has_x(e) else torch.zeros_like(x) + y
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _has_x(e: Expr) -> bool:
     return "x" in ordered((e,))[0][0].symbols()
 

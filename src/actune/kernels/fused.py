@@ -140,7 +140,7 @@ def _refused() -> Any:
     raise ValueError("these parameters do not fit a kernel; ask `fits` first")
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=512)
 def _slopes(e: Expr, names: tuple[str, ...]) -> tuple[Expr, ...]:
     return e.diff(), *(e.diff(name) for name in names)
 
@@ -187,7 +187,7 @@ def _arrangement(x: Tensor, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[
     return _arrangement_of(x.shape, None if x.is_contiguous() else x.stride(), shapes)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _arrangement_of(
     sizes: tuple[int, ...], strides: tuple[int, ...] | None, shapes: tuple[tuple[int, ...], ...]
 ) -> tuple[tuple[int, ...] | None, Layout] | None:

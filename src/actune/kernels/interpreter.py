@@ -67,7 +67,7 @@ _FIELDS = (
 )
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=512)
 def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward: bool) -> Tape:
     """The tape of one formula's values, or of slopes (see `assembly.compiled`)."""
     outputs, nodes = ordered(exprs)
