@@ -43,8 +43,11 @@ def test_two_commands_and_a_killed_worker(server):
         for t in study.get_trials(states=(TrialState.RUNNING,)):
             pid = int(t.user_attrs["actune:worker"].rpartition(":")[2])
             if pid != other.pid and not killed:
-                os.kill(pid, signal.SIGKILL)
-                killed.append(t.number)
+                os.kill(pid, signal.SIGSTOP)
+                time.sleep(0.2)  # what it has sent arrives
+                running = study.get_trials()[t.number].state == TrialState.RUNNING
+                os.kill(pid, signal.SIGKILL if running else signal.SIGCONT)
+                killed.extend([t.number] if running else [])
 
     search(meeting, trials=12, workers=2, storage=server.url, study="two", progress=progress)
     assert other.communicate(timeout=60)[1] == ""
