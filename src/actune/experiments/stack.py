@@ -6,113 +6,90 @@ of a kernel for each network, gradients without autograd, one tensor for Adam. N
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from ..family import Param
 from ..kernels.placed import Placed, Ways, arranged
 from ..module import Activation
 from .losses import Loss
 
-__all__ = ["Stack", "placed"]
+__all__ = ["Function", "Stack", "function_of"]
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A stored parameter: its name in the module, the rows that its entries take, and its Param."""
+class Function:
+    """What an activation module computes, and which rows of the formula's parameters each of its stored parameters gives."""
 
-    name: str
-    rows: slice
-    param: Param
-
-
-def placed(act: Activation) -> Placed:
-    """The formula that a module of trained or initial parameters computes."""
-    learned = {name for name in act.family.params if getattr(act, name).requires_grad}
-    if act.family.closed is not None and not learned:
-        return Placed(act.family.closed)
-    names = [p.symbols(name) for name, p in _ordered(act)]
-    flat = [n for group in names for n in group]
-    count = sum(len(p.symbols(name)) for name, p in act.family.params.items() if name in learned)
-    return Placed(act.family.expr, tuple(flat[:count]), tuple(flat[count:]))
+    formula: Placed
+    rows: tuple[tuple[str, Param, slice], ...]
 
 
-def _ordered(act: Activation) -> list[tuple[str, Param]]:
-    """The parameters, those that learn first."""
-    return sorted(act.family.params.items(), key=lambda item: not getattr(act, item[0]).requires_grad)
-
-
-def _rows(act: Activation) -> Iterator[_Row]:
-    start = 0
-    if placed(act).names:
-        for name, p in _ordered(act):
-            count = len(p.symbols(name))
-            yield _Row(name, slice(start, start + count), p)
-            start += count
+def function_of(act: Activation) -> Function:
+    """Of a module as it was made, its parameters at their initial values."""
+    learns = {name: getattr(act, name).requires_grad for name in act.family.params}
+    if act.family.closed is not None and not any(learns.values()):
+        return Function(Placed(act.family.closed), ())
+    ordered = sorted(act.family.params.items(), key=lambda item: not learns[item[0]])  # those that learn first
+    names: list[str] = []
+    rows: list[tuple[str, Param, slice]] = []
+    for name, p in ordered:
+        rows.append((name, p, slice(len(names), len(names) + len(p.symbols(name)))))
+        names += p.symbols(name)
+    learned = max((part.stop for name, _, part in rows if learns[name]), default=0)
+    return Function(Placed(act.family.expr, tuple(names[:learned]), tuple(names[learned:])), tuple(rows))
 
 
 class Stack:
-    """Networks as `mlp` builds them, with parameters a channel; Adam trains them, and `keep` leaves some behind.
+    """Networks as `mlp` builds them, their activations with parameters a channel, trained by Adam.
 
     The models give the initial weights; `restore` gives them the present ones.
     """
 
     def __init__(self, models: Sequence[nn.Sequential], learning_rate: float):
         self.models, self.learning_rate = list(models), learning_rate
-        self._linears = [list(m)[::2] for m in self.models]
-        self._activations = [list(m)[1::2] for m in self.models]
-        self._functions = [placed(acts[0]) for acts in self._activations]
-        self._params = [list(_rows(acts[0])) for acts in self._activations]
-        self._shapes = self._sizes()
-        values, gradients = (torch.zeros(sum(s.numel() for s in self._shapes)) for _ in range(2))
+        self._functions = [function_of(activations(m)[0]) for m in self.models]
+        self._shapes = _shapes(self.models, max((part.stop for f in self._functions for *_, part in f.rows), default=0))
+        values, gradients = (torch.zeros(sum(shape.numel() for shape in self._shapes)) for _ in range(2))
         self._flat = nn.Parameter(values)
         self._flat.grad = gradients
         self._adam = torch.optim.Adam([self._flat], lr=learning_rate, fused=True)
         self._now, self._slopes = _Views.of(values, self._shapes), _Views.of(gradients, self._shapes)
-        self._constrained = list(self._with_constraints())
-        self._elements = [0, 0]
+        # What is stored of these is not their value: parameter, network, rows.
+        rows = [(p, i, part) for i, f in enumerate(self._functions) for _, p, part in f.rows]
+        self._constrained = [found for found in rows if found[0].constraint is not constraints.real]
+        self._elements = [0, 0]  # that have gone through each activation since `refresh`, forward and backward
         self._ways: list[Ways] = []
         self._places: dict[int, _Place] = {}
         for i in range(len(self.models)):
-            self._copy(i, back=False)
+            for ours, theirs in self._pairs(i):
+                ours.copy_(theirs.detach())
         self.refresh()
 
     def __len__(self) -> int:
         return len(self.models)
 
-    def _sizes(self) -> list[torch.Size]:
-        n, linears = len(self.models), self._linears[0]
-        rows = max((r.rows.stop for params in self._params for r in params), default=0)
-        weights = [torch.Size((n, *m.weight.shape)) for m in linears]
-        biases = [torch.Size((n, 1, *m.bias.shape)) for m in linears]
-        return [*weights, *biases, torch.Size((n, len(linears) - 1, rows, linears[0].out_features))]
-
-    def _with_constraints(self) -> Iterator[tuple[Param, int, slice]]:
-        """The parameters whose values are not what is stored: network and rows."""
-        for i, params in enumerate(self._params):
-            yield from ((r.param, i, r.rows) for r in params if r.param.value(s := torch.ones(1)) is not s)
+    def _pairs(self, i: int) -> list[tuple[Tensor, Tensor]]:
+        """The tensors of a network here, and those of its model."""
+        now, model = self._now, self.models[i]
+        found: list[tuple[Tensor, Tensor]] = []
+        for k, m in enumerate(linears(model)):
+            found += [(now.weights[k][i], m.weight), (now.biases[k][i, 0], m.bias)]
+        for k, act in enumerate(activations(model)):
+            stored = [(part, getattr(act, name)) for name, _, part in self._functions[i].rows]
+            found += [(now.own[i, k, part].view(p.shape), p) for part, p in stored]
+        return found
 
     @torch.no_grad()
-    def _copy(self, i: int, back: bool) -> None:
-        """The weights of a network from its model, or back."""
-        now = self._now
-        pairs: list[tuple[Tensor, Tensor]] = []
-        for layer, m in enumerate(self._linears[i]):
-            pairs += [(now.weights[layer][i], m.weight), (now.biases[layer][i, 0], m.bias)]
-        for layer, act in enumerate(self._activations[i]):
-            for r in self._params[i]:
-                p = getattr(act, r.name)
-                pairs.append((now.own[i, layer, r.rows].view(p.shape), p))
-        for ours, theirs in pairs:
-            theirs.copy_(ours) if back else ours.copy_(theirs)
-
     def restore(self, i: int) -> nn.Sequential:
         """The model of a network with its present weights."""
-        self._copy(i, back=True)
+        for ours, theirs in self._pairs(i):
+            theirs.copy_(ours)
         return self.models[i]
 
     def keep(self, which: Sequence[int]) -> Stack:
@@ -131,15 +108,14 @@ class Stack:
 
     def refresh(self) -> None:
         """Now and then: kernels are compiled for formulas that have been used much."""
-        width = self._linears[0][0].out_features
-        ways = [f.ways(width, *self._elements) for f in self._functions]
+        ways = [f.formula.ways(self._shapes[-1][-1], *self._elements) for f in self._functions]
         self._elements = [0, 0]
         if ways != self._ways:
             self._ways, self._places = ways, {}
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Of all networks, (networks, n, outputs), for inputs (networks, n, inputs); the memory is written to again."""
+        """Of all networks, (networks, n, outputs), for inputs (networks, n, inputs)."""
         place = self._place(inputs.shape[1])
         self._elements[0] += place.elements
         self._values(place)
@@ -159,7 +135,7 @@ class Stack:
 
     def _place(self, n: int) -> _Place:
         if n not in self._places:
-            self._places[n] = _Place(n, self._shapes, self._functions, self._ways)
+            self._places[n] = _Place(n, self._shapes, [f.formula for f in self._functions], self._ways)
         return self._places[n]
 
     def _values(self, place: _Place) -> None:
@@ -181,6 +157,22 @@ class Stack:
                 stored = self._now.own[i, :, rows]
                 sums[i, :, rows] *= p.slope(stored, p.value(stored))
             self._slopes.own.copy_(sums)
+
+
+def linears(model: nn.Sequential) -> list[nn.Linear]:
+    return cast(list[nn.Linear], list(model)[::2])
+
+
+def activations(model: nn.Sequential) -> list[Activation]:
+    return cast(list[Activation], list(model)[1::2])
+
+
+def _shapes(models: Sequence[nn.Sequential], rows: int) -> list[torch.Size]:
+    """Of the weights of all layers, then of their biases, then of the rows of parameters of all activations."""
+    n, layers = len(models), linears(models[0])
+    weights = [torch.Size((n, m.out_features, m.in_features)) for m in layers]
+    biases = [torch.Size((n, 1, m.out_features)) for m in layers]
+    return [*weights, *biases, torch.Size((n, len(layers) - 1, rows, layers[0].out_features))]
 
 
 @dataclass(frozen=True)
@@ -208,23 +200,18 @@ class _Place:
 
     def __init__(self, n: int, shapes: Sequence[torch.Size], functions: Sequence[Placed], ways: Sequence[Ways]):
         networks, layers, rows, width = shapes[-1]
-        outputs = shapes[layers][1]
         self._at, distance = arranged(n, width)
         self.elements = n * width * layers
         self.numbers = torch.ones(networks, layers, rows, distance)
         self.sums = torch.zeros(networks, layers, rows, distance, dtype=torch.float64)
         self._before, self._after = (torch.empty(layers, networks, n, width) for _ in range(2))
         self._g, self._gx = (torch.empty(networks, n, width) for _ in range(2))
-        self._last = torch.empty(networks, n, outputs)
         each = list(enumerate(zip(functions, ways, strict=True)))
         self._activate = [
             [f.values(w, self._before[k, i], self._after[k, i], self.numbers[i, k]) for i, (f, w) in each] for k in range(layers)
         ]
         self._pull = [
-            [
-                f.pullback(w, self._before[k, i], self._g[i], self._gx[i], self.numbers[i, k], self.sums[i, k])
-                for i, (f, w) in each
-            ]
+            [f.pullback(w, self._before[k, i], self._g[i], self._gx[i], self.numbers[i, k], self.sums[i, k]) for i, (f, w) in each]
             for k in range(layers)
         ]
 

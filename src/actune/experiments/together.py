@@ -17,9 +17,21 @@ from ..module import Activation
 from .data import Part, Split
 from .losses import LOSSES, Loss
 from .models import mlp
-from .stack import Stack, placed
+from .stack import Stack, function_of
 from .tasks import Task, task
-from .training import EVALUATED, ActivationLike, Outcome, activation_factory, begun, evaluate, judge, outcome, parameters, seeded, train
+from .training import (
+    EVALUATED,
+    ActivationLike,
+    Outcome,
+    activation_factory,
+    begun,
+    evaluate,
+    judge,
+    outcome,
+    parameters,
+    seeded,
+    train,
+)
 
 __all__ = ["stackable", "train_together"]
 
@@ -75,7 +87,7 @@ def stackable(what: Task | str, activation: ActivationLike) -> bool:
     act = activation_factory(activation, t.scope)(t.model.keywords.get("width", 64), -1)
     if not isinstance(act, Activation) or (act.family.params and act.scope != "channel"):
         return False
-    f = placed(act)
+    f = function_of(act).formula
     return has_kernel(f.e, f.names, torch.float32) and t.split(0).train.inputs.dtype == torch.get_default_dtype() == torch.float32
 
 

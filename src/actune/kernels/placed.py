@@ -55,7 +55,7 @@ class Placed:
         return bound(ways.values, self._layout(x), numbers, x, y)
 
     def pullback(self, ways: Ways, x: Tensor, g: Tensor, gx: Tensor, numbers: Tensor, sums: Tensor) -> Call:
-        """Writes the gradient of x to gx, and adds those of the learned parameters to sums, float64, laid out as the numbers are."""
+        """Writes the gradient of x to gx, adds those of the learned parameters to sums: float64, laid out as numbers."""
         return bound(ways.pullback, self._layout(x), numbers, x, gx, g, sums)
 
     def _layout(self, x: Tensor) -> Layout:
@@ -64,7 +64,7 @@ class Placed:
 
 @functools.lru_cache(maxsize=256)
 def arranged(samples: int, channels: int) -> tuple[Layout, int]:
-    """How a matrix is cut, and the length of a row of numbers: those of all channels, `repeats` times, and room for whole vectors."""
+    """How a matrix is cut, and the length of a row of numbers: those of all channels, `repeats` times, filled up to vectors."""
     at = layout((samples, channels), ((1, channels),))
     assert at is not None  # the channels are a run of dimensions
     return at, math.ceil(at.channels / LANES) * LANES if at.columns else at.channels
