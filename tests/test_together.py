@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from actune import Activation
-from actune.experiments import Part, Split, Task, task, train
+from actune.experiments import Part, Split, Task, compare, rank, task, train
 from actune.experiments.models import mlp
 from actune.experiments.stack import Stack, function_of
 from actune.experiments.together import stackable, train_together
 from actune.experiments.training import activation_factory
 from actune.family import FAMILIES
 from actune.kernels import chosen
+from actune.kernels.fused import slopes
 from actune.kernels.placed import arranged
 
 together_module = sys.modules["actune.experiments.together"]
@@ -115,6 +116,34 @@ def test_some_parameters_learn_and_others_do_not():
     near(outcome, train(TINY, mixed, 0, course=True))
 
 
+# -- in comparisons ------------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_gives_what_one_by_one_gives_with_any_number_of_workers():
+    names, told = ["sau", "swish", "mittag_leffler(-abs(x), 0.8, 1)"], []
+    alone = compare(TINY, names, seeds=3)
+    found = compare(TINY, names, seeds=3, together=5, progress=lambda done, total: told.append((done, total)))
+    assert told == [(5, 12), (10, 12), (12, 12)]
+    for row in alone.rows:
+        for a, b in zip(found.row(row.name).outcomes, row.outcomes, strict=True):
+            near(a, b)
+    assert compare(TINY, names, seeds=3, together=5, workers=2) == found
+
+
+def test_leaders_are_ranked_side_by_side():
+    names = ["relu", "tanh", "sau"]
+    alone, found = rank(TINY, names, [0, 1]), rank(TINY, names, [0, 1], together=8)
+    assert [r.activation for r in found] == [r.activation for r in alone]
+    assert [r.validation_loss for r in found] == pytest.approx([r.validation_loss for r in alone], rel=1e-4)
+
+
+def test_together_is_checked():
+    with pytest.raises(ValueError, match="together must be at least 1, got 0"):
+        compare(TINY, ["relu"], together=0)
+    with pytest.raises(ValueError, match="together=2 is for the CPU; leave it out, or device='cuda'"):
+        rank(TINY, ["relu"], together=2, device="cuda")
+
+
 # -- what does not fit ---------------------------------------------------------------------------------------------------
 
 
@@ -182,7 +211,7 @@ def test_a_report_may_end_its_training_and_no_other():
         return (i, epoch) == (1, 0)
 
     whole = train_together(TINY, ["relu", "sau", nn.Tanh], [0, 1, 2])
-    found = train_together(TINY, ["relu", "sau", nn.Tanh], [0, 1, 2], report=report, test=True, course=True)
+    found = train_together(TINY, ["relu", "sau", nn.Tanh], [0, 1, 2], report=report, test=True)
     assert [len(o.history) for o in found] == [3, 1, 3]
     assert not found[1].diverged
     assert found[1].test_loss is not None
@@ -232,13 +261,12 @@ def test_the_same_call_gives_the_same_bits_and_leaves_the_generator_alone():
 def test_compiled_kernels_take_over_without_a_difference(monkeypatch):
     names = [f"a*{f}(b*x + {c}); a=1, b=0.5" for f, c in (("tanh", 0.123), ("sigmoid", 0.321))]  # not used before
     interpreted = train_together(TINY, names, [0, 1])
-    monkeypatch.setattr(chosen, "WORTH", 3 * 12 * 50 * 3)  # in the last epoch
+    monkeypatch.setattr(chosen, "WORTH", 3000)  # which both directions have had before the last epoch
     chosen._use.cache_clear()
     assert train_together(TINY, names, [0, 1]) == interpreted
-    use = chosen._use(
-        (function_of(Activation(names[0], scope="channel", channels=12)).formula.e,), ("a", "b"), torch.float32, True, False
-    )
-    assert use.compiled is not None
+    e = function_of(Activation(names[0], scope="channel", channels=12)).formula.e
+    for exprs, backward in (((e,), False), (slopes(e, ("a", "b")), True)):
+        assert chosen._use(exprs, ("a", "b"), torch.float32, True, backward).compiled is not None
 
 
 @pytest.mark.parametrize("name", ["relu", *LEARNING])

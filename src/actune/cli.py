@@ -32,6 +32,7 @@ FORMULAS = {"ignore_unknown_options": True}  # a formula may begin with a minus
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes, one thread each; the proof of a search takes all cores.")]
+Together = Annotated[int, typer.Option(min=1, help="Small networks that train side by side in each process; try 8.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Fresh seeds on which each function is trained for the comparison.")]
 Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda, …")]
 
@@ -94,6 +95,7 @@ def compare(
     seeds: Seeds = 10,
     baseline: Annotated[str, typer.Option(help="The function to beat.")] = "relu",
     workers: Workers = 1,
+    together: Together = 1,
     device: Device = "cpu",
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the functions (PNG).")] = None,
     as_json: Json = False,
@@ -104,7 +106,8 @@ def compare(
 
     chosen = [_read(f) for f in functions]
     with _bar("comparing", as_json) as advance:
-        result = experiments.compare(task, chosen, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance)
+        result = experiments.compare(task, chosen, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance,
+                                     together=together)  # fmt: skip
     if plot is not None:
         from .show.plots import plot_functions
 
