@@ -21,6 +21,7 @@ from ..experiments.tasks import task as find_task
 from ..experiments.training import Outcome, check_device, train
 from ..expr import suggestion
 from ..family import Family
+from .batch import run_batches
 from .cost import cost
 from .fleet import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers
 from .history import Proposer
@@ -61,8 +62,14 @@ class _TaskObjective:
     device: str
 
     def __call__(self, trial: Trial) -> float | tuple[float, ...]:
-        f = suggest_activation(trial, settings=self.settings, proposers=self.proposers)
-        outcome = train(self.task, f, self.seed, report=self._rungs(trial), device=self.device)
+        f = self.suggested(trial)
+        return self.judged(trial, f, train(self.task, f, self.seed, report=self.rungs(trial), device=self.device))
+
+    def suggested(self, trial: Trial) -> Family:
+        return suggest_activation(trial, settings=self.settings, proposers=self.proposers)
+
+    def judged(self, trial: Trial, f: Family, outcome: Outcome) -> float | tuple[float, ...]:
+        """What a training is worth; it may have been for nothing."""
         trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
         if outcome.diverged:
             trial.set_user_attr("actune:diverged", True)
@@ -74,7 +81,7 @@ class _TaskObjective:
         values = tuple(OBJECTIVES[name](outcome, f) for name in self.budget.objectives)
         return values if len(values) > 1 else values[0]
 
-    def _rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
+    def rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
         """Where a hopeless training ends. Only the rungs are reported: each report is a transaction."""
         first = round(self.task.epochs * self.budget.first_rung)
         if first < 1 or len(self.budget.objectives) > 1:
@@ -112,6 +119,7 @@ def search(
     progress: Progress | None = None,
     heartbeat: int = 10,
     grace: int = 30,
+    together: int = 1,
 ) -> Study:
     """Search the activation function that suits a task, until its study has this number of finished trials.
 
@@ -136,11 +144,13 @@ def search(
     progress   called as progress(study, trial) after each finished trial
     heartbeat  seconds between signs of life in a database
     grace      seconds without one until a trial is run again
+    together   trials of which this process trains the networks side by side (see `train_together`); a task on the CPU only. They
+               are suggested before the first of them is trained, as those of so many workers are
 
     The same seed and one worker give the same study: candidates, values and order. A trial that raises is marked failed, with
     the message in its user attribute `actune:error`; ten in a row raise SearchError. Interrupt it and call it again to go on.
     """
-    _check(trials=trials, workers=1 if workers is None else workers, heartbeat=heartbeat, grace=grace)
+    _check(trials=trials, workers=1 if workers is None else workers, heartbeat=heartbeat, grace=grace, together=together)
     cluster = None if ray is None else Cluster(ray, gpus_per_worker)
     if cluster is None and gpus_per_worker:
         raise ValueError(f"gpus_per_worker={gpus_per_worker} is for Ray; give its address, ray='HOST:PORT', or ray='local'")
@@ -154,6 +164,8 @@ def search(
     if cluster is None:
         check_device(device)  # of Ray's machines they tell
     found, title = _task(task)
+    if together > 1 and (many or device != "cpu" or found is None):
+        raise ValueError(f"together={together} is for one worker, device='cpu' and a task; leave it out for anything else")
     if found is not None:
         found.split(0)  # data that are missing are missed now, and not by each trial
     directions = [direction or "minimize"] if found is None else ["minimize"] * len(chosen.budget.objectives)
@@ -172,6 +184,8 @@ def search(
             run_ray(job, s, trials, workers, progress, cluster)
         elif many:
             run_workers(job, s, trials, workers or 1, progress)
+        elif together > 1:
+            run_batches(s, cast(_TaskObjective, objective), trials, together, progress)
         else:
             run_here(s, job.objective, trials, progress)
         return _copied(s) if temporary else s
