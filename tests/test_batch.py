@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import optuna
 import pytest
@@ -124,6 +128,27 @@ def test_an_interrupted_batch_is_run_again(monkeypatch, tmp_path):
     assert superseded(study.trials) == {3, 4, 5}
     again = {t.user_attrs[KEY] for t in study.trials[6:9]}
     assert again == {t.user_attrs[KEY] for t in study.trials[3:6]}
+    assert replay(study) == {}
+
+
+def test_a_killed_batch_is_run_again(tmp_path):
+    code = f"""
+import os, signal, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from actune.discovery import batch, search
+from test_batch import PLAIN, TINY
+tell, told = batch._tell, []
+def killed(study, trial, result):
+    told.append(tell(study, trial, result))
+    if len(told) == 5: os.kill(os.getpid(), signal.SIGKILL)
+batch._tell = killed
+search(TINY, trials=8, storage={str(tmp_path / "s.db")!r}, method=PLAIN, together=3)
+"""
+    process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    study = search(TINY, trials=8, storage=tmp_path / "s.db", method=PLAIN, together=3)
+    assert len(finished(study.trials)) == 8
+    assert superseded(study.trials) == {5}
+    assert study.trials[6].user_attrs[KEY] == study.trials[5].user_attrs[KEY]
     assert replay(study) == {}
 
 

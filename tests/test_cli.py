@@ -79,6 +79,7 @@ def test_show_draws(actune_command, tmp_path: Path) -> None:
         (["search", "digits", "--objectives", "loss,cots"], "unknown objective 'cots'; did you mean 'cost'?"),
         (["search", "digits", "--proposer", "no_such:thing"], "proposer='no_such:thing' cannot be imported"),
         (["search", "digits", "--proposer", "math:tan=much"], "--proposer has the weight 'much'; write a number"),
+        (["search", "digits", "--together", "2", "--workers", "2"], "together=2 is for one worker"),
         (["compare", "digits"], "Missing argument"),
         (["compare", "digits", "rleu"], "did you mean 'relu'?"),
         (["compare", "digits", "relu", "--seeds", "x"], "Invalid value for '--seeds'"),

@@ -131,6 +131,7 @@ def search(
     ] = None,
     ray: Annotated[str | None, typer.Option(help="Run trials on this Ray cluster: an address, or local.")] = None,
     gpus_per_worker: Annotated[float, typer.Option(min=0, help="With --ray: share of a GPU a trial has, such as 0.5.")] = 0.0,
+    together: Together = 1,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")
@@ -168,7 +169,7 @@ def search(
     how, own = _method(method, without or [], proposer or [])
     with _bar(f"searching {trials} trials", as_json) as advance:
         found = run(task, trials=trials, workers=workers, storage=storage, study=study, seed=seed, device=device, method=how,
-                    ray=ray, gpus_per_worker=gpus_per_worker,
+                    ray=ray, gpus_per_worker=gpus_per_worker, together=together,
                     objectives=tuple(o.strip() for o in objectives.split(",")) if objectives else None, proposers=own,
                     progress=lambda s, t: advance(_finished(s), trials, _best(s)))  # fmt: skip
     proved = None
@@ -178,7 +179,7 @@ def search(
         with _bar("proving on fresh seeds", as_json) as advance:
             # All cores: unlike a search, the comparison gives the same numbers whatever the workers are.
             proved = prove(found, task, seeds=seeds, ranking=how.ranking, workers=max(workers or 1, _cores()), device=device,
-                           progress=advance)  # fmt: skip
+                           progress=advance, together=together)  # fmt: skip
     best = leaders(found, 5)
     if plot is not None:
         from .show.plots import plot_functions
