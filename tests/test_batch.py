@@ -7,6 +7,7 @@ import math
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -129,6 +130,19 @@ def test_an_interrupted_batch_is_run_again(monkeypatch, tmp_path):
     again = {t.user_attrs[KEY] for t in study.trials[6:9]}
     assert again == {t.user_attrs[KEY] for t in study.trials[3:6]}
     assert replay(study) == {}
+
+
+def test_every_trial_of_a_batch_gives_signs_of_life(monkeypatch, tmp_path):
+    together, alive = batch.train_together, []
+
+    def watched(*args, **kwargs):
+        alive.append(sum("_record_heartbeat" in t.name for t in threading.enumerate()))
+        return together(*args, **kwargs)
+
+    monkeypatch.setattr(batch, "train_together", watched)
+    search(TINY, trials=4, storage=tmp_path / "s.db", method=PLAIN, together=3)
+    assert alive == [3, 1]
+    assert not any("_record_heartbeat" in t.name for t in threading.enumerate())
 
 
 def test_a_killed_batch_is_run_again(tmp_path):
