@@ -80,7 +80,7 @@ def row(result: dict[str, Any]) -> list[str]:
     seconds = result["seconds"]
     alone = sorted(seconds["0"])[len(seconds["0"]) // 2]
     gains = [str(timing.ratio(seconds["0"], seconds[str(size)])) if str(size) in seconds else "" for size in SIZES]
-    return [result["task"], result["what"], f"{alone:.2f} s", *gains, f"{result['difference']:.0e}"]
+    return [result["task"], result["what"], f"{alone:.2f} s", *gains, f"{result['difference']:.1g}"]
 
 
 def table(result: dict[str, Any]) -> str:

@@ -274,17 +274,28 @@ def test_compiled_kernels_take_over_without_a_difference(monkeypatch):
 def test_a_formula_on_fixed_memory_has_the_bits_of_the_module(name, shape):
     torch.manual_seed(0)
     act = Activation(name, scope="channel", channels=shape[1])
-    f = function_of(act).formula
+    function = function_of(act)
+    f = function.formula
     x, g = torch.randn(shape, requires_grad=True), torch.randn(shape)
     y = act(x)
     y.backward(g)
     at, distance = arranged(*shape)
     numbers, sums = torch.ones(len(f.names), distance), torch.zeros(len(f.names), distance, dtype=torch.float64)
-    values = [v.detach().reshape(-1, 1, shape[1]) for v in (act.values()[n] for n in act.family.params)]
-    if values:
-        numbers[:, : at.channels].view(-1, at.repeats, at.own).copy_(torch.cat(values))
+
+    def own(rows: torch.Tensor) -> torch.Tensor:
+        return rows[:, : at.channels].view(-1, at.repeats, at.own)
+
+    for parameter, _, rows in function.rows:
+        own(numbers[rows]).copy_(act.values()[parameter].detach().reshape(-1, 1, shape[1]))
     ours, gx, ways = torch.empty(shape), torch.empty(shape), f.ways(shape[1], 0, 0)
     f.values(ways, x.detach(), ours, numbers)()
     f.pullback(ways, x.detach(), g, gx, numbers, sums)()
     assert torch.equal(ours, y.detach())
     assert torch.equal(gx, x.grad)
+    for parameter, p, rows in function.rows:
+        stored = getattr(act, parameter)
+        if stored.requires_grad:
+            found = own(sums[rows]).sum(1) * p.slope(stored.detach(), p.value(stored.detach())).reshape(-1, shape[1])
+            assert torch.allclose(found.float(), stored.grad.reshape(-1, shape[1]), rtol=1e-5, atol=1e-6)
+        else:
+            assert not own(sums[rows]).any()
