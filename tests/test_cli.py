@@ -82,6 +82,7 @@ def test_show_draws(actune_command, tmp_path: Path) -> None:
         (["search", "digits", "--scope", "pixel"], "--scope must be layer, channel or neuron, got 'pixel'"),
         (["search", "math:tan", "--scope", "layer"], "--scope layer is for tasks; an objective of your own"),
         (["search", "math:pi"], "task='math:pi' is no function; write it as mymodule:objective"),
+        (["search", "digits", "--together", "2", "--workers", "2"], "together=2 is for one worker"),
         (["compare", "digits"], "Missing argument"),
         (["compare", "digits", "rleu"], "did you mean 'relu'?"),
         (["compare", "digits", "relu", "--seeds", "x"], "Invalid value for '--seeds'"),

@@ -33,6 +33,13 @@ def test_luck_does_not_win(study: optuna.Study) -> None:
     assert proof.comparison.baseline == "relu"
 
 
+def test_a_proof_side_by_side_is_the_same_but_for_rounding(study: optuna.Study) -> None:
+    alone, found = (prove(study, TINY, seeds=3, baselines=["relu", "gelu"], together=n) for n in (1, 8))
+    assert str(found.winner) == str(alone.winner)
+    assert [r.validation_loss for r in found.ranking] == pytest.approx([r.validation_loss for r in alone.ranking], rel=1e-4)
+    assert found.comparison.row("gelu").score.mean == pytest.approx(alone.comparison.row("gelu").score.mean)
+
+
 def test_the_best_is_the_one_that_was_confirmed(study: optuna.Study) -> None:
     assert str(actune.best(study)) == "1e-09*x"
     ranked = confirm(study, TINY, ranking=Ranking(leaders=3, runs=2))

@@ -32,6 +32,7 @@ FORMULAS = {"ignore_unknown_options": True}  # a formula may begin with a minus
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes, one thread each; the proof of a search takes all cores.")]
+Together = Annotated[int, typer.Option(min=1, help="Small networks that train side by side in each process; try 8.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Fresh seeds on which each function is trained for the comparison.")]
 Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda, …")]
 
@@ -94,6 +95,7 @@ def compare(
     seeds: Seeds = 10,
     baseline: Annotated[str, typer.Option(help="The function to beat.")] = "relu",
     workers: Workers = 1,
+    together: Together = 1,
     device: Device = "cpu",
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the functions (PNG).")] = None,
     as_json: Json = False,
@@ -104,7 +106,8 @@ def compare(
 
     chosen = [_read(f) for f in functions]
     with _bar("comparing", as_json) as advance:
-        result = experiments.compare(task, chosen, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance)
+        result = experiments.compare(task, chosen, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance,
+                                     together=together)  # fmt: skip
     if plot is not None:
         from .show.plots import plot_functions
 
@@ -128,6 +131,7 @@ def search(
     ] = None,
     ray: Annotated[str | None, typer.Option(help="Run trials on this Ray cluster: an address, or local.")] = None,
     gpus_per_worker: Annotated[float, typer.Option(min=0, help="With --ray: share of a GPU a trial has, such as 0.5.")] = 0.0,
+    together: Together = 1,
     study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")
@@ -185,7 +189,7 @@ def search(
         found = run(chosen, trials=trials, workers=workers, storage=storage, study=study, seed=seed, direction=direction,
                     method=how, objectives=tuple(o.strip() for o in objectives.split(",")) if objectives else None,
                     proposers=proposers, course=course, device=device, ray=ray, gpus_per_worker=gpus_per_worker,
-                    progress=progress)  # fmt: skip
+                    together=together, progress=progress)  # fmt: skip
     proved = None
     if proof and not own:
         from .discovery.proof import prove
@@ -193,7 +197,7 @@ def search(
         with _bar("proving on fresh seeds", as_json) as advance:
             # All cores: unlike a search, the comparison gives the same numbers whatever the workers are.
             proved = prove(found, chosen, seeds=seeds, ranking=how.ranking, workers=max(workers or 1, _cores()), device=device,
-                           progress=advance)  # fmt: skip
+                           progress=advance, together=together)  # fmt: skip
     best = winners(found, proved)
     if plot is not None:
         from .show.plots import plot_functions

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.pruners import SuccessiveHalvingPruner
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import Trial
 
 from ..experiments.tasks import Task
 from ..experiments.training import Outcome, train
@@ -53,10 +53,28 @@ class TaskObjective:
     course: bool = False
 
     def __call__(self, trial: Trial) -> float | Sequence[float]:
-        f = suggest_activation(trial, settings=self.settings, proposers=self.proposers)
-        if self.settings.screening and (known := twin(trial)) is not None:
-            return _answered(trial, known)
-        outcome = train(self.task, f, self.seed, report=self._rungs(trial), course=self.course, device=self.device)
+        f = self.suggested(trial)
+        if (known := self.answered(trial)) is not None:
+            return known
+        outcome = train(self.task, f, self.seed, report=self.rungs(trial), course=self.course, device=self.device)
+        return self.judged(trial, f, outcome)
+
+    def suggested(self, trial: Trial) -> Family:
+        return suggest_activation(trial, settings=self.settings, proposers=self.proposers)
+
+    def answered(self, trial: Trial) -> Sequence[float] | None:
+        """What a complete trial of the same function gave: training it again would give the same."""
+        known = twin(trial) if self.settings.screening else None
+        if known is None:
+            return None
+        trial.set_user_attr(ANSWERED, known.number)
+        for name in ("validation_accuracy", "validation_loss", COURSE):
+            if name in known.user_attrs:
+                trial.set_user_attr(name, known.user_attrs[name])
+        return known.values
+
+    def judged(self, trial: Trial, f: Family, outcome: Outcome) -> float | Sequence[float]:
+        """What a training is worth; it may have been for nothing."""
         trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
         if outcome.course is not None:
             trial.set_user_attr(COURSE, {name: _course(values) for name, values in outcome.course.items()})
@@ -70,7 +88,7 @@ class TaskObjective:
         values = tuple(OBJECTIVES[name](outcome, f) for name in self.budget.objectives)
         return values if len(values) > 1 else values[0]
 
-    def _rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
+    def rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
         """Where a hopeless training ends. Only the rungs are reported: each report is a transaction."""
         first = round(self.task.epochs * self.budget.first_rung)
         if first < 1 or len(self.budget.objectives) > 1:
@@ -86,15 +104,6 @@ class TaskObjective:
                     raise optuna.TrialPruned(f"behind the others after {epoch + 1} epochs")
 
         return report
-
-
-def _answered(trial: Trial, known: FrozenTrial) -> Sequence[float]:
-    """What a complete trial of the same function gave: training it again would give the same."""
-    trial.set_user_attr(ANSWERED, known.number)
-    for name in ("validation_accuracy", "validation_loss", COURSE):
-        if name in known.user_attrs:
-            trial.set_user_attr(name, known.user_attrs[name])
-    return known.values
 
 
 def _course(values: Sequence[Sequence[float]]) -> list[list[float]]:

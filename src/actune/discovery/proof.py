@@ -59,10 +59,12 @@ def confirm(
     workers: int = 1,
     progress: Progress | None = None,
     device: str = "cpu",
+    together: int = 1,
 ) -> tuple[Ranked, ...]:
     """Train the leaders of a study again on fresh seeds, so that luck does not win: best mean validation loss first.
 
     ranking   how many, how often, how long; with leaders=0 there is nothing to do, and the result is empty
+    together  so many networks train side by side in each process, as in `compare`
     The study keeps the result: `best` goes by it as long as no trial is added.
     """
     if ranking.leaders < 1:
@@ -70,7 +72,8 @@ def confirm(
     t = find_task(task)
     seeds = range(RANKING_SEEDS.start, RANKING_SEEDS.start + ranking.runs)
     longer = replace(t, epochs=max(1, round(t.epochs * ranking.epochs)))
-    ranked = rank(longer, leaders(study, ranking.leaders), seeds, workers=workers, progress=progress, device=device)
+    candidates = leaders(study, ranking.leaders)
+    ranked = rank(longer, candidates, seeds, workers=workers, progress=progress, device=device, together=together)
     done = len(finished(study.get_trials(deepcopy=False)))
     study.set_user_attr(RANKING, {"finished": done, "seeds": list(seeds), "leaders": [_record(r) for r in ranked]})
     return tuple(ranked)
@@ -97,21 +100,23 @@ def prove(
     workers: int = 1,
     progress: Progress | None = None,
     device: str = "cpu",
+    together: int = 1,
 ) -> Proof:
     """Re-train the best candidates of a study and say whether they beat the baselines, the first of which is the one to beat.
 
     ranking   how the leaders are ranked on fresh seeds (see `confirm`), and how many of them meet the baselines on the test part
     seeds     so many fresh ones for that
     progress  called as progress(trainings done, trainings in all)
+    together  so many networks train side by side in each process, as in `compare`
     """
     best = leaders(study, max(ranking.leaders, ranking.finalists))
     first = min(len(best), ranking.leaders) * ranking.runs
     total = first + seeds * len({*baselines, *map(str, best[: ranking.finalists])})
     shown = _shifted(progress, 0, total)
-    ranked = confirm(study, task, ranking=ranking, workers=workers, progress=shown, device=device)
+    ranked = confirm(study, task, ranking=ranking, workers=workers, progress=shown, device=device, together=together)
     chosen: list[Any] = [r.activation for r in ranked][: ranking.finalists] or best[: ranking.finalists]
     comparison = compare(task, [*chosen, *(b for b in baselines if b not in map(str, chosen))], seeds=seeds, baseline=baselines[0],
-                         workers=workers, progress=_shifted(progress, first, total), device=device)  # fmt: skip
+                         workers=workers, progress=_shifted(progress, first, total), device=device, together=together)  # fmt: skip
     return Proof(chosen[0], ranked, comparison)
 
 

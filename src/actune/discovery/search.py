@@ -17,6 +17,7 @@ from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
 from ..experiments.training import check_device
 from ..expr import suggestion
+from .batch import run_batches
 from .fleet import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers
 from .history import Proposer
 from .objective import OBJECTIVES, OwnObjective, TaskObjective
@@ -53,6 +54,7 @@ def search(
     progress: Progress | None = None,
     heartbeat: int = 10,
     grace: int = 30,
+    together: int = 1,
 ) -> Study:
     """Search the activation function that suits a task, until its study has this number of finished trials.
 
@@ -80,11 +82,13 @@ def search(
     progress   called as progress(study, trial) after each finished trial
     heartbeat  seconds between signs of life in a database
     grace      seconds without one until a trial is run again
+    together   trials of which this process trains the networks side by side (see `train_together`); a task on the CPU only. They
+               are suggested before the first of them is trained, as those of so many workers are
 
     The same seed and one worker give the same study: candidates, values and order. A trial that raises is marked failed, with
     the message in its user attribute `actune:error`; ten in a row raise SearchError. Interrupt it and call it again to go on.
     """
-    _check(trials=trials, workers=1 if workers is None else workers, heartbeat=heartbeat, grace=grace)
+    _check(trials=trials, workers=1 if workers is None else workers, heartbeat=heartbeat, grace=grace, together=together)
     cluster = None if ray is None else Cluster(ray, gpus_per_worker)
     if cluster is None and gpus_per_worker:
         raise ValueError(f"gpus_per_worker={gpus_per_worker} is for Ray; give its address, ray='HOST:PORT', or ray='local'")
@@ -98,6 +102,8 @@ def search(
     if cluster is None:
         check_device(device)  # of Ray's machines they tell
     found, title = _task(task)
+    if together > 1 and (many or device != "cpu" or not isinstance(found, Task)):
+        raise ValueError(f"together={together} is for one worker, device='cpu' and a task; leave it out for anything else")
     if isinstance(found, Task):
         found.split(0)  # data that are missing are missed now, and not by each trial
     elif objectives is not None:
@@ -122,6 +128,8 @@ def search(
             run_ray(job, s, trials, workers, progress, cluster)
         elif many:
             run_workers(job, s, trials, workers or 1, progress)
+        elif together > 1 and isinstance(objective, TaskObjective):
+            run_batches(s, objective, trials, together, progress)
         else:
             run_here(s, job.objective, trials, progress)
         return _copied(s) if temporary else s

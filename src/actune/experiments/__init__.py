@@ -4,6 +4,7 @@ from .compare import Comparison, Ranked, Row, compare, rank
 from .data import Part, Split
 from .models import ActivationFactory
 from .tasks import Task, list_tasks, task
+from .together import train_together
 from .training import ActivationLike, Outcome, train
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "rank",
     "task",
     "train",
+    "train_together",
 ]

@@ -18,6 +18,7 @@ from ..module import Activation
 from .losses import ACCURACY, LOSSES, Measure
 from .stats import LEVEL, Estimate, estimate, holm, paired_p
 from .tasks import Task, task
+from .together import train_together
 from .training import ActivationLike, Outcome, activation_factory, check_device, one_thread, train
 
 __all__ = ["RANKING_SEEDS", "Comparison", "Progress", "Ranked", "Row", "compare", "rank"]
@@ -141,6 +142,7 @@ def compare(
     first_seed: int = 1000,
     progress: Progress | None = None,
     device: torch.device | str = "cpu",
+    together: int = 1,
 ) -> Comparison:
     """Train every function on the same fresh seeds and test each against the baseline on the test part.
 
@@ -151,6 +153,8 @@ def compare(
     seeds       how many, from `first_seed` on; take seeds on which nothing was chosen (`search` and `rank` use small ones)
     workers     processes, one torch thread each; any number gives the same results. With more than one, the calling script
                 needs the usual `if __name__ == "__main__":`
+    together    so many networks train side by side in each process (see `train_together`): faster where the task's network is a
+                perceptron; the results are those of the same `together`, and differ from others by rounding
     """
     t = task(what)
     named = _named(names)
@@ -161,7 +165,7 @@ def compare(
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
     used = tuple(range(first_seed, first_seed + seeds))
-    outcomes = dict(zip(named, _train_all(t, list(named.values()), used, workers, True, progress, device), strict=True))
+    outcomes = dict(zip(named, _train_all(t, list(named.values()), used, workers, True, progress, device, together), strict=True))
     measure = LOSSES[t.loss].measure
     rows = _rows({name: _formula(a) for name, a in named.items()}, outcomes, base, measure)
     return Comparison(t.name, base, used, rows, _versions(), measure)
@@ -184,6 +188,7 @@ def rank(
     workers: int = 1,
     progress: Progress | None = None,
     device: torch.device | str = "cpu",
+    together: int = 1,
 ) -> list[Ranked]:
     """Order candidates by their mean validation loss over several seeds, the best first; ties keep the given order.
 
@@ -191,7 +196,7 @@ def rank(
     """
     if not seeds:
         raise ValueError("rank needs seeds, got none; give several that the search did not use")
-    results = _train_all(task(what), candidates, seeds, workers, False, progress, device)
+    results = _train_all(task(what), candidates, seeds, workers, False, progress, device, together)
     ranked = [Ranked(a, fmean(o.validation_loss for o in runs), runs) for a, runs in zip(candidates, results, strict=True)]
     return sorted(ranked, key=lambda r: r.validation_loss)
 
@@ -248,35 +253,42 @@ def _train_all(
     test: bool,
     progress: Progress | None,
     device: torch.device | str,
+    together: int,
 ) -> list[tuple[Outcome, ...]]:
     """The outcomes of each activation in the order of the seeds; one torch thread everywhere, so that workers change nothing."""
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    for name, count in (("workers", workers), ("together", together)):
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+    if together > 1 and torch.device(device).type != "cpu":
+        raise ValueError(f"together={together} is for the CPU; leave it out, or device={str(device)!r}")
     check_device(device)
     _check(t, activations, t.split(seeds[0], test).train.inputs[:2])
-    jobs = [(t, a, seed, test, device) for seed in seeds for a in activations]
+    pairs = [(a, seed) for seed in seeds for a in activations]
+    jobs = [(t, pairs[i : i + together], test, device, together > 1) for i in range(0, len(pairs), together)]
     done: list[Outcome] = []
-    for outcome in _sequential(jobs) if workers == 1 else _parallel(jobs, workers):
-        done.append(outcome)
+    for outcomes in _sequential(jobs) if workers == 1 else _parallel(jobs, workers):
+        done += outcomes
         if progress is not None:
-            progress(len(done), len(jobs))
+            progress(len(done), len(pairs))
     return [tuple(done[i :: len(activations)]) for i in range(len(activations))]
 
 
-Job = tuple[Task, ActivationLike, int, bool, torch.device | str]
+Job = tuple[Task, list[tuple[ActivationLike, int]], bool, torch.device | str, bool]
 
 
-def _job(job: Job) -> Outcome:
-    t, activation, seed, test, device = job
-    return train(t, activation, seed, test=test, device=device)
+def _job(job: Job) -> list[Outcome]:
+    t, pairs, test, device, together = job
+    if together:
+        return train_together(t, [a for a, _ in pairs], [seed for _, seed in pairs], test=test)
+    return [train(t, activation, seed, test=test, device=device) for activation, seed in pairs]
 
 
-def _sequential(jobs: Sequence[Job]) -> Iterator[Outcome]:
+def _sequential(jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
     with one_thread():
         yield from map(_job, jobs)
 
 
-def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[list[Outcome]]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 

@@ -19,7 +19,20 @@ from .losses import LOSSES, Loss
 from .models import ActivationFactory
 from .tasks import Task, task
 
-__all__ = ["ActivationLike", "Outcome", "activation_factory", "check_device", "one_thread", "train"]
+__all__ = [
+    "ActivationLike",
+    "Outcome",
+    "activation_factory",
+    "begun",
+    "check_device",
+    "evaluate",
+    "judge",
+    "one_thread",
+    "outcome",
+    "parameters",
+    "seeded",
+    "train",
+]
 
 ActivationLike = str | Family | nn.Module | type[nn.Module]  # a name or formula, a family, a module to copy, or its class
 EVALUATED = 512  # inputs at a time, for the memory of a convolutional network
@@ -52,14 +65,15 @@ def train(
     activation: ActivationLike,
     seed: int,
     *,
-    report: Callable[[int, float], None] | None = None,
+    report: Callable[[int, float], object] | None = None,
     test: bool = False,
     course: bool = False,
     device: torch.device | str = "cpu",
 ) -> Outcome:
     """Train the task's network with this activation everywhere; the seed fixes the initial weights and the order of the batches.
 
-    report   called as report(epoch, validation loss) after each epoch (from 0) with a finite loss; what it raises ends the training
+    report   called as report(epoch, validation loss) after each epoch (from 0) with a finite loss; the training ends where it
+             returns something true, or raises
     test     also measure loss and accuracy on the test part, which is not touched otherwise: leave that to the final comparison
     course   also record the parameters of the activations over the training
 
@@ -68,29 +82,20 @@ def train(
     t = task(what)
     factory = activation_factory(activation, t.scope)
     split = t.split(seed, held_out=test)
-    with _seeded(seed, torch.device(device)):
+    with seeded(seed, torch.device(device)):
         start = time.perf_counter()
         part, validation = split.train.to(device), split.validation.to(device)
-        orders = [torch.randperm(len(part)) for _ in range(t.epochs)]  # first, so that every activation sees the same batches
-        model = t.model(factory).to(device)
+        orders, model = begun(t, factory, len(part))
+        model = model.to(device)
         history: list[tuple[float, float | None]] = []
         courses: list[dict[str, tuple[float, ...]]] = []
         for epoch, (loss, accuracy) in enumerate(_epochs(t, model, part, validation, orders)):
             history.append((loss, accuracy))
-            courses += [_parameters(model)] if course else []
-            if report is not None and loss < math.inf:
-                report(epoch, loss)
-        test_loss, test_accuracy = _evaluate(model, LOSSES[t.loss], split.test.to(device)) if test else (None, None)
-        return Outcome(
-            validation_loss=history[-1][0],
-            validation_accuracy=history[-1][1],
-            test_accuracy=test_accuracy,
-            seconds=time.perf_counter() - start,
-            history=tuple(loss for loss, _ in history),
-            diverged=history[-1][0] == math.inf,
-            test_loss=test_loss,
-            course={name: tuple(after[name] for after in courses) for name in courses[0]} if course else None,
-        )
+            courses += [parameters(model)] if course else []
+            if report is not None and loss < math.inf and report(epoch, loss):
+                break
+        tested = evaluate(model, LOSSES[t.loss], split.test.to(device)) if test else (None, None)
+        return outcome(history, tested, courses, time.perf_counter() - start)
 
 
 def check_device(device: torch.device | str) -> None:
@@ -131,8 +136,34 @@ def _channels(scope: str, width: int) -> int | None:
     return None if scope == "layer" else width
 
 
+def begun(t: Task, factory: ActivationFactory, n: int) -> tuple[list[Tensor], nn.Module]:
+    """The order of n training inputs in each epoch, and the network, both of the generator's present state."""
+    orders = [torch.randperm(n) for _ in range(t.epochs)]  # first, so that every activation sees the same batches
+    return orders, t.model(factory)
+
+
+def outcome(
+    history: Sequence[tuple[float, float | None]],
+    tested: tuple[float | None, float | None],
+    courses: Sequence[Mapping[str, tuple[float, ...]]],
+    seconds: float,
+) -> Outcome:
+    """From loss and accuracy after each epoch and on the test part, and the parameters after each epoch, if they were recorded."""
+    loss, accuracy = history[-1]
+    return Outcome(
+        validation_loss=loss,
+        validation_accuracy=accuracy,
+        test_accuracy=tested[1],
+        seconds=seconds,
+        history=tuple(loss for loss, _ in history),
+        diverged=loss == math.inf,
+        test_loss=tested[0],
+        course={name: tuple(after[name] for after in courses) for name in courses[0]} if courses else None,
+    )
+
+
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators for a while and give them their states back."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)
@@ -154,23 +185,27 @@ def _epochs(
             optimizer.zero_grad()
             loss.function(model(part.inputs[batch]), part.targets[batch]).backward()
             optimizer.step()
-        yield (found := _evaluate(model, loss, validation))
+        yield (found := evaluate(model, loss, validation))
         if found[0] == math.inf:
             return
 
 
 @torch.no_grad()
-def _parameters(model: nn.Module) -> dict[str, tuple[float, ...]]:
+def parameters(model: nn.Module) -> dict[str, tuple[float, ...]]:
     """The parameters of its activations as their formulas see them."""
     modules = ((path, m) for path, m in model.named_modules() if isinstance(m, Activation))
     return {f"{path}.{name}": tuple(v.flatten().tolist()) for path, m in modules for name, v in m.values().items()}
 
 
 @torch.no_grad()
-def _evaluate(model: nn.Module, loss: Loss, part: Part) -> tuple[float, float | None]:
+def evaluate(model: nn.Module, loss: Loss, part: Part) -> tuple[float, float | None]:
     """Mean loss, inf if it is not finite, and accuracy where there are classes."""
     model.eval()
-    outputs = torch.cat([model(inputs) for inputs in part.inputs.split(EVALUATED)])
-    value = float(loss.function(outputs, part.targets))
-    hits = int((outputs.argmax(-1) == part.targets).sum()) / part.targets.numel() if loss.classes else None
+    return judge(torch.cat([model(inputs) for inputs in part.inputs.split(EVALUATED)]), loss, part.targets)
+
+
+def judge(outputs: Tensor, loss: Loss, targets: Tensor) -> tuple[float, float | None]:
+    """The same of a network's outputs."""
+    value = float(loss.function(outputs, targets))
+    hits = int((outputs.argmax(-1) == targets).sum()) / targets.numel() if loss.classes else None
     return value if math.isfinite(value) else math.inf, hits

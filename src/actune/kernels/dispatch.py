@@ -27,7 +27,7 @@ from .fused import Fused, Held
 from .table import Precision, fit, points, trials
 from .tabulated import Kernel, Tabulated, loops_work, precision_of
 
-__all__ = ["activate", "by_kernel"]
+__all__ = ["activate", "by_kernel", "has_kernel"]
 
 LEAST = 32768  # elements from which tables pay
 COSTLY = 1024  # and where the formula has a Mittag-Leffler function, of which one element costs a microsecond
@@ -61,10 +61,15 @@ def by_kernel(way: Held, x: Tensor, stored: Sequence[Tensor]) -> Tensor | None:
     return None
 
 
+def has_kernel(e: Expr, names: tuple[str, ...], dtype: torch.dtype) -> bool:
+    """Whether a kernel of x and these parameters can be made on this machine."""
+    return _facts(e, names)[1] is not None and dtype in STORED and native.works(dtype)
+
+
 def _suits(e: Expr, names: tuple[str, ...], x: Tensor, learn: bool) -> bool:
     """Whether a kernel is the first choice for formulas whose parameters are trained, or are not."""
     cost = _facts(e, names)[1]
-    if cost is None or x.dtype not in STORED or not native.works(x.dtype):
+    if cost is None or not has_kernel(e, names, x.dtype):
         return False
     return learn or x.numel() < LEAST or x.dtype == torch.float64 or cost <= HEAVY[x.dtype.itemsize]
 

@@ -26,7 +26,7 @@ from .eager import filled, flat, order_of, restored
 from .strips import Layout, layout, run
 from .vector import LANES
 
-__all__ = ["Fused", "Held", "symbols"]
+__all__ = ["Fused", "Held", "slopes", "symbols"]
 
 Sources = tuple[tuple[tuple[str, ...], Param], ...]
 
@@ -141,7 +141,8 @@ def _refused() -> Any:
 
 
 @functools.lru_cache(maxsize=512)
-def _slopes(e: Expr, names: tuple[str, ...]) -> tuple[Expr, ...]:
+def slopes(e: Expr, names: tuple[str, ...]) -> tuple[Expr, ...]:
+    """The formulas of a pullback: the derivative in x, and those in these names."""
     return e.diff(), *(e.diff(name) for name in names)
 
 
@@ -168,7 +169,7 @@ def _pullback(
     """The gradient of x, and those of the learned parameters as float64 numbers, (learned, own channels)."""
     gx, sums = torch.empty_like(x), np.zeros((len(learned), at.own))
     if x.numel():
-        strip = chosen(_slopes(e, learned), names, x.dtype, at.columns, True, x.numel())
+        strip = chosen(slopes(e, learned), names, x.dtype, at.columns, True, x.numel())
         numbers = _numbers(rows, at)
         elements, gradients = (flat(t, order, x.dtype) for t in (x, g))
         sums = filled(gx, order, x.dtype, lambda out: run(strip, at, numbers, elements, out, gradients, len(learned)))

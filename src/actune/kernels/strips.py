@@ -20,6 +20,7 @@ depend on the shape alone, so results do not depend on the number of threads.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from .loops import VECTORS, counters, loop
 from .threads import shared_out
 from .vector import LANES
 
-__all__ = ["Layout", "Strip", "driver", "layout", "linked", "run"]
+__all__ = ["Layout", "Strip", "bound", "driver", "layout", "linked", "run"]
 
 LENGTH = 128  # vectors in a strip of a row
 TALL = 16  # and in one of columns
@@ -104,10 +105,8 @@ def run(
     parameters  (number, channels) in the dtype that is computed in; those of columns filled up to whole vectors
     g, sums     in a pullback: the gradients, and how many sums it makes
     """
-    if at.columns:
-        units, extent, least, most = math.ceil(at.outer / TALL), at.outer, _SHARE // (TALL * at.channels), 16
-    else:
-        units, extent, least, most = at.outer * at.channels * math.ceil(at.inner / (LENGTH * LANES)), at.inner, 16, 64
+    units, extent = _units(at)
+    least, most = (_SHARE // (TALL * at.channels), 16) if at.columns else (16, 64)
     group = max(1, least, math.ceil(units / most))
     distance = parameters.shape[1]
     each = np.zeros((math.ceil(units / group), sums, distance))
@@ -122,6 +121,28 @@ def run(
         return np.zeros((0, at.own))
     found: NDArray[np.float64] = each.sum(0)[:, : at.channels].reshape(sums, at.repeats, at.own, at.spread).sum((1, 3))
     return found
+
+
+def bound(strip: Strip, at: Layout, parameters: Tensor, x: Tensor, y: Tensor, g: Tensor | None = None,
+          sums: Tensor | None = None) -> Callable[[], None]:  # fmt: skip
+    """`run` in one thread with the sums in one group, as a function to be called many times while these tensors stay in memory.
+
+    parameters, sums  (number, distance); the kernel adds to the sums
+    """
+    units, extent = _units(at)
+    pointers = (t.data_ptr() for t in (x, x if g is None else g, y, parameters, y if sums is None else sums))
+    distance, size = parameters.shape[-1], parameters.element_size()
+    of_sums = 0 if sums is None else sums.nbytes
+    return functools.partial(
+        strip.run, strip.context, x.element_size(), *pointers, at.channels, distance, size, of_sums, extent, 0, units, units
+    )
+
+
+def _units(at: Layout) -> tuple[int, int]:
+    """Strips of a tensor, and the length of what is cut."""
+    if at.columns:
+        return math.ceil(at.outer / TALL), at.outer
+    return at.outer * at.channels * math.ceil(at.inner / (LENGTH * LANES)), at.inner
 
 
 def linked(library: native.Library, context: int = 0, kept: object = None) -> Strip:

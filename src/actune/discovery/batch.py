@@ -1,0 +1,153 @@
+"""Trials side by side in one process: so many are begun, their networks train in one program, and each is told what it is worth."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from typing import TypeVar, cast
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._heartbeat import get_heartbeat_thread
+from optuna.trial import Trial, TrialState
+
+from ..experiments.together import train_together
+from ..experiments.training import Outcome, one_thread, train
+from ..family import Family
+from .fleet import INTERRUPTED, Progress, Tally, _gone, _Guard, _is_me, _search_error, _was_taken, quiet, requeue
+from .objective import TaskObjective
+from .storage import WORKER, SearchError, me
+
+__all__ = ["run_batches"]
+
+T = TypeVar("T")
+Value = float | Sequence[float]
+_LOG = logging.getLogger(__name__)
+
+
+def run_batches(study: optuna.Study, objective: TaskObjective, trials: int, size: int, progress: Progress | None) -> None:
+    """Run so many trials at a time in this process until the study has the asked number of finished ones, as `run_here` does."""
+    requeue(study, gone=_mine)
+    tally = Tally(study, trials, progress)
+    with quiet(), one_thread():
+        while (missing := tally.missing()) > 0:
+            free = missing - tally.elsewhere()
+            if free > 0:
+                _run(study, objective, min(size, free))
+            else:
+                time.sleep(0.5)
+                requeue(study)
+
+
+def _mine(worker: str) -> bool:
+    return _is_me(worker) or _gone(worker)
+
+
+def _run(study: optuna.Study, objective: TaskObjective, count: int) -> None:
+    """One batch: all begin, and have signs of life, before the first is trained."""
+    begun: list[Trial] = []
+    try:
+        with ExitStack() as life:
+            for _ in range(count):
+                begun.append(trial := _asked(study))
+                life.enter_context(_life(study, trial))
+                if trial.user_attrs.get(WORKER) != me():  # a storage that is not ours
+                    trial.set_user_attr(WORKER, me())
+            for trial, result in zip(begun, _results(objective, begun), strict=True):
+                _tell(study, trial, result)
+    except KeyboardInterrupt:
+        own = {t.number for t in begun}
+        for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if t.number in own:
+                study._storage.set_trial_user_attr(t._trial_id, INTERRUPTED, t.number)
+        requeue(study, gone=_mine)
+        raise
+    except Exception as error:
+        if (end := _search_error(error)) is not None:
+            raise end from None
+        raise
+
+
+def _asked(study: optuna.Study) -> Trial:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")  # see `_life`
+        return study.ask()
+
+
+def _life(study: optuna.Study, trial: Trial) -> AbstractContextManager[object]:
+    """Signs of life, as Optuna gives them for the one trial that it runs."""
+    return cast(AbstractContextManager[object], get_heartbeat_thread(trial._trial_id, study._storage))
+
+
+def _results(objective: TaskObjective, trials: Sequence[Trial]) -> list[Value | Exception]:
+    """What each trial is worth, or what ended it."""
+    ended: dict[int, Value | Exception] = {}
+    functions: dict[int, Family] = {}
+    for i, trial in enumerate(trials):
+        try:
+            functions[i] = objective.suggested(trial)
+            known = objective.answered(trial)
+        except Exception as error:
+            ended[i] = error
+        else:
+            ended |= {} if known is None else {i: known}
+    functions = {i: f for i, f in functions.items() if i not in ended}
+    numbers, reports = list(functions), [objective.rungs(trials[i]) for i in functions]
+
+    def report(k: int, epoch: int, loss: float) -> bool:
+        try:
+            if (own := reports[k]) is not None:
+                own(epoch, loss)
+        except Exception as error:
+            ended[numbers[k]] = error
+        return numbers[k] in ended
+
+    outcomes: Sequence[Outcome | Exception]
+    try:
+        outcomes = train_together(
+            objective.task, list(functions.values()), [objective.seed] * len(functions), report=report, course=objective.course
+        )
+    except Exception as error:
+        numbered = ", ".join(str(trials[i].number) for i in numbers)
+        _LOG.warning(
+            "trials %s failed together with %s: %s; each is trained alone, unpruned", numbered, type(error).__name__, error
+        )
+        outcomes = [_caught(partial(train, objective.task, f, objective.seed, course=objective.course)) for f in functions.values()]
+    found: dict[int, Value | Exception] = dict(ended)
+    for i, outcome in zip(numbers, outcomes, strict=True):
+        if i not in ended:
+            worth = partial(objective.judged, trials[i], functions[i])
+            found[i] = outcome if isinstance(outcome, Exception) else _caught(partial(worth, outcome))
+    return [found[i] for i in range(len(trials))]
+
+
+def _tell(study: optuna.Study, trial: Trial, result: Value | Exception) -> None:
+    """The end of a trial."""
+
+    def given(_: Trial) -> Value:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    try:
+        state, value = None, _Guard(given, me())(trial)
+    except SearchError:
+        raise
+    except Exception as error:
+        state, value = TrialState.PRUNED if isinstance(error, optuna.TrialPruned) else TrialState.FAIL, None
+    try:
+        study.tell(trial, value, state=state)
+    except (ValueError, UpdateFinishedTrialError):
+        if not _was_taken(study, trial.number):
+            raise
+
+
+def _caught(function: Callable[[], T]) -> T | Exception:
+    try:
+        return function()
+    except Exception as error:
+        return error
