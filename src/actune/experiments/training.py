@@ -68,7 +68,7 @@ def train(
     t = task(what)
     factory = activation_factory(activation, t.scope)
     split = t.split(seed, held_out=test)
-    with _seeded(seed, torch.device(device)):
+    with seeded(seed, torch.device(device)):
         start = time.perf_counter()
         part, validation = split.train.to(device), split.validation.to(device)
         orders = [torch.randperm(len(part)) for _ in range(t.epochs)]  # first, so that every activation sees the same batches
@@ -132,7 +132,7 @@ def _channels(scope: str, width: int) -> int | None:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators for a while and give them their states back."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)
