@@ -135,7 +135,8 @@ def search(
     device: Device = "cpu",
     method: Annotated[str, typer.Option(help="How to search: better, pangaea, evolution or random.")] = "better",
     without: Annotated[
-        list[str] | None, typer.Option(help="Switch off catalogue, surrogate, screening, pruning or confirmation; again for more.")
+        list[str] | None,
+        typer.Option(help="Switch off catalogue, surrogate, fisher, screening, pruning or confirmation; again for more."),
     ] = None,
     proposer: Annotated[
         list[str] | None, typer.Option(help="Your own proposer, mymodule:propose, with its weight =W if not 1; again for more.")

@@ -1,8 +1,9 @@
 """Search: space, screening, proposers, the Optuna study that is their only state, its workers, and the proof."""
 
 from .cost import cost
+from .fisher import Fisher
 from .fleet import SearchError
-from .history import Draft, History, Past, Proposer
+from .history import Draft, History, Past, Probe, Proposer
 from .proof import Proof, confirm, prove
 from .propose import PROPOSERS, Proposal, propose
 from .screen import Screening, screen
@@ -18,9 +19,11 @@ __all__ = [
     "PROPOSERS",
     "Budget",
     "Draft",
+    "Fisher",
     "History",
     "Method",
     "Past",
+    "Probe",
     "Proof",
     "Proposal",
     "Proposer",

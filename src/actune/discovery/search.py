@@ -22,17 +22,18 @@ from ..experiments.training import Outcome, check_device, train
 from ..expr import suggestion
 from ..family import Family
 from .cost import cost
+from .fisher import Fisher
 from .fleet import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers
 from .history import Proposer
 from .propose import check_proposers
 from .ray import Cluster, run_ray
 from .settings import Budget, Method, Settings
 from .settings import method as find_method
-from .study import digest, study_seed, suggest_activation
+from .study import TASK, study_seed, suggest_activation, training_seed
 
 __all__ = ["OBJECTIVES", "search"]
 
-TASK, BUDGET = "actune:task", "actune:budget"  # attributes of a study
+BUDGET = "actune:budget"  # an attribute of a study
 _LOG = logging.getLogger(__name__)
 
 # What a trial of a task can be worth, the smaller the better.
@@ -61,7 +62,8 @@ class _TaskObjective:
     device: str
 
     def __call__(self, trial: Trial) -> float | tuple[float, ...]:
-        f = suggest_activation(trial, settings=self.settings, proposers=self.proposers)
+        probe = Fisher(self.task, self.seed) if self.settings.probing else None
+        f = suggest_activation(trial, settings=self.settings, proposers=self.proposers, probe=probe)
         outcome = train(self.task, f, self.seed, report=self._rungs(trial), device=self.device)
         trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
         if outcome.diverged:
@@ -127,7 +129,7 @@ def search(
     seed       of candidates and trainings, written into the study; default 0, or what the study has
     direction  of a new study: "maximize" for an objective that is the better the larger
     method     how a task is searched: a row of `METHODS` ("better", "pangaea", "evolution", "random"), or a Method of your own
-    without    parts of the method to switch off, rows of `PARTS`: "catalogue", "surrogate", "screening", "pruning"
+    without    parts of the method to switch off, rows of `PARTS`: "catalogue", "surrogate", "fisher", "screening", …
     objectives what a trial of a task is worth, rows of `OBJECTIVES` ("loss", "error", "cost"); several are not pruned
     proposers  your own by name: functions (history, rng) -> text, mixed with the method's
     settings   how candidates are bred, instead of the method's
@@ -164,8 +166,8 @@ def search(
         with quiet():
             s = study if isinstance(study, Study) else _open(storage, study or title, directions, heartbeat, grace)
             _claim(s, title if found is not None else None, direction)
-            training_seed = digest(study_seed(s, seed), "training") % 2**31
-            objective = task if found is None else _objective(s, found, training_seed, chosen, proposers or {}, device)
+            study_seed(s, seed)
+            objective = task if found is None else _objective(s, found, training_seed(s), chosen, proposers or {}, device)
             requeue(s)
         job = Job(str(storage), s.study_name, cast(Objective, objective), heartbeat, grace)
         if cluster is not None:
