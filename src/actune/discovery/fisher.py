@@ -58,7 +58,7 @@ def _numbers(fisher: Fisher, text: str) -> tuple[float, ...] | None:
         model = task.model(activation_factory(resolve(text), task.scope))
         layers = kfac(model, inputs, LOSSES[task.loss])
     if layers == ():
-        raise ValueError(f"the network of the task {task.name!r} has no Linear or Conv2d layer to probe; say without=('fisher',)")
+        raise ValueError(f"the network of the task {task.name!r} has no Linear or Conv2d layer to probe")
     return None if layers is None else tuple(round(v, 3) for layer in layers for v in layer.summary())
 
 

@@ -60,9 +60,10 @@ class _TaskObjective:
     budget: Budget
     proposers: Mapping[str, Proposer]
     device: str
+    fisher: bool = False
 
     def __call__(self, trial: Trial) -> float | tuple[float, ...]:
-        probe = Fisher(self.task, self.seed) if self.settings.probing else None
+        probe = Fisher(self.task, self.seed) if self.fisher else None
         f = suggest_activation(trial, settings=self.settings, proposers=self.proposers, probe=probe)
         outcome = train(self.task, f, self.seed, report=self._rungs(trial), device=self.device)
         trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
@@ -128,7 +129,7 @@ def search(
     study      its name (default: the task's), to go on with what is in the storage; or (one worker) an Optuna study
     seed       of candidates and trainings, written into the study; default 0, or what the study has
     direction  of a new study: "maximize" for an objective that is the better the larger
-    method     how a task is searched: a row of `METHODS` ("better", "pangaea", "evolution", "random"), or a Method of your own
+    method     how a task is searched: a row of `METHODS` ("better", "fisher", "pangaea", "evolution", "random"), or your own Method
     without    parts of the method to switch off, rows of `PARTS`: "catalogue", "surrogate", "fisher", "screening", …
     objectives what a trial of a task is worth, rows of `OBJECTIVES` ("loss", "error", "cost"); several are not pruned
     proposers  your own by name: functions (history, rng) -> text, mixed with the method's
@@ -223,7 +224,7 @@ def _objective(
         raise ValueError(f"the study {study.study_name!r} has {len(study.directions)} values a trial, "
                          f"objectives={budget.objectives!r} give {len(budget.objectives)}")  # fmt: skip
     shortened = replace(task, epochs=max(1, round(task.epochs * budget.epochs)))
-    return _TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device)
+    return _TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device, chosen.fisher)
 
 
 def _task(what: str | Task | Callable[..., Any]) -> tuple[Task | None, str]:
