@@ -227,6 +227,7 @@ def test_replay_reads_again_what_needs_a_probe_that_it_has_not():
 @pytest.mark.parametrize("how", [{}, {"method": "fisher", "without": ("fisher",)}, {"method": "fisher", "without": ("surrogate",)}])
 def test_nobody_is_probed_where_that_is_of_no_use(how, monkeypatch):
     monkeypatch.setattr(Fisher, "__call__", lambda *args: pytest.fail("probed"))
+    monkeypatch.setitem(TASKS, "tiny", TINY)
     study = search(TINY, trials=14, **how)
     assert not any("probed" in o for o in origins(study))
     assert replay(study) == {}
