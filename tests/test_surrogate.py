@@ -158,3 +158,13 @@ def test_a_probe_is_asked_of_the_shortlist_alone_and_decides_there():
         for other, past in ((replace(settings, shortlist=0), history), (settings, History(SECRET[:11]))):
             assert surrogate(past, random.Random(seed), other, watched) == surrogate(past, random.Random(seed), other)
         assert len(asked) == 3
+
+
+def test_a_study_that_was_begun_without_a_probe_goes_on_by_outputs_until_it_has_enough():
+    began = [replace(p, probed=None) for p in SECRET[:80]]
+    settings, few, many = Settings(start=12), History(began + SECRET[80:91]), History(began + SECRET[80:92])
+    for seed in range(6):
+        assert surrogate(few, random.Random(seed), settings, probe) == surrogate(few, random.Random(seed), settings)
+    assert any(
+        surrogate(many, random.Random(seed), settings, probe) != surrogate(many, random.Random(seed), settings) for seed in range(6)
+    )
