@@ -224,7 +224,15 @@ def test_replay_reads_again_what_needs_a_probe_that_it_has_not():
     assert replay(study)[f"{late}:activation"] == "'cos(7*x)' is not what 'surrogate' proposed"
 
 
-@pytest.mark.parametrize("how", [{}, {"method": "fisher", "without": ("fisher",)}, {"method": "fisher", "without": ("surrogate",)}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"method": "fisher", "without": ("fisher",)},
+        {"method": "fisher", "without": ("surrogate",)},
+        {"method": "fisher", "settings": Settings(shortlist=0)},
+    ],
+)
 def test_nobody_is_probed_where_that_is_of_no_use(how, monkeypatch):
     monkeypatch.setattr(Fisher, "__call__", lambda *args: pytest.fail("probed"))
     monkeypatch.setitem(TASKS, "tiny", TINY)
