@@ -33,23 +33,37 @@ def server() -> Iterator[Server]:
     shutil.rmtree(made.folder)
 
 
-def test_two_commands_and_a_killed_worker(server):
-    study = optuna.create_study(study_name="two", storage=open_storage(server.url, 10, 30))
-    study.set_user_attr("actune:seed", 0)
-    other = command(f"t.meeting, trials=12, workers=1, storage={server.url!r}, study='two'")
-    killed = []
+def waiting(trial: optuna.Trial) -> float:
+    """The fifth trial and those after it end when a worker was killed."""
+    loss = meeting(trial)
+    while trial.number >= 4 and not os.path.exists(os.environ["ACTUNE_TEST_KILLED"]):
+        time.sleep(0.1)
+    return loss
 
-    def progress(study, trial):
+
+def kill_a_worker(study: optuna.Study, spared: int, note: str, killed: list[int]) -> None:
+    """Kill one that has a trial which waits for that, and is none of the spared command's."""
+    while not killed:
         for t in study.get_trials(states=(TrialState.RUNNING,)):
             pid = int(t.user_attrs["actune:worker"].rpartition(":")[2])
-            if pid != other.pid and not killed:
-                os.kill(pid, signal.SIGSTOP)
-                time.sleep(0.2)  # what it has sent arrives
-                running = study.get_trials()[t.number].state == TrialState.RUNNING
-                os.kill(pid, signal.SIGKILL if running else signal.SIGCONT)
-                killed.extend([t.number] if running else [])
+            if t.number >= 4 and pid != spared and not killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(t.number)
+                open(note, "w").close()
+        time.sleep(0.1)
 
-    search(meeting, trials=12, workers=2, storage=server.url, study="two", progress=progress)
+
+def test_two_commands_and_a_killed_worker(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACTUNE_TEST_KILLED", f"{tmp_path}/killed")
+    study = optuna.create_study(study_name="two", storage=open_storage(server.url, 10, 30))
+    study.set_user_attr("actune:seed", 0)
+    before = "import test_postgres as p"
+    other = command(f"p.waiting, trials=12, workers=1, storage={server.url!r}, study='two'", before)
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_a_worker, args=(study, other.pid, f"{tmp_path}/killed", killed))
+    killer.start()
+    search(waiting, trials=12, workers=2, storage=server.url, study="two")
+    killer.join(timeout=60)
     assert other.communicate(timeout=60)[1] == ""
     whole(study, 12, more=2)
     assert superseded(study.trials) == set(killed) != set()

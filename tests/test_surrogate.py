@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,83 @@ def test_the_first_choices_are_not_ranked_and_what_was_seen_is_not_chosen():
     assert len({surrogate(few, random.Random(seed), settings).text for seed in range(12)}) > 8
     tried = History(Past(0, "tanh", 0.1, screen(resolve("tanh")).fingerprint) for _ in range(3))
     assert "tanh" not in {surrogate(tried, random.Random(seed), settings).text for seed in range(40)}
+
+
+# -- with a probe ----------------------------------------------------------------------------------------------------------
+
+
+def told(text):
+    """What outputs do not tell: a number for each function that has nothing to do with it."""
+    return random.Random(text).uniform(-1, 1)
+
+
+def probe(f):
+    return (told(f.text), 3.0)
+
+
+SECRET = [
+    Past(i, t["text"], told(resolve(t["text"]).text), str(i), probed=probe(resolve(t["text"]))) for i, t in enumerate(TRAINED)
+]
+
+
+def test_a_probe_tells_what_outputs_do_not():
+    known, new = SECRET[:100], [p for p in SECRET[100:] if features(p.text) is not None]
+    losses = [p.loss for p in new]
+    texts = [p.text for p in new]
+    assert scipy.stats.spearmanr(predict(known, texts, probe), losses)[0] > 0.9
+    assert abs(scipy.stats.spearmanr(predict(known, texts), losses)[0]) < 0.3
+    assert predict(known, texts) == predict([replace(p, probed=None) for p in known], texts)
+
+
+def test_what_a_probe_cannot_tell_is_the_last_and_what_it_never_saw_teaches_nothing():
+    known, texts = SECRET[:60], [p.text for p in SECRET[60:70]]
+    assert predict(known, texts, lambda f: None) == [math.inf] * 10
+    assert predict(known, texts, lambda f: [math.nan, 3.0]) == [math.inf] * 10
+    half = [replace(p, probed=None) if i % 2 else p for i, p in enumerate(known)]
+    assert predict(half, texts, probe) == predict(half[::2], texts, probe) != predict(known, texts, probe)
+    assert predict(half, texts, probe, least=31) == [0.5] * 10
+
+
+@pytest.mark.parametrize(
+    ("told_of_it", "message"),
+    [
+        ((1.0, 2.0, 3.0), "must always give as many numbers; it gave 2 and 3"),
+        ("many", "must give numbers, or None, for .*; it gave 'many'"),
+        (7.0, "must give numbers, or None, for .*; it gave 7.0"),
+    ],
+)
+def test_wrong_probes(told_of_it, message):
+    with pytest.raises(ValueError, match=message):
+        predict(SECRET[:10], ["x"], lambda f: told_of_it)
+
+
+def test_a_probe_is_asked_of_the_shortlist_alone_and_decides_there():
+    """The best by their outputs, in the order of a choice without a probe; it is not asked before there is something to learn."""
+    history = History(SECRET[:100])
+    for seed in range(8):
+        settings = Settings(start=12, shortlist=3)
+        asked = []
+
+        def watched(f, asked=asked):
+            asked.append(f.text)
+            return probe(f)
+
+        chosen = surrogate(history, random.Random(seed), settings, watched)
+        assert len(asked) == 3
+        assert resolve(chosen.text).text in asked
+        assert asked[0] == resolve(surrogate(history, random.Random(seed), settings).text).text
+        predicted = predict(history, asked, probe)
+        assert resolve(chosen.text).text == asked[predicted.index(min(predicted))]
+        for other, past in ((replace(settings, shortlist=0), history), (settings, History(SECRET[:11]))):
+            assert surrogate(past, random.Random(seed), other, watched) == surrogate(past, random.Random(seed), other)
+        assert len(asked) == 3
+
+
+def test_a_study_that_was_begun_without_a_probe_goes_on_by_outputs_until_it_has_enough():
+    began = [replace(p, probed=None) for p in SECRET[:80]]
+    settings, few, many = Settings(start=12), History(began + SECRET[80:91]), History(began + SECRET[80:92])
+    for seed in range(6):
+        assert surrogate(few, random.Random(seed), settings, probe) == surrogate(few, random.Random(seed), settings)
+    assert any(
+        surrogate(many, random.Random(seed), settings, probe) != surrogate(many, random.Random(seed), settings) for seed in range(6)
+    )

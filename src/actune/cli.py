@@ -137,9 +137,10 @@ def search(
         int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")
     ] = None,
     device: Device = "cpu",
-    method: Annotated[str, typer.Option(help="How to search: better, pangaea, evolution or random.")] = "better",
+    method: Annotated[str, typer.Option(help="How to search: better, fisher, pangaea, evolution or random.")] = "better",
     without: Annotated[
-        list[str] | None, typer.Option(help="Switch off catalogue, surrogate, screening, pruning or confirmation; again for more.")
+        list[str] | None,
+        typer.Option(help="Switch off catalogue, surrogate, fisher, screening, pruning or confirmation; again for more."),
     ] = None,
     proposer: Annotated[
         list[str] | None, typer.Option(help="Your own proposer, mymodule:propose, with its weight =W if not 1; again for more.")

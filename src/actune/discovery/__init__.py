@@ -1,8 +1,9 @@
 """Search: space, screening, proposers, the Optuna study that is their only state, its workers, and the proof."""
 
 from .cost import cost
+from .fisher import Fisher
 from .fleet import SearchError
-from .history import Draft, History, Past, Proposer
+from .history import Draft, History, Past, Probe, Proposer
 from .objective import OBJECTIVES
 from .proof import Proof, confirm, prove
 from .propose import PROPOSERS, Proposal, propose
@@ -19,9 +20,11 @@ __all__ = [
     "PROPOSERS",
     "Budget",
     "Draft",
+    "Fisher",
     "History",
     "Method",
     "Past",
+    "Probe",
     "Proof",
     "Proposal",
     "Proposer",

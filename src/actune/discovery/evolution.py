@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 
 from ..family import FAMILIES, family, resolve
-from .history import Draft, History, Past
+from .history import Draft, History, Past, Probe
 from .screen import Screening, screen
 from .settings import Settings
 from .space import bare, candidate, mutate, parametrise, random_formula
@@ -15,12 +15,12 @@ from .space import bare, candidate, mutate, parametrise, random_formula
 __all__ = ["draw_family", "draw_random", "evolve", "front"]
 
 
-def draw_random(history: History, rng: Random, settings: Settings) -> Draft:
+def draw_random(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft:
     """A random formula with random parameters: PANGAEA's start."""
     return Draft(candidate(parametrise(random_formula(rng, settings.space), rng, settings.space)).text, "random")
 
 
-def draw_family(history: History, rng: Random, settings: Settings) -> Draft | None:
+def draw_family(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft | None:
     """A family of the catalogue that was not tried, with its own parameters, initial values and constraints; None: all were."""
     names = sorted(name for name, f in FAMILIES.items() if f.closed is None)
     rng.shuffle(names)
@@ -34,7 +34,7 @@ def _screened(name: str) -> Screening:
     return screen(family(name))
 
 
-def evolve(history: History, rng: Random, settings: Settings) -> Draft:
+def evolve(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft:
     """Mutate the best of a sample of the latest trials, again as long as the child is a function that was seen.
 
     A neutral mutation (x to x + 0) gives nothing new to train, but it is a step on the way to what is. Without screening the

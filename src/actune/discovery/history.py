@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import overload
 
-__all__ = ["Draft", "History", "Past", "Proposer"]
+from ..family import Family
+
+__all__ = ["Draft", "History", "Past", "Probe", "Proposer"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Past:
     fingerprint  equal for candidates that would train alike
     reported     the last value that a pruned trial reported, infinite without one
     others       the objectives after the first, the smaller the better
+    probed       what the study's probe told of it; None without one
     """
 
     number: int
@@ -28,6 +31,7 @@ class Past:
     fingerprint: str
     reported: float = math.inf
     others: tuple[float, ...] = ()
+    probed: tuple[float, ...] | None = None
 
 
 class History(Sequence[Past]):
@@ -76,3 +80,7 @@ class Draft:
 # A candidate from the past and a generator: a formula or the name of a family, as text (or a Draft); None: nothing to propose.
 # Whatever it draws, it draws from the generator: then the same study gives the same candidates.
 Proposer = Callable[[History, Random], str | Draft | None]
+
+# What a look at the user's network tells of a function without training it: always as many numbers, or None (hopeless there).
+# Large ones best as logarithms: functions are alike whose numbers differ little.
+Probe = Callable[[Family], Sequence[float] | None]

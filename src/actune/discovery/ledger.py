@@ -76,7 +76,9 @@ def past(t: FrozenTrial, key: str, sign: tuple[float, ...]) -> Past:
     values = [s * v for s, v in zip(sign, t.values, strict=True)] if t.state == TrialState.COMPLETE and t.values else []
     reported = t.intermediate_values[max(t.intermediate_values)] if t.intermediate_values else math.inf
     last = sign[0] * reported if math.isfinite(reported) else math.inf
-    return Past(t.number, t.user_attrs[key], loss(t, sign), fingerprint(t, key), last, tuple(values[1:]))
+    probed = t.user_attrs.get(f"{key}:origin", {}).get("probed")
+    known = None if probed is None else tuple(probed)
+    return Past(t.number, t.user_attrs[key], loss(t, sign), fingerprint(t, key), last, tuple(values[1:]), known)
 
 
 def loss(t: FrozenTrial, sign: tuple[float, ...]) -> float:

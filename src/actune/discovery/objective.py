@@ -14,6 +14,7 @@ from ..experiments.tasks import Task
 from ..experiments.training import Outcome, train
 from ..family import Family
 from .cost import cost
+from .fisher import Fisher
 from .fleet import Objective
 from .history import Proposer
 from .settings import Budget, Settings
@@ -41,6 +42,7 @@ def _accuracy(outcome: Outcome) -> float:
 class TaskObjective:
     """Train the suggested activation on a task; one seed for all candidates, so that luck is the same for all.
 
+    fisher   the surrogate also goes by the network's Fisher information
     course   keep in the trial how the parameters moved: {"layer.parameter": [[mean, least, largest], …]}, an entry an epoch
     """
 
@@ -50,6 +52,7 @@ class TaskObjective:
     budget: Budget
     proposers: Mapping[str, Proposer]
     device: str
+    fisher: bool = False
     course: bool = False
 
     def __call__(self, trial: Trial) -> float | Sequence[float]:
@@ -60,7 +63,8 @@ class TaskObjective:
         return self.judged(trial, f, outcome)
 
     def suggested(self, trial: Trial) -> Family:
-        return suggest_activation(trial, settings=self.settings, proposers=self.proposers)
+        probe = Fisher(self.task, self.seed) if self.fisher else None
+        return suggest_activation(trial, settings=self.settings, proposers=self.proposers, probe=probe)
 
     def answered(self, trial: Trial) -> Sequence[float] | None:
         """What a complete trial of the same function gave: training it again would give the same."""

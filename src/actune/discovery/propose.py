@@ -12,7 +12,7 @@ from typing import Any
 from ..expr import shorten, suggestion
 from ..family import FAMILIES, resolve
 from .evolution import draw_family, draw_random, evolve
-from .history import Draft, History, Past, Proposer
+from .history import Draft, History, Past, Probe, Proposer
 from .screen import Screening, screen
 from .settings import Settings
 from .space import fits
@@ -20,8 +20,8 @@ from .surrogate import surrogate
 
 __all__ = ["PROPOSERS", "Proposal", "check_proposers", "find_function", "propose"]
 
-# Ours; with the settings given, each is a proposer as a user's own is: (history, rng) -> text.
-PROPOSERS: dict[str, Callable[[History, Random, Settings], Draft | None]] = {
+# Ours; with the settings and the probe given, each is a proposer as a user's own is: (history, rng) -> text.
+PROPOSERS: dict[str, Callable[[History, Random, Settings, Probe | None], Draft | None]] = {
     "random": draw_random, "catalogue": draw_family, "evolution": evolve, "surrogate": surrogate,
 }  # fmt: skip
 
@@ -51,6 +51,7 @@ def propose(
     settings: Settings,
     pending: Collection[str] = (),
     proposers: Mapping[str, Proposer] | None = None,
+    probe: Probe | None = None,
 ) -> Proposal:
     """The next candidate: with screening, never one whose fingerprint is in the history or pending.
 
@@ -58,6 +59,7 @@ def propose(
     pending    the fingerprints of the trials that have begun and not finished
     proposers  a user's own by name: functions (history, rng) -> text. Their weight is 1, unless the settings give them another.
                One that raises, or returns nothing usable, is passed over for this candidate; `failed` says why.
+    probe      tells the surrogate more of a function than its outputs do, where the history has the same of the past
     The same arguments and the same state of the generator give the same candidate.
     """
     history = history if isinstance(history, History) else History(history)
@@ -66,7 +68,8 @@ def propose(
     failed: dict[str, str] = {}
     for _ in range(settings.attempts):
         name = rng.choices(list(weights), list(weights.values()))[0]
-        source: Callable[..., Proposal | str | None] = partial(_from_outside, own[name]) if name in own else _from_ours
+        ours = partial(_from_ours, probe if settings.probing else None)
+        source: Callable[..., Proposal | str | None] = partial(_from_outside, own[name]) if name in own else ours
         found = source(name, history, Random(rng.getrandbits(64)), pending, settings)
         if isinstance(found, Proposal):
             return replace(found, failed=failed)
@@ -77,9 +80,11 @@ def propose(
     raise RuntimeError(f"no new candidate in attempts={settings.attempts} draws; widen the space of the search, or end it here")
 
 
-def _from_ours(name: str, history: History, rng: Random, pending: Collection[str], settings: Settings) -> Proposal | str | None:
+def _from_ours(
+    probe: Probe | None, name: str, history: History, rng: Random, pending: Collection[str], settings: Settings
+) -> Proposal | str | None:
     """A candidate; None: draw again; text: it has nothing, for this reason."""
-    draft = PROPOSERS[name](history, rng, settings)
+    draft = PROPOSERS[name](history, rng, settings, probe)
     if draft is None:
         return "nothing left to propose"
     screening = screen(resolve(draft.text))

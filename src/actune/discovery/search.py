@@ -25,11 +25,11 @@ from .propose import check_proposers, find_function
 from .ray import Cluster, run_ray
 from .settings import Method, Settings
 from .settings import method as find_method
-from .study import digest, study_seed
+from .study import TASK, study_seed, training_seed
 
 __all__ = ["search"]
 
-TASK, BUDGET = "actune:task", "actune:budget"  # attributes of a study
+BUDGET = "actune:budget"  # an attribute of a study
 _LOG = logging.getLogger(__name__)
 
 
@@ -70,9 +70,9 @@ def search(
     study      its name (default: the task's), to go on with what is in the storage; or (one worker) an Optuna study
     seed       of candidates and trainings, written into the study; default 0, or what the study has
     direction  of a new study: "maximize" for an objective that is the better the larger
-    method     how a task is searched: a row of `METHODS` ("better", "pangaea", "evolution", "random"), or a Method of your own; to
-               an objective, which trains and prunes as it likes, it says only how candidates are bred
-    without    parts of the method to switch off, rows of `PARTS`: "catalogue", "surrogate", "screening", "pruning"
+    method     how a task is searched: a row of `METHODS` ("better", "fisher", "pangaea", "evolution", "random"), or your own
+               Method; to an objective, which trains and prunes as it likes, it says only how candidates are bred
+    without    parts of the method to switch off, rows of `PARTS`: "catalogue", "surrogate", "fisher", "screening", …
     objectives what a trial of a task is worth, rows of `OBJECTIVES` ("loss", "error", "cost"); several are not pruned
     proposers  your own by name: functions (history, rng) -> text, mixed with the method's
     settings   how candidates are bred, instead of the method's
@@ -116,10 +116,10 @@ def search(
         with quiet():
             s = study if isinstance(study, Study) else _open(storage, study or title, directions, heartbeat, grace)
             _claim(s, title if isinstance(found, Task) else None, direction)
-            training_seed = digest(study_seed(s, seed), "training") % 2**31
+            study_seed(s, seed)
             objective: Objective
             if isinstance(found, Task):
-                objective = replace(_objective(s, found, training_seed, chosen, proposers or {}, device), course=course)
+                objective = replace(_objective(s, found, training_seed(s), chosen, proposers or {}, device), course=course)
             else:
                 objective = OwnObjective(found, chosen.settings, proposers or {})
             requeue(s)
@@ -180,7 +180,7 @@ def _objective(
         raise ValueError(f"the study {study.study_name!r} has {len(study.directions)} values a trial, "
                          f"objectives={budget.objectives!r} give {len(budget.objectives)}")  # fmt: skip
     shortened = replace(task, epochs=max(1, round(task.epochs * budget.epochs)))
-    return TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device)
+    return TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device, chosen.fisher)
 
 
 def _task(what: str | Task | Objective) -> tuple[Task | Objective, str]:

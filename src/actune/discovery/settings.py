@@ -22,6 +22,7 @@ class Settings:
     sample       the number of them that a parent is the best of
     mutations    the most of them for one child
     batch        the number of children among which the surrogate chooses
+    shortlist    the number of them, the best by their outputs, that a probe looks at where there is one; 0: none
     memory       the number of latest trials that the surrogate learns from
     screening    reject what cannot be trained or was seen before, and draw again
     attempts     the most draws for one candidate, before the search gives up
@@ -34,10 +35,16 @@ class Settings:
     sample: int = 16
     mutations: int = 4
     batch: int = 16
+    shortlist: int = 4
     memory: int = 256
     screening: bool = True
     attempts: int = 1000
     space: Space = field(default_factory=Space)
+
+    @property
+    def probing(self) -> bool:
+        """Whether a probe is of use: to the surrogate."""
+        return self.shortlist > 0 and any(name == "surrogate" and weight > 0 for name, weight in self.proposers)
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,15 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to search."""
+    """A way to search.
+
+    fisher   the surrogate is told of the Fisher information of the task's network with a candidate, before training: see `Fisher`
+    """
 
     settings: Settings = field(default_factory=Settings)
     budget: Budget = field(default_factory=Budget)
     ranking: Ranking = field(default_factory=Ranking)
+    fisher: bool = False
 
     def without(self, parts: Iterable[str]) -> Method:
         """The method with these parts (names in `PARTS`) switched off."""
@@ -99,6 +110,7 @@ _ALONE = Budget(first_rung=0)
 # as everywhere here: parents are the latest trials that were not discarded, and formulas have at most `Space.size` nodes.
 METHODS: dict[str, Method] = {
     "better": Method(),
+    "fisher": Method(fisher=True),
     "pangaea": Method(
         Settings((("evolution", 1.0),), start=64, population=64, sample=16, mutations=1, screening=False,
                  space=Space(families=0.0, parameters=3)),
@@ -122,6 +134,7 @@ def _no_proposer(name: str) -> Callable[[Method], Method]:
 PARTS: dict[str, Callable[[Method], Method]] = {
     "catalogue": _no_proposer("catalogue"),
     "surrogate": _no_proposer("surrogate"),
+    "fisher": lambda m: replace(m, fisher=False),
     "screening": lambda m: replace(m, settings=replace(m.settings, screening=False)),
     "pruning": lambda m: replace(m, budget=replace(m.budget, first_rung=0)),
     "confirmation": lambda m: replace(m, ranking=replace(m.ranking, leaders=0)),

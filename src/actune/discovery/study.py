@@ -2,7 +2,8 @@
 
 A trial keeps its candidate in the user attribute `activation:NAME`, as text, and how it came about in `activation:NAME:origin`:
 the number of the trial whose generator drew it, the proposer and what it did, the parents, the finished trials that were seen
-("0-31,33"), the fingerprints of the trials that ran meanwhile, and its own fingerprint. The study keeps its seed in `actune:seed`.
+("0-31,33"), the fingerprints of the trials that ran meanwhile, its own fingerprint, and what
+a probe told of it if there was one. The study keeps its seed in `actune:seed`.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
+from ..experiments.tasks import TASKS
 from ..family import Family, resolve
 from .evolution import front as undominated
+from .fisher import Fisher
 from .fleet import ERROR, finished
-from .history import History, Proposer
+from .history import History, Probe, Proposer
 from .ledger import fingerprint, loss, names, numbers, past, ranges, signs, view
 from .propose import PROPOSERS, Proposal, propose
 from .screen import screen
 from .settings import Settings
 from .space import Space
+from .surrogate import probed
 
 __all__ = ["activation_names", "best", "breeding", "front", "leaders", "replay", "suggest_activation", "twin"]
 
-SEED, RANKING = "actune:seed", "actune:ranking"  # attributes of a study
+SEED, TASK, RANKING = "actune:seed", "actune:task", "actune:ranking"  # attributes of a study
 _DEFAULT = Settings()
 _BREEDING: ContextVar[tuple[Settings, Mapping[str, Proposer]]] = ContextVar("_BREEDING", default=(_DEFAULT, {}))
 _LOG = logging.getLogger(__name__)
@@ -47,6 +51,7 @@ def suggest_activation(
     *,
     settings: Settings | None = None,
     proposers: Mapping[str, Proposer] | None = None,
+    probe: Probe | None = None,
 ) -> Family:
     """The activation function that this trial is to train: bred from the study's own past, or the one that the trial already has.
 
@@ -56,23 +61,25 @@ def suggest_activation(
     name       tells the functions of one network apart; each evolves by itself, on the value of the whole trial
     settings   how candidates are bred; default: as the search was told that runs this trial
     proposers  your own by name: functions (history, rng) -> text, mixed with ours; see `propose`. Default: the search's
+    probe      what a look at your network tells of a function: a function Family -> numbers, always as many, or None. The surrogate
+               asks it of its shortlist, the study keeps what it said of the chosen one; it may be asked the same twice
 
     The first objective of the study is what is improved, in its direction; of several, parents are such that no other in their
     sample is better in all. Failed and pruned trials and infinite values are worse than all others. The candidate depends on the
     study's seed (its user attribute `actune:seed`, 0 if never set), the trial's number, the name, the trials that are in the
-    study, the families that are declared and what your own proposers return, and on nothing else.
+    study, the families that are declared and what your own proposers and probe return, and on nothing else.
     """
-    key = _key(name)
+    of_search, own = _BREEDING.get()
+    settings, proposers = settings or of_search, own if proposers is None else proposers
+    key, asked = _key(name), probe if settings.probing else None
     given = trial.user_attrs.get(key)
     if given is not None:
-        return _given(trial, key, given)
+        return _given(trial, key, given, asked)
     if not isinstance(trial, Trial):
         raise ValueError(f"{type(trial).__name__} has no study to breed from; "
                          f"give it the function: trial.set_user_attr({key!r}, 'x*sigmoid(x)')")  # fmt: skip
-    of_search, own = _BREEDING.get()
-    settings, proposers = settings or of_search, own if proposers is None else proposers
     for _ in range(10):
-        proposal = _suggest(trial, name, settings, proposers)
+        proposal = _suggest(trial, name, settings, proposers, asked)
         # Another worker may have drawn the same at the same time. Who sees that draws again, now knowing the other.
         if not settings.screening or not _has_twin(trial, key, proposal.fingerprint):
             break
@@ -95,20 +102,23 @@ def _key(name: str) -> str:
     return f"activation:{name}"
 
 
-def _given(trial: BaseTrial, key: str, text: Any) -> Family:
+def _given(trial: BaseTrial, key: str, text: Any, probe: Probe | None) -> Family:
     try:
         f = resolve(text)
     except ValueError as error:
         raise ValueError(f"the user attribute {key!r} of trial {trial.number} is no activation function: {error}") from None
     if isinstance(trial, Trial) and f"{key}:origin" not in trial.user_attrs:
-        trial.set_user_attr(f"{key}:origin", {"kind": "given", "fingerprint": screen(f).fingerprint})
+        trial.set_user_attr(f"{key}:origin", {"kind": "given", "fingerprint": screen(f).fingerprint, **_told(probe, f)})
     return f
 
 
-def _suggest(trial: Trial, name: str, settings: Settings, proposers: Mapping[str, Proposer] | None) -> Proposal:
+def _suggest(
+    trial: Trial, name: str, settings: Settings, proposers: Mapping[str, Proposer] | None, probe: Probe | None
+) -> Proposal:
     key = _key(name)
     history, pending = view(trial.study, key, trial.number)
-    proposal = propose(history, _generator(study_seed(trial.study), trial.number, name), settings, pending, proposers)
+    rng = _generator(study_seed(trial.study), trial.number, name)
+    proposal = propose(history, rng, settings, pending, proposers, probe)
     for failed, reason in proposal.failed.items():
         _LOG.warning("trial %s: the proposer %r was passed over: %s", trial.number, failed, reason)
     origin = {
@@ -121,11 +131,20 @@ def _suggest(trial: Trial, name: str, settings: Settings, proposers: Mapping[str
         "fingerprint": proposal.fingerprint,
         **({"failed": dict(proposal.failed)} if proposal.failed else {}),
         **({"own": sorted(proposers)} if proposers else {}),
+        **_told(probe, resolve(proposal.text)),
         **_changed(settings),
     }
     trial.set_user_attr(f"{key}:origin", origin)  # first: a trial that has its text has all
     trial.set_user_attr(key, proposal.text)
     return proposal
+
+
+def _told(probe: Probe | None, f: Family) -> dict[str, Any]:
+    """For the record, of every candidate, whoever proposed it: the surrogate learns from all."""
+    if probe is None:
+        return {}
+    found = probed(probe, f)
+    return {"probed": found if found is None else list(found)}
 
 
 def _has_twin(trial: Trial, key: str, own: str) -> bool:
@@ -154,6 +173,11 @@ def study_seed(study: Study, wanted: int | None = None) -> int:
     if wanted is not None and wanted != seed:
         raise ValueError(f"seed={wanted}, but the study {study.study_name!r} was begun with {seed}; leave it out to go on")
     return seed
+
+
+def training_seed(study: Study) -> int:
+    """The seed of the trainings of a study's task, and of its probe."""
+    return digest(study_seed(study), "training") % 2**31
 
 
 def digest(*words: object) -> int:
@@ -194,14 +218,16 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def replay(study: Study, proposers: Mapping[str, Proposer] | None = None) -> dict[str, str]:
+def replay(study: Study, proposers: Mapping[str, Proposer] | None = None, probe: Probe | None = None) -> dict[str, str]:
     """Derive every candidate again from the records: {"NUMBER:NAME": text} of those that come out differently, else {}.
 
     proposers  your own, where trials had some. One that is not given is not called: what it returned is only read again, and
                must have the recorded fingerprint. One that failed is taken to fail again.
+    probe      the study's, where it had one; of a task that ships it is found. Without it, what it had a say in is only read again
     """
     trials = study.get_trials(deepcopy=False)
     seed, sign = study_seed(study), signs(study)
+    probe = probe or _probe_of(study)
     different: dict[str, str] = {}
     for t in trials:
         for name in names(t):
@@ -209,21 +235,45 @@ def replay(study: Study, proposers: Mapping[str, Proposer] | None = None) -> dic
             origin = t.user_attrs.get(f"{key}:origin", {})
             if "proposer" in origin:
                 history = History(past(trials[n], key, sign) for n in numbers(origin["seen"]))
-                again = _again(t.user_attrs[key], origin, history, _generator(seed, origin["trial"], name), proposers or {})
+                rng = _generator(seed, origin["trial"], name)
+                again = _again(t.user_attrs[key], origin, history, rng, proposers or {}, probe)
                 if again != t.user_attrs[key]:
                     different[f"{t.number}:{name}"] = again
     return different
 
 
-def _again(text: str, origin: dict[str, Any], history: History, rng: Random, proposers: Mapping[str, Proposer]) -> str:
+def _probe_of(study: Study) -> Probe:
+    """That of a task that ships, with which `search` began the study."""
+    task = TASKS.get(study.user_attrs.get(TASK, ""))
+    return _unknown if task is None else Fisher(task, training_seed(study))
+
+
+class _Unknown(Exception):
+    """There is no probe to ask."""
+
+
+def _unknown(f: Family) -> None:
+    raise _Unknown
+
+
+def _again(
+    text: str, origin: dict[str, Any], history: History, rng: Random, proposers: Mapping[str, Proposer], probe: Probe
+) -> str:
     """The candidate as its record says that it came about."""
     if origin["proposer"] not in PROPOSERS and origin["proposer"] not in proposers:
-        same = screen(resolve(text)).fingerprint == origin["fingerprint"]
-        return text if same else f"{text!r} is not what {origin['proposer']!r} proposed"
+        return _read_again(text, origin)
     own: dict[str, Proposer] = dict.fromkeys(origin.get("own", ()), _absent)
     if origin["proposer"] in own:
         own[origin["proposer"]] = proposers[origin["proposer"]]
-    return propose(history, rng, _settings(origin), origin["pending"], own).text
+    try:
+        return propose(history, rng, _settings(origin), origin["pending"], own, probe if "probed" in origin else None).text
+    except _Unknown:
+        return _read_again(text, origin)
+
+
+def _read_again(text: str, origin: dict[str, Any]) -> str:
+    same = screen(resolve(text)).fingerprint == origin["fingerprint"]
+    return text if same else f"{text!r} is not what {origin['proposer']!r} proposed"
 
 
 def _absent(history: History, rng: Random) -> None:

@@ -1,7 +1,8 @@
 """A surrogate: predict from a function's values and slopes how well it trains, and let the most promising child be trained.
 
 The idea that outputs on normal draws tell functions apart is AQuaSurF's (arXiv:2301.05785). Here they are values and slopes at the
-quantiles of a standard normal input, and a kernel ridge regression on the study's own trials predicts their ranks.
+quantiles of a standard normal input, and a kernel ridge regression on the study's own trials predicts their ranks. A probe of the
+user's network may say more of those that come off best.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from random import Random
 from statistics import NormalDist
 
@@ -17,14 +19,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..family import resolve
+from ..expr import shorten
+from ..family import Family, resolve
 from ..kernels.formula import evaluate
 from .evolution import draw_family, draw_random, evolve
-from .history import Draft, History, Past
-from .screen import screen
+from .history import Draft, History, Past, Probe
+from .screen import Screening, screen
 from .settings import Settings
 
-__all__ = ["features", "predict", "surrogate"]
+__all__ = ["features", "predict", "probed", "surrogate"]
 
 Array = NDArray[np.float64]
 
@@ -52,23 +55,63 @@ def features(text: str) -> Array | None:
     return _features(text)
 
 
-def predict(history: Sequence[Past], texts: Sequence[str]) -> list[float]:
+def probed(probe: Probe, f: Family) -> tuple[float, ...] | None:
+    """What the probe tells of a function, to six digits as records keep it; None where that is not finite."""
+    found = probe(f)
+    if found is None:
+        return None
+    try:
+        numbers = [float(v) for v in found]
+    except (TypeError, ValueError):
+        raise ValueError(f"the probe must give numbers, or None, for {f.text!r}; it gave {shorten(repr(found), 80)}") from None
+    return tuple(float(f"{v:.6g}") for v in numbers) if all(map(math.isfinite, numbers)) else None
+
+
+def predict(history: Sequence[Past], texts: Sequence[str], probe: Probe | None = None, least: int = 2) -> list[float]:
     """How each function will rank among those of the history: 0 the best, 1 the worst; inf for what is not finite.
 
     Ranks, because losses differ by orders of magnitude; what was pruned ranks behind, by the last loss that it reported.
+
+    probe   functions are as alike as outputs and probe say in the mean; of the history those count of which it told something
+    least   with fewer functions to learn from, all are equal
     """
-    known = [(past, z) for past in history if (z := features(past.text)) is not None]
-    new = [features(text) for text in texts]
-    if len(known) < 2:
-        return [0.5 if z is not None else math.inf for z in new]
-    at, ranks = np.stack([z for _, z in known]), _ranks([past for past, _ in known])
-    squares = _squares(at, at)
-    width = max(float(np.median(squares)), 1e-12)
-    weights = np.linalg.solve(np.exp(-squares / width) + _RIDGE * np.eye(len(at)), ranks - ranks.mean())
+    if probe is None:
+        old, new = [_described(past.text) for past in history], [_described(text) for text in texts]
+    else:
+        old = [_described(past.text, past.probed) for past in history]
+        new = [_described(text, probed(probe, resolve(text))) for text in texts]
+    known = [(past, z) for past, z in zip(history, old, strict=True) if z is not None]
     here = [z for z in new if z is not None]
-    found = iter(ranks.mean() + np.exp(-_squares(np.stack(here), at) / width) @ weights if here else ())
+    if len(known) < least or not here:
+        return [0.5 if z is not None else math.inf for z in new]
+    among, across = _kernels([z for _, z in known], here)
+    ranks = _ranks([past for past, _ in known])
+    weights = np.linalg.solve(among + _RIDGE * np.eye(len(known)), ranks - ranks.mean())
+    found = iter(ranks.mean() + across @ weights)
     # Rounded: what differs in the last bits between machines is to be a tie, which the order decides.
     return [round(float(next(found)), 6) if z is not None else math.inf for z in new]
+
+
+def _described(text: str, *more: Sequence[float] | None) -> tuple[Array, ...] | None:
+    """The outputs of a function and what else is told of it; None where anything is missing."""
+    parts = [features(text), *(None if part is None else np.array(part) for part in more)]
+    found = tuple(part for part in parts if part is not None)
+    return found if len(found) == len(parts) else None
+
+
+def _kernels(known: Sequence[tuple[Array, ...]], new: Sequence[tuple[Array, ...]]) -> tuple[Array, Array]:
+    """How alike functions are, the known among themselves and the new to them: the mean over their parts of exp(-d²/median d²)."""
+    kernels: list[tuple[Array, Array]] = []
+    for there, here in zip(zip(*known, strict=True), zip(*new, strict=True), strict=True):
+        lengths = sorted({len(z) for z in (*there, *here)})
+        if len(lengths) > 1:
+            raise ValueError(f"the probe of a study must always give as many numbers; it gave {' and '.join(map(str, lengths))}")
+        at = np.stack(there)
+        squares = _squares(at, at)
+        width = max(float(np.median(squares)), 1e-12)
+        kernels.append((np.exp(-squares / width), np.exp(-_squares(np.stack(here), at) / width)))
+    among, across = (sum(parts) / len(kernels) for parts in zip(*kernels, strict=True))
+    return among, across
 
 
 def _ranks(trials: Sequence[Past]) -> Array:
@@ -89,18 +132,26 @@ def _squares(one: Array, other: Array) -> Array:
 _SOURCES = {"evolution": evolve, "catalogue": draw_family, "random": draw_random}
 
 
-def surrogate(history: History, rng: Random, settings: Settings) -> Draft | None:
-    """Draw a batch of candidates as the other proposers do and give the one that is predicted to be the best."""
+def surrogate(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft | None:
+    """Draw a batch of candidates as the other proposers do and give the one that is predicted to be the best.
+
+    With a probe, which costs more than outputs, the best by their outputs are predicted again with what it tells of them.
+    """
     weights = {name: weight for name, weight in settings.proposers if name in _SOURCES} or {"evolution": 1.0}
     blind = replace(settings, screening=False)  # screening costs more than predicting: only the chosen one is screened
     drawn = [_SOURCES[rng.choices(list(weights), list(weights.values()))[0]](history, rng, blind) for _ in range(settings.batch)]
     drafts = list({d.text: d for d in drawn if d is not None}.values())
-    if len(history) < settings.start:
-        predicted = [0.0] * len(drafts)
-    else:
-        predicted = predict(history[-settings.memory :], [d.text for d in drafts])
-    for _, i in sorted(zip(predicted, range(len(drafts)), strict=True)):
-        found = screen(resolve(drafts[i].text)) if settings.screening else None
-        if found is None or (found.reason is None and found.fingerprint not in history.fingerprints):
-            return drafts[i]
-    return None
+    past = history[-settings.memory :]
+    ready = len(history) >= settings.start
+    predicted = predict(past, [d.text for d in drafts]) if ready else [0.0] * len(drafts)
+    ordered = (drafts[i] for _, i in sorted(zip(predicted, range(len(drafts)), strict=True)))
+    fit = (d for d in ordered if not settings.screening or _fits(screen(resolve(d.text)), history))
+    if probe is None or not ready or settings.shortlist < 1:
+        return next(fit, None)
+    shortlist = list(islice(fit, settings.shortlist))
+    again = predict(past, [d.text for d in shortlist], probe, settings.start)
+    return min(zip(again, range(len(shortlist)), shortlist, strict=True), default=(0, 0, None))[2]
+
+
+def _fits(found: Screening, history: History) -> bool:
+    return found.reason is None and found.fingerprint not in history.fingerprints

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.distributions import Categorical, Distribution, Normal
 from torch.nn import functional
 
 __all__ = ["ACCURACY", "LOSSES", "Loss", "Measure"]
@@ -66,11 +67,21 @@ class Loss:
     function   (outputs, targets) -> the mean, differentiable
     classes    targets are integers, outputs (…, classes) their scores; without, outputs and targets are numbers of one shape
     measure    what comparisons are about
+    predicts   the distribution of targets that outputs stand for: `function` is its negative log-likelihood, up to constants
     """
 
     function: Callable[[Tensor, Tensor], Tensor]
     classes: bool
     measure: Measure
+    predicts: Callable[[Tensor], Distribution]
+
+
+def _class(scores: Tensor) -> Distribution:
+    return Categorical(logits=scores, validate_args=False)
+
+
+def _around(outputs: Tensor) -> Distribution:
+    return Normal(outputs, 1.0, validate_args=False)
 
 
 def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
@@ -79,7 +90,7 @@ def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 LOSSES = {
-    "cross_entropy": Loss(cross_entropy, True, ACCURACY),
-    "next_character": Loss(cross_entropy, True, BITS),
-    "mse": Loss(functional.mse_loss, False, ERROR),
+    "cross_entropy": Loss(cross_entropy, True, ACCURACY, _class),
+    "next_character": Loss(cross_entropy, True, BITS, _class),
+    "mse": Loss(functional.mse_loss, False, ERROR, _around),
 }

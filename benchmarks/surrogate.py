@@ -1,0 +1,160 @@
+"""Whether the Fisher information of the network tells the surrogate more than outputs do, on studies that `search.py` has stored.
+
+    python benchmarks/search.py --task digits --methods random,evolution --studies 6 --storage studies.db
+    python benchmarks/surrogate.py studies.db                                # --task, --rounds, --seed
+    python benchmarks/surrogate.py --table                                   # write the stored result into README.md
+
+Predicted: from n trials in a row of a study, the losses of its next 16; Spearman's correlation, and the rank among the 16 of the
+one that is chosen. Searched: all candidates of one method are a pool, from which 16 at a time are drawn and one is chosen (at
+first, and in three draws of ten later, any), until it is among the best 1 % of the pool. Differences are to outputs alone, with
+standard errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import fmean, stdev
+from typing import Any
+
+import optuna
+import report
+import torch
+from scipy.stats import rankdata, spearmanr
+
+from actune.discovery import Fisher, Past, Settings
+from actune.discovery.fleet import open_storage
+from actune.discovery.ledger import signs, view
+from actune.discovery.study import training_seed
+from actune.discovery.surrogate import predict
+from actune.experiments.tasks import task
+from actune.family import resolve
+
+STORED = report.RESULTS / "surrogate.jsonl"
+SIZES, BATCH, START, EXPLORED = (12, 24, 48, 96), 16, Settings().start, 0.3
+Chosen = Callable[[Sequence[Past], Sequence[Past]], list[float]]
+
+
+def studies(storage: str, name: str) -> dict[str, list[list[Past]]]:
+    """The finished trials of each study by method, with what the probe of its task tells."""
+    found: dict[str, list[list[Past]]] = {}
+    opened = open_storage(storage, 10, 30)
+    for summary in optuna.get_all_study_summaries(opened):
+        if summary.study_name.startswith(f"{name}, "):
+            study = optuna.load_study(study_name=summary.study_name, storage=opened)
+            assert signs(study) == (1.0,)
+            probe = Fisher(task(name), training_seed(study))
+            trials = [replace(p, probed=probe(resolve(p.text))) for p in view(study, "activation:activation", -1)[0]]
+            found.setdefault(summary.study_name.split(", ")[1], []).append(trials)
+    return found
+
+
+def by_outputs(past: Sequence[Past], new: Sequence[Past]) -> list[float]:
+    return predict(past, [p.text for p in new])
+
+
+def by_both(past: Sequence[Past], new: Sequence[Past]) -> list[float]:
+    known = {resolve(p.text).text: p.probed for p in new}
+    return predict(past, [p.text for p in new], lambda f: known[f.text])
+
+
+def by_shortlist(past: Sequence[Past], new: Sequence[Past]) -> list[float]:
+    """As a search does it: the best by their outputs, and of these the best by both; all others behind."""
+    first = by_outputs(past, new)
+    order = sorted(range(len(new)), key=first.__getitem__)[: Settings().shortlist]
+    again = by_both(past, [new[i] for i in order])
+    return [min(1e3, again[order.index(i)]) - 1e4 if i in order else x for i, x in enumerate(first)]
+
+
+WAYS: dict[str, Chosen] = {"outputs": by_outputs, "outputs and Fisher": by_both, "a shortlist by both": by_shortlist}
+
+
+def predicted(way: Chosen, trials: Sequence[Sequence[Past]], size: int) -> list[tuple[float, float]]:
+    """Correlation and rank of the chosen one, for each window."""
+    found = []
+    for study in trials:
+        for at in range(0, len(study) - size - BATCH + 1, BATCH):
+            new = study[at + size : at + size + BATCH]
+            guess = [min(x, 1e9) for x in way(study[at : at + size], new)]
+            losses = [min(p.loss, 1e9) for p in new]
+            found.append((float(spearmanr(guess, losses)[0]), float(rankdata(losses)[guess.index(min(guess))])))
+    return found
+
+
+def searched(way: Chosen, pool: Sequence[Past], rng: random.Random, most: int = 150) -> float:
+    """The number of trials until one is among the best 1 % of the pool."""
+    bar = sorted(p.loss for p in pool)[len(pool) // 100]
+    left, seen = list(pool), list[Past]()
+    while len(seen) < most:
+        drawn, guided = rng.sample(left, BATCH), rng.random() >= EXPLORED
+        guess = way(seen, drawn) if guided and len(seen) >= START else [0.0] * BATCH
+        chosen = drawn[guess.index(min(guess))]
+        left.remove(chosen)
+        seen.append(chosen)
+        if chosen.loss <= bar:
+            break
+    return float(len(seen))
+
+
+def measure(found: dict[str, list[list[Past]]], rounds: int, seed: int) -> list[dict[str, Any]]:
+    rows = []
+    for method, trials in found.items():
+        pool = list({p.text: p for study in trials for p in study}.values())
+        for name, way in WAYS.items():
+            cases = {size: predicted(way, trials, size) for size in SIZES}
+            needed = [searched(way, pool, random.Random(f"{seed}:{i}")) for i in range(rounds)]
+            rows.append(
+                {"method": method, "studies": len(trials), "pool": len(pool), "way": name, "cases": cases, "needed": needed}
+            )
+            print(method, name, round(fmean(needed), 1), flush=True)
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    sizes = " | ".join(f"from {n}: correlation, rank" for n in SIZES)
+    lines = [f"| candidates | chosen by | {sizes} | trials to the best 1 % |",
+             "| --- | --- |" + " --- |" * (len(SIZES) + 1)]  # fmt: skip
+    for row in rows:
+        base = next(r for r in rows if r["method"] == row["method"] and r["way"] == "outputs")
+        cells = [_cell([c[1] for c in row["cases"][str(n)]], [c[1] for c in base["cases"][str(n)]]) for n in SIZES]
+        rhos = [fmean(c[0] for c in row["cases"][str(n)]) for n in SIZES]
+        line = [
+            f"{row['method']} ({row['studies']} × 200)",
+            row["way"],
+            *(f"{r:.2f}, {c}" for r, c in zip(rhos, cells, strict=True)),
+        ]
+        lines.append("| " + " | ".join([*line, _cell(row["needed"], base["needed"], 1)]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(own: Sequence[float], base: Sequence[float], digits: int = 2) -> str:
+    gaps = [a - b for a, b in zip(own, base, strict=True)]
+    gap = f" ({fmean(gaps):+.{digits}f} ± {stdev(gaps) / math.sqrt(len(gaps)):.{digits}f})" if any(gaps) else ""
+    return f"{fmean(own):.{digits}f}{gap}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("storage", nargs="?", help="of studies named TASK, METHOD, SEED, as `search.py` names them")
+    parser.add_argument("--task", default="digits")
+    parser.add_argument("--rounds", type=int, default=200, help="of the search in a pool")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.table:
+        last = report.read(STORED)[-1]
+        count = ", ".join(f"{len(last['rows'][0]['cases'][str(n)])} from {n}" for n in SIZES)
+        text = f"`{last['settings']['task']}`; cases of {last['rows'][0]['method']}: {count}; {last['settings']['rounds']} searches"
+        report.write_block("surrogate", f"{text}.\n\n{table(last['rows'])}\n\n{report.source(last)}")
+        return
+    found = studies(options.storage, options.task)
+    settings = {"task": options.task, "rounds": options.rounds, "seed": options.seed}
+    report.append(STORED, report.facts(**settings) | {"rows": measure(found, options.rounds, options.seed)})
+
+
+if __name__ == "__main__":
+    main()
