@@ -24,7 +24,7 @@ from actune.discovery import SearchError, Settings, best, replay, screen, search
 from actune.discovery import fleet as fleet_module
 from actune.discovery import storage as storage_module
 from actune.discovery.fleet import Tally, finished, requeue, superseded
-from actune.discovery.storage import open_storage
+from actune.discovery.storage import open_storage, requeue_as
 from actune.kernels.formula import evaluate
 
 KEY = "activation:activation"
@@ -137,6 +137,18 @@ def test_a_failed_trial_that_nobody_queued_is_run_again(tmp_path):
     requeue(study)
     assert [t.user_attrs[KEY] for t in study.get_trials(states=(TrialState.WAITING,))] == [text]
     whole(search(quick, trials=3, storage=tmp_path / "s.db", study="s"), 3)
+
+
+def test_a_trial_that_two_find_dead_is_queued_once(tmp_path):
+    """Both have seen it run, and then each queues it; what died again is queued again."""
+    study = optuna.create_study(study_name="s", storage=open_storage(tmp_path / "s.db", 10, 30))
+    for died in (0, 1):
+        ask(study)
+        study.tell(died, state=TrialState.FAIL)
+        requeue_as(None)(load(f"{tmp_path}/s.db"), study.trials[died])
+        requeue_as(None)(study, study.trials[died])
+        assert [t.number for t in study.get_trials(states=(TrialState.WAITING,))] == [died + 1]
+    assert superseded(study.trials) == {0, 1}
 
 
 def test_a_wrong_number_of_values_is_the_objectives_fault(tmp_path):

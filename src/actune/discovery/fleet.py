@@ -212,7 +212,7 @@ def requeue(study: optuna.Study, own: int | None = None, gone: Callable[[str], b
                 continue  # another process was faster
             requeue_as()(study, t)
     if any(t.number != own for t in _left(study)):
-        time.sleep(random.uniform(0.3, 2))  # another process may be about to queue it
+        time.sleep(random.uniform(0.5, 3))  # another process may be about to queue it
     for t in _left(study):
         requeue_as(None if _interrupted(t) else RERUNS)(study, t)
 

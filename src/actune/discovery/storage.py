@@ -38,7 +38,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, InterfaceError, Operat
 __all__ = ["WORKER", "SearchError", "me", "open_storage", "requeue_as"]
 
 WORKER = "actune:worker"  # attribute of a trial
-BIRTH = "actune:birth"  # system attribute of a trial: a name that the call had which made it
+BIRTH = "actune:birth"  # system attribute of a trial: a name for the call that made it
 PATIENCE = 60  # seconds
 RERUNS = 3  # of a trial whose worker died
 _LOG = logging.getLogger(__name__)
@@ -237,9 +237,12 @@ class _Database(RDBStorage):
         session.add(models.TrialHeartbeatModel(trial_id=trial.trial_id))
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        """With a name for the birth. Of a trial that is run again all who find it dead would choose the same: it is queued once."""
         self.birth, self.tried = uuid.uuid4().hex, False
         if template_trial is not None:
             template_trial = copy.copy(template_trial)
+            if template_trial.state == TrialState.WAITING and (died := template_trial.system_attrs.get("retry_history")):
+                self.birth, self.tried = f"{study_id}, again {died[-1]}", True
             template_trial.system_attrs = template_trial.system_attrs | {BIRTH: self.birth}
         return self._born(study_id, template_trial)
 
@@ -247,7 +250,7 @@ class _Database(RDBStorage):
         return super()._create_new_trial(study_id, template_trial)
 
     def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> models.TrialModel:
-        """Called once more where the answer was lost, by Optuna or by us: then the trial may be there, and is not made again."""
+        """Called again where an answer was lost, by Optuna or by us: then the trial may be there, and is not made twice."""
         if self.tried and (there := self._by_birth(session)) is not None:
             return there
         self.tried = True
