@@ -1,6 +1,6 @@
 """Does a discovered function beat the usual ones? A search, its leaders on fresh seeds, and the winner on seeds fresher still.
 
-    python benchmarks/claims.py --task ood-harmonic --workers 2 --storage claims.db       # goes on where it was stopped
+    python benchmarks/claims.py --task ood-harmonic --together 8 --storage claims.db      # goes on where it was stopped
     python benchmarks/claims.py --task cifar10 --trials 40 --share 0.2 --leaders 3 --seeds 5 --rivals relu,silu,gelu
     python benchmarks/claims.py --table                                                   # write the stored results into README.md
 
@@ -33,13 +33,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     better = dataclasses.replace(better, budget=dataclasses.replace(better.budget, epochs=options.share))
     ranking = dataclasses.replace(better.ranking, leaders=options.leaders, runs=options.runs)
     name = f"{options.task}, {options.share:g} of the epochs, seed {options.seed}"
-    study = search(options.task, trials=options.trials, workers=options.workers, method=better, seed=options.seed,
-                   storage=options.storage, study=name, progress=lambda s, t: print(t.number, t.value, flush=True))  # fmt: skip
-    confirm(study, options.task, ranking=ranking, workers=options.workers)
+    study = search(options.task, trials=options.trials, workers=options.workers, together=options.together, method=better,
+                   seed=options.seed, storage=options.storage, study=name,
+                   progress=lambda s, t: print(t.number, t.value, flush=True))  # fmt: skip
+    confirm(study, options.task, ranking=ranking, workers=options.workers, together=options.together)
     winner = best(study)
     print(f"the winner: {winner}", flush=True)
     rivals = options.rivals.split(",")
-    compared = compare(options.task, rivals, baseline=winner, seeds=options.seeds, workers=options.workers)
+    compared = compare(options.task, rivals, baseline=winner, seeds=options.seeds, workers=options.workers,
+                       together=options.together)  # fmt: skip
     return {"winner": winner.text, "name": compared.baseline, "study trials": len(study.trials), **facts(compared)}
 
 
@@ -88,13 +90,14 @@ def main() -> None:
     parser.add_argument("--rivals", default=RIVALS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="more than one: the candidates depend on who is faster")
+    parser.add_argument("--together", type=int, default=1, help="perceptrons that train side by side")
     parser.add_argument("--storage", type=Path, help="a file for the study: then a search that was interrupted goes on")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
         write()
         return
-    names = ("task", "trials", "share", "leaders", "runs", "seeds", "rivals", "seed", "workers")
+    names = ("task", "trials", "share", "leaders", "runs", "seeds", "rivals", "seed", "workers", "together")
     settings = {name: getattr(options, name) for name in names}
     if settings in [r["settings"] for r in report.read(STORED)]:
         print("stored already")
