@@ -95,10 +95,10 @@ def test_a_batch_that_fails_is_trained_one_by_one_and_says_so(monkeypatch, caplo
     def broken(*_, **__):
         raise MemoryError("too much at a time")
 
-    def picky(t, f, seed):
+    def picky(t, f, seed, **named):
         if str(f) == "tanh":
             raise OSError("not this one")
-        return train(t, f, seed)
+        return train(t, f, seed, **named)
 
     monkeypatch.setattr(batch, "train_together", broken)
     monkeypatch.setattr(batch, "train", picky)

@@ -134,3 +134,12 @@ def test_a_name_that_is_no_objective(name, message):
 def test_objectives_are_for_tasks():
     with pytest.raises(ValueError, match=r"objectives=\('loss',\) is for tasks; an objective of your own returns what it likes"):
         search(length, trials=1, objectives=("loss",))
+
+
+def test_what_is_known_is_answered_side_by_side_too(monkeypatch):
+    study = search(TINY, trials=4, together=2, study=queued("swish", "x*sigmoid(b*x); b=1", "x*sigmoid(b*x); b=1", "tanh(x)"),
+                   course=True)  # fmt: skip
+    assert [t.user_attrs.get("actune:answered") for t in study.trials] == [None, None, 0, None]  # the second ran beside the first
+    assert study.trials[2].values == study.trials[0].values
+    assert study.trials[2].user_attrs["actune:course"] == study.trials[0].user_attrs["actune:course"]
+    assert set(study.trials[0].user_attrs["actune:course"]) == {"1.beta", "3.beta"}
