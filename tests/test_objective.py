@@ -106,14 +106,14 @@ def test_what_an_objective_says_itself_comes_first():
 
 
 def test_an_objective_by_its_name(tmp_path, monkeypatch):
-    (tmp_path / "my_training.py").write_text(
+    (tmp_path / "my_named_training.py").write_text(
         "import actune\n\ndef objective(trial):\n    return float(len(actune.suggest_activation(trial).text))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     for workers in (1, 2):  # the workers import it by themselves
-        study = search("my_training:objective", trials=6, workers=workers, storage=tmp_path / f"{workers}.db", direction="maximize")
+        study = search("my_named_training:objective", trials=6, workers=workers, storage=tmp_path / f"{workers}.db", direction="maximize")
         assert len(study.trials) == 6
-        assert study.study_name == "my_training:objective"
+        assert study.study_name == "my_named_training:objective"
         assert len(best(study).text) > 0
         assert study.best_value == max(t.value for t in study.trials)
 
