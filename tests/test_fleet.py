@@ -349,8 +349,8 @@ def test_others_are_counted_where_their_death_would_be_noticed(tmp_path):
     for where, count in ((f"{tmp_path}/s.db", 1), (f"journal:{tmp_path}/s.log", 0)):
         study = optuna.create_study(storage=open_storage(where, 10, 30, worker="elsewhere:1"))
         ask(study)
-        assert Tally(study, 5).elsewhere() == count
-        assert Tally(study, 5, own=lambda name: name == "elsewhere:1").elsewhere() == 0
+        assert Tally(study, 5).look() == (5, count)
+        assert Tally(study, 5, own=lambda name: name == "elsewhere:1").look() == (5, 0)
 
 
 def test_random_of_the_objective_is_left_alone():

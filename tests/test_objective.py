@@ -111,7 +111,8 @@ def test_an_objective_by_its_name(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     for workers in (1, 2):  # the workers import it by themselves
-        study = search("my_named_training:objective", trials=6, workers=workers, storage=tmp_path / f"{workers}.db", direction="maximize")
+        storage = tmp_path / f"{workers}.db"
+        study = search("my_named_training:objective", trials=6, workers=workers, storage=storage, direction="maximize")
         assert len(study.trials) == 6
         assert study.study_name == "my_named_training:objective"
         assert len(best(study).text) > 0

@@ -34,8 +34,8 @@ def run_batches(study: optuna.Study, objective: TaskObjective, trials: int, size
     requeue(study, gone=_mine)
     tally = Tally(study, trials, progress)
     with quiet(), one_thread():
-        while (missing := tally.missing()) > 0:
-            free = missing - tally.elsewhere()
+        while (seen := tally.look())[0] > 0:
+            free = seen[0] - seen[1]
             if free > 0:
                 _run(study, objective, min(size, free))
             else:

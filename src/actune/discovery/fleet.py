@@ -87,9 +87,10 @@ class Tally:
         self._before = {t.number for t in finished(self.study.get_trials(deepcopy=False))}
         self._shown = set(self._before)
 
-    def missing(self) -> int:
-        """How many trials are not finished; SearchError where the last ones of this search all failed."""
-        done = finished(self.study.get_trials(deepcopy=False))
+    def look(self) -> tuple[int, int]:
+        """How many trials are not finished, and how many of other searches run; SearchError where this one's last all failed."""
+        trials = self.study.get_trials(deepcopy=False)
+        done = finished(trials)
         for t in done:
             if self.progress is not None and t.number not in self._shown:
                 self.progress(self.study, t)
@@ -98,14 +99,13 @@ class Tally:
         if len(last) == FAILURES and all(t.state == TrialState.FAIL for t in last):
             message = last[-1].user_attrs.get(ERROR, "its worker died, as did those that ran it again")
             raise SearchError(f"{FAILURES} trials in a row failed, the last one (number {last[-1].number}) with {message}")
-        return self.trials - len(done)
+        return self.trials - len(done), self._elsewhere(trials)
 
-    def elsewhere(self) -> int:
-        """How many trials the workers of other searches run. Of a storage without heartbeats that cannot be told."""
+    def _elsewhere(self, trials: Sequence[FrozenTrial]) -> int:
+        """How many the workers of other searches run. Of a storage without heartbeats that cannot be told."""
         if not is_heartbeat_enabled(self.study._storage):
             return 0
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        names = [t.user_attrs[WORKER] for t in running if WORKER in t.user_attrs]
+        names = [t.user_attrs[WORKER] for t in trials if t.state == TrialState.RUNNING and WORKER in t.user_attrs]
         return sum(not self.own(name) for name in names)
 
 
@@ -241,9 +241,11 @@ def run_here(study: optuna.Study, objective: Objective, trials: int, progress: P
     tally = Tally(study, trials, progress)
 
     def may_begin() -> bool:
-        while 0 < (missing := tally.missing()) <= tally.elsewhere():
+        missing, elsewhere = tally.look()
+        while 0 < missing <= elsewhere:
             time.sleep(0.5)
             requeue(study)
+            missing, elsewhere = tally.look()
         return missing > 0
 
     work(study, objective, may_begin)
@@ -316,7 +318,7 @@ def run_workers(job: Job, study: optuna.Study, trials: int, workers: int, progre
     try:
         while True:
             stillborn = _listen(crew, study, stillborn)
-            missing, elsewhere = tally.missing(), tally.elsewhere()
+            missing, elsewhere = tally.look()
             _assign(crew, missing, elsewhere)
             to_start = min(workers, missing) - len(crew)
             if not crew and to_start <= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.pruners import SuccessiveHalvingPruner
@@ -18,6 +19,7 @@ from .fisher import Fisher
 from .fleet import Objective
 from .history import Proposer
 from .settings import Budget, Settings
+from .storage import note
 from .study import breeding, suggest_activation, twin
 
 __all__ = ["ANSWERED", "COURSE", "OBJECTIVES", "OwnObjective", "TaskObjective"]
@@ -71,21 +73,21 @@ class TaskObjective:
         known = twin(trial) if self.settings.screening else None
         if known is None:
             return None
-        trial.set_user_attr(ANSWERED, known.number)
-        for name in ("validation_accuracy", "validation_loss", COURSE):
-            if name in known.user_attrs:
-                trial.set_user_attr(name, known.user_attrs[name])
+        same = {
+            name: value for name, value in known.user_attrs.items() if name in ("validation_accuracy", "validation_loss", COURSE)
+        }
+        note(trial, {ANSWERED: known.number} | same)
         return known.values
 
     def judged(self, trial: Trial, f: Family, outcome: Outcome) -> float | Sequence[float]:
         """What a training is worth; it may have been for nothing."""
-        trial.set_user_attr("validation_accuracy", outcome.validation_accuracy)
+        facts: dict[str, Any] = {"validation_accuracy": outcome.validation_accuracy}
+        facts |= {"actune:diverged": True} if outcome.diverged else {"validation_loss": outcome.validation_loss}
         if outcome.course is not None:
-            trial.set_user_attr(COURSE, {name: _course(values) for name, values in outcome.course.items()})
+            facts[COURSE] = {name: _course(values) for name, values in outcome.course.items()}
+        note(trial, facts)
         if outcome.diverged:
-            trial.set_user_attr("actune:diverged", True)
             raise optuna.TrialPruned("the training diverged")
-        trial.set_user_attr("validation_loss", outcome.validation_loss)
         accuracy = outcome.validation_accuracy  # None where there are no classes: then there is no floor
         if accuracy is not None and accuracy < self.budget.floor:
             raise optuna.TrialPruned(f"validation accuracy below {self.budget.floor}")

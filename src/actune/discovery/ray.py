@@ -58,8 +58,8 @@ def run_ray(job: Job, study: optuna.Study, trials: int, workers: int | None, pro
         tally = Tally(study, trials, progress, own=lambda name: _ticket(name) in flying.values())
         crashes = 0
         try:
-            while (missing := tally.missing()) > 0 or flying:
-                free = min(workers or room, missing - tally.elsewhere()) - len(flying)
+            while (seen := tally.look())[0] > 0 or flying:
+                free = min(workers or room, seen[0] - seen[1]) - len(flying)
                 for _ in range(free):
                     ticket = uuid.uuid4().hex
                     flying[task.remote(sent, ticket)] = ticket

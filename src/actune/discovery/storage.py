@@ -30,12 +30,12 @@ from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import get_lock_file
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 
-__all__ = ["WORKER", "SearchError", "me", "open_storage", "requeue_as"]
+__all__ = ["WORKER", "SearchError", "me", "note", "open_storage", "requeue_as"]
 
 WORKER = "actune:worker"  # attribute of a trial
 BIRTH = "actune:birth"  # system attribute of a trial: a name for the call that made it
@@ -92,6 +92,17 @@ def requeue_as(limit: int | None = RERUNS) -> Callable[[optuna.Study, FrozenTria
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return getattr(optuna.storages, _RERUN[1])(max_retry=limit)
+
+
+def note(trial: Trial, attributes: dict[str, Any]) -> None:
+    """Set user attributes of a trial; in a database of ours in one transaction, so that a trial has all or none of them."""
+    backend = getattr(trial.storage, "_backend", trial.storage)
+    if isinstance(backend, _Database):
+        backend.set_trial_user_attrs(trial._trial_id, attributes)
+        trial._cached_frozen_trial.user_attrs |= attributes
+    else:
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
 
 
 # -- patience --------------------------------------------------------------------------------------------------------------
@@ -277,6 +288,11 @@ class _Database(RDBStorage):
             self._sign(trial, session)
         return True
 
+    def set_trial_user_attrs(self, trial_id: int, attributes: dict[str, Any]) -> None:
+        with _create_scoped_session(self.scoped_session, True) as session:
+            for name, value in attributes.items():
+                self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, name, value)
+
     def holds(self, call: str, *args: Any, **named: Any) -> bool:
         """Whether this call, whose answer was lost, has been written: a trial is finished like this, or is this worker's to run."""
         return call == "set_trial_state_values" and self._in_state(*args, **named)
@@ -295,8 +311,8 @@ for _name in (
     *("create_new_study", "get_study_id_from_name", "get_study_name_from_id", "get_study_directions", "get_all_studies"),
     *("get_study_user_attrs", "get_study_system_attrs", "set_study_user_attr", "set_study_system_attr"),
     *("_born", "set_trial_param", "_set_trial_param", "set_trial_state_values", "set_trial_intermediate_value"),
-    *("set_trial_user_attr", "set_trial_system_attr", "get_trial_id_from_study_id_trial_number", "get_trial", "get_all_trials"),
-    *("_get_trials", "_get_best_trial_id", "_get_stale_trial_ids"),
+    *("set_trial_user_attr", "set_trial_user_attrs", "set_trial_system_attr", "get_trial_id_from_study_id_trial_number"),
+    *("get_trial", "get_all_trials", "_get_trials", "_get_best_trial_id", "_get_stale_trial_ids"),
 ):
     setattr(_Database, _name, _patient(getattr(_Database, _name)))
 

@@ -32,6 +32,7 @@ from .propose import PROPOSERS, Proposal, propose
 from .screen import screen
 from .settings import Settings
 from .space import Space
+from .storage import note
 from .surrogate import probed
 
 __all__ = ["activation_names", "best", "breeding", "front", "leaders", "replay", "suggest_activation", "twin"]
@@ -134,8 +135,7 @@ def _suggest(
         **_told(probe, resolve(proposal.text)),
         **_changed(settings),
     }
-    trial.set_user_attr(f"{key}:origin", origin)  # first: a trial that has its text has all
-    trial.set_user_attr(key, proposal.text)
+    note(trial, {f"{key}:origin": origin, key: proposal.text})  # in this order: a trial that has its text has all
     return proposal
 
 
