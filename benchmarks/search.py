@@ -67,8 +67,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """The latest stored study of each method and seed of one task, in Markdown."""
     settings = {(r["settings"]["method"], r["settings"]["seed"]): r for r in rows}
     bars = {seed: min(x for x in r["losses"] if x is not None) for (name, seed), r in settings.items() if name == "random"}
-    lines = ["| method | studies | trials needed, median (95 % interval) | reached | best loss, median | seconds a study |",
-             "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines = ["| method | studies | trials needed, median (95 % interval) | reached | best loss, median (95 % interval) |",
+             "| --- " * 5 + "|"]  # fmt: skip
     for name in dict.fromkeys(name for name, _ in settings):
         found = {seed: r for (n, seed), r in settings.items() if n == name and seed in bars}
         if found:
@@ -79,12 +79,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def _line(name: str, found: dict[int, dict[str, Any]], bars: dict[int, float]) -> str:
     count = [needed(r["losses"], bars[seed]) for seed, r in found.items()]
     middle, low, high = median(count)
-    losses = median([min(x for x in r["losses"] if x is not None) for r in found.values()])[0]
-    seconds = median([r["seconds"] for r in found.values()])[0]
+    best, least, most = median([min(x for x in r["losses"] if x is not None) for r in found.values()])
     reached = f"{sum(map(math.isfinite, count))} of {len(count)}"
     label = f"{name} (by definition)" if name == "random" else name
     trials = f"{_whole(middle)} ({_whole(low)} to {_whole(high)})"
-    return f"| {label} | {len(found)} | {trials} | {reached} | {losses:.4f} | {seconds:.0f} |"
+    interval = f" ({least:.4f} to {most:.4f})" if math.isfinite(least) else ""
+    return f"| {label} | {len(found)} | {trials} | {reached} | {best:.4f}{interval} |"
 
 
 def _whole(x: float) -> str:
@@ -97,7 +97,8 @@ def write() -> None:
     texts = []
     for task, trials in tasks:
         rows = [r for r in stored if (r["settings"]["task"], r["settings"]["trials"]) == (task, trials)]
-        texts.append(f"`{task}`, {trials} trials a study:\n\n{table(rows)}\n\n{report.source(rows[-1])}")
+        sources = dict.fromkeys(map(report.source, rows))
+        texts.append("\n\n".join([f"`{task}`, {trials} trials a study:", table(rows), *sources]))
     report.write_block("search", "\n\n".join(texts))
 
 
