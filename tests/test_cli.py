@@ -192,7 +192,7 @@ def test_search_with_an_objective_of_ones_own(actune_command, tmp_path: Path, mo
     assert Path("best.png").exists()
     code, out, _ = actune_command(*common)
     assert code == 0
-    assert "the best stem value" in out
+    assert "\nstem:\n  " in out
     assert "function: best.body.json" in out
 
 

@@ -59,9 +59,9 @@ def lines(study: Study) -> Iterator[str]:
     what, value = best_value(study)
     trials, seed = len(finished(study.get_trials(deepcopy=False))), "on one seed, " if what != "value" else ""
     best = top(study)
+    yield f"{trials} trials; the best {seed}{what} {value:.3f}{'' if len(best) > 1 else ':'}"
     for name, found in best.items():
-        whose = f"the best {name}" if len(best) > 1 else "the best"
-        yield f"{trials} trials; {whose} {seed}{what} {value:.3f}:"
+        yield from [f"{name}:"] if len(best) > 1 else []
         yield from (f"  {f}" for f in found)
     for name, undominated in _fronts(study).items():
         yield f"\nthe front{f' of {name}' if len(best) > 1 else ''}, which nothing is better than in all objectives:"
