@@ -67,7 +67,7 @@ def line(row: dict[str, Any]) -> str:
         interval = f"{-d['high']:+.3g} to {-d['low']:+.3g}"
         cells.append(f"{f['name']} {f[measure]['mean']:.4g}: {-d['mean']:+.3g} ({interval}), p = {f['p_corrected']:.2g}")
     says = "better than all" if holds else "not better than all"
-    return (f"| {settings['task']} | {settings['trials']} | `{row['winner']}` | {measure} {own[measure]['mean']:.4g} | "
+    return (f"| {settings['task']} | {settings['trials']} | `{row['name']}` | {measure} {own[measure]['mean']:.4g} | "
             f"{'<br>'.join(cells)} | {len(told['seeds'])} | {says} |")  # fmt: skip
 
 
