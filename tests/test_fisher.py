@@ -266,3 +266,15 @@ def test_a_probe_keeps_the_draws_of_the_others():
         study.optimize(lambda t, p=probe, r=rng: suggest_activation(t, settings=FEW, probe=p) and r.random(), n_trials=5)
         found.append([t.user_attrs[KEY] for t in study.trials])
     assert found[0][:4] == found[1][:4]
+
+
+def test_networks_that_work_in_place_have_the_same_spectra():
+    linear = [nn.Linear(5, 4), nn.Linear(4, 3)]
+    inputs, loss = torch.randn(16, 5), LOSSES["mse"]
+    found = []
+    for inplace in (False, True):
+        torch.manual_seed(3)
+        found.append(fisher.kfac(nn.Sequential(linear[0], nn.ReLU(inplace=inplace), linear[1]), inputs, loss))
+    for a, b in zip(*found, strict=True):
+        for x, y in zip((a.inputs, a.outputs), (b.inputs, b.outputs), strict=True):
+            assert np.array_equal(x, y)

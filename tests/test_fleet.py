@@ -12,6 +12,7 @@ import threading
 import time
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -139,6 +140,13 @@ def test_a_failed_trial_that_nobody_queued_is_run_again(tmp_path):
     whole(search(quick, trials=3, storage=tmp_path / "s.db", study="s"), 3)
 
 
+def test_threads_on_one_storage_get_a_trial_each(tmp_path):
+    study = optuna.create_study(storage=open_storage(tmp_path / "s.db", 10, 30))
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda _: ask(study).number, range(24)))
+    assert sorted(numbers) == list(range(24)) == [t.number for t in study.trials]
+
+
 def test_a_trial_that_two_find_dead_is_queued_once(tmp_path):
     """Both have seen it run, and then each queues it; what died again is queued again."""
     study = optuna.create_study(study_name="s", storage=open_storage(tmp_path / "s.db", 10, 30))
@@ -153,7 +161,9 @@ def test_a_trial_that_two_find_dead_is_queued_once(tmp_path):
 
 def test_a_wrong_number_of_values_is_the_objectives_fault(tmp_path):
     study = search(lambda t: (1.0, 2.0) if t.number else 1.0, trials=2, storage=tmp_path / "s.db", study="s")
-    assert study.get_trials()[1].user_attrs["actune:error"].endswith("has 1 objectives, the objective returned 2 values")
+    assert (
+        study.get_trials()[1].user_attrs["actune:error"].startswith("ValueError: the objective returned 2 values, the study has 1")
+    )
 
 
 def test_a_task_that_always_raises_ends_workers_too(tmp_path):

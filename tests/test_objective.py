@@ -1,6 +1,8 @@
 """What a trial does: a task's training, its answer from the study, and objectives of a user's own."""
 
 import dataclasses
+import math
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -8,10 +10,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from actune.discovery import METHODS, Settings, best, replay, search, suggest_activation
+import actune
+from actune.discovery import METHODS, Settings, batch, best, cost, replay, search, suggest_activation
 from actune.discovery import objective as module
+from actune.discovery.storage import open_storage
 from actune.experiments.models import mlp
 from actune.experiments.tasks import task
+from actune.family import resolve
+from actune.show.searches import lines, record
 
 TINY = dataclasses.replace(task("digits"), name="tiny", model=partial(mlp, inputs=64, outputs=10, width=16, layers=3), epochs=4)
 KEY = "activation:activation"
@@ -40,9 +46,9 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_known_function_is_answered_from_the_study(monkeypatch):
-    """swish, under a name, as a formula, and written in another way."""
+    """swish, under a name, as a formula, and as one that simplifies to it."""
     seen = trainings(monkeypatch)
-    study = search(TINY, trials=4, study=queued("swish", "x*sigmoid(b*x); b=1", "sigmoid(b*x)*x; b=1", "tanh(x)"))
+    study = search(TINY, trials=4, study=queued("swish", "x*sigmoid(b*x); b=1", "x*sigmoid(b*x) + 0; b=1", "tanh(x)"))
     assert len(seen) == 2
     assert [t.user_attrs.get("actune:answered") for t in study.trials] == [None, 0, 0, None]
     assert study.trials[1].values == study.trials[0].values
@@ -64,6 +70,40 @@ def test_a_function_whose_trial_was_pruned_is_no_answer(monkeypatch):
     assert [t.state for t in study.trials] == [TrialState.PRUNED] * 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a*tanh(x); a=1", "exp(a)*tanh(x); a=0"),  # equal at the start, and in what the parameter does there
+        ("a*tanh(x); a=1", "(a*a + 1)/2*tanh(x); a=1"),
+        ("apalu", actune.family("apalu").text),  # the text says nothing of the constraints
+    ],
+)
+def test_what_only_begins_alike_is_trained(monkeypatch, one, other):
+    seen = trainings(monkeypatch)
+    study = search(TINY, trials=2, study=queued(one, other))
+    assert len(seen) == 2
+    assert all("actune:answered" not in t.user_attrs for t in study.trials)
+
+
+def test_only_what_was_trained_like_this_is_an_answer():
+    study = optuna.create_study()
+    study.add_trial(optuna.create_trial(value=0.0, user_attrs={KEY: "tanh(x)"}))
+    study.add_trials(search(dataclasses.replace(TINY, epochs=1), trials=1, study=queued("tanh(x)")).trials)
+    for _ in range(2):
+        study.enqueue_trial({}, user_attrs={KEY: "tanh(x)"})
+    search(TINY, trials=4, study=study)
+    assert [t.user_attrs.get("actune:answered") for t in study.trials] == [None, None, None, 2]
+
+
+def test_an_answer_has_a_cost_of_its_own():
+    study = optuna.create_study(directions=["minimize"] * 2)
+    for text in ("exp(tanh(x)/1)", "exp(tanh(x))"):
+        study.enqueue_trial({}, user_attrs={KEY: text})
+    search(TINY, trials=2, objectives=("loss", "cost"), study=study)
+    assert study.trials[1].user_attrs["actune:answered"] == 0
+    assert [t.values[1] for t in study.trials] == [float(cost(resolve(t.user_attrs[KEY]))) for t in study.trials]
+
+
 def test_the_course_of_the_parameters_is_kept(monkeypatch):
     study = search(TINY, trials=1, study=queued("x*sigmoid(b*x); b=1"), course=True)
     course = study.trials[0].user_attrs["actune:course"]
@@ -78,12 +118,43 @@ def test_the_course_of_the_parameters_is_kept(monkeypatch):
 def test_a_study_is_not_continued_with_another_recipe(tmp_path: Path):
     storage = tmp_path / "s.db"
     search(TINY, trials=1, storage=storage)
-    for change in ({"scope": "layer"}, {"learning_rate": 0.1}):
+    for change in ({"scope": "layer"}, {"learning_rate": 0.1}, {"loss": "mse"}):
         (name, value), *_ = change.items()
-        with pytest.raises(
-            ValueError, match=rf"was begun with {name}=.*, now {value!r}; choose the same method, or another study="
-        ):
+        with pytest.raises(ValueError, match=rf"was begun with {name}=.*, now {value!r}; choose the same method and task, or"):
             search(dataclasses.replace(TINY, **change), trials=2, storage=storage)
+    for change in ({"epochs": 2}, {"model": partial(mlp, inputs=64, outputs=10, width=8, layers=3)}):
+        with pytest.raises(ValueError, match=r"was begun with (task_epochs|network)="):
+            search(dataclasses.replace(TINY, **change), trials=2, storage=storage)
+
+
+def test_a_task_is_minimised():
+    with pytest.raises(ValueError, match="maximises, a task is minimised; choose another study="):
+        search(TINY, trials=1, study=optuna.create_study(direction="maximize"))
+    with pytest.raises(ValueError, match="direction='maximize' is for an objective of your own"):
+        search(TINY, trials=1, direction="maximize")
+
+
+def test_a_probe_of_another_task_with_a_shipped_name_is_not_asked():
+    settings = Settings(proposers=(("surrogate", 1.0),), start=3)
+    method = dataclasses.replace(METHODS["fisher"], settings=settings)
+    assert replay(search(dataclasses.replace(TINY, name="digits"), trials=6, method=method)) == {}
+
+
+def test_together_stops_at_the_asked_number_beside_others(tmp_path, monkeypatch):
+    """Between two trials of a batch another search begins two."""
+    study = optuna.create_study(study_name="tiny", storage=open_storage(tmp_path / "s.db", 10, 30))
+    other = optuna.load_study(study_name="tiny", storage=open_storage(tmp_path / "s.db", 10, 30, worker="elsewhere:1"))
+    theirs: list[optuna.Trial] = []
+    asked = batch._asked
+
+    def meanwhile(study):
+        theirs.extend(asked(other) for _ in range(2 - len(theirs)))
+        return asked(study)
+
+    monkeypatch.setattr(batch, "_asked", meanwhile)
+    threading.Timer(3, lambda: [other.tell(t, 9.0) for t in theirs]).start()
+    search(TINY, trials=6, study=study, together=8)
+    assert len(study.trials) == 6
 
 
 # -- an objective of one's own -----------------------------------------------------------------------------------------------
@@ -130,6 +201,36 @@ def test_an_objective_by_its_name(tmp_path, monkeypatch):
 def test_a_name_that_is_no_objective(name, message):
     with pytest.raises(ValueError, match=message):
         search(name, trials=1)
+
+
+def test_what_is_for_tasks_is_refused():
+    for named in ({"course": True}, {"method": "fisher"}):
+        with pytest.raises(ValueError, match="is for tasks; an objective of your own says"):
+            search(length, trials=1, **named)
+    with pytest.raises(ValueError, match=r"workers cannot be sent what they are to run .*, or say workers=1"):
+        search(lambda trial: 0.0, trials=2, workers=2)
+
+
+def test_a_search_that_found_nothing_says_why():
+    def pruned(trial):
+        suggest_activation(trial)
+        raise optuna.TrialPruned
+
+    study = search(pruned, trials=3)
+    for told in (lambda: record(study, "x:y", "", None), lambda: list(lines(study)), lambda: best(study)):
+        with pytest.raises(ValueError, match="of its trials are 3 pruned: let the objective call suggest_activation and return"):
+            told()
+
+
+def test_a_value_that_is_infinite_is_no_best():
+    def objective(trial):
+        suggest_activation(trial, "skip" if trial.number == 1 else "stem")
+        trial.set_user_attr("validation_loss", "mine")
+        return math.inf if trial.number == 1 else 1.0
+
+    study = search(objective, trials=3, direction="maximize")
+    assert record(study, "x:y", "", None)["value"] == 1.0
+    assert "skip" not in "".join(lines(study))
 
 
 def test_objectives_are_for_tasks():

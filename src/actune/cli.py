@@ -232,7 +232,11 @@ def _board(folder: Path | None) -> Iterator[Any]:
         return
     from .show.tensorboard import TensorBoard
 
-    with TensorBoard(folder) as board:
+    try:
+        opened = TensorBoard(folder)
+    except ImportError as error:
+        raise ValueError(f"--tensorboard {folder}: {error}") from None
+    with opened as board:
         yield board
 
 
@@ -241,10 +245,15 @@ def _save(path: Path, winners: dict[str, Any], record: dict[str, Any], seed: int
     from .bench.report import facts
     from .saved import save
 
-    files = {name: path if len(winners) == 1 else path.with_suffix(f".{name}{path.suffix}") for name in winners}
+    files = {name: path if len(winners) == 1 else path.with_suffix(f".{_plain(name)}{path.suffix}") for name in winners}
     for name, file in files.items():
         save(file, winners[name], search=record, **facts(_command(), {"seed": seed}))
     return [*files.values()]
+
+
+def _plain(name: str) -> str:
+    """A name of an activation as a part of a file's."""
+    return "".join(c if c.isalnum() or c in "_-" else "_" for c in name)
 
 
 def _method(name: str, without: list[str], proposers: list[str]) -> tuple[Any, dict[str, Any]]:

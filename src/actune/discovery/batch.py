@@ -34,25 +34,30 @@ def run_batches(study: optuna.Study, objective: TaskObjective, trials: int, size
     requeue(study, gone=_mine)
     tally = Tally(study, trials, progress)
     with quiet(), one_thread():
-        while (seen := tally.look())[0] > 0:
-            free = seen[0] - seen[1]
-            if free > 0:
-                _run(study, objective, min(size, free))
+        while tally.look()[0] > 0:
+            if _free(tally) > 0:
+                _run(study, objective, size, tally)
             else:
                 time.sleep(0.5)
                 requeue(study)
+
+
+def _free(tally: Tally) -> int:
+    """How many trials are to be begun here, those that run here included."""
+    missing, elsewhere = tally.look()
+    return missing - elsewhere
 
 
 def _mine(worker: str) -> bool:
     return _is_me(worker) or _gone(worker)
 
 
-def _run(study: optuna.Study, objective: TaskObjective, count: int) -> None:
-    """One batch: all begin, and have signs of life, before the first is trained."""
+def _run(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally) -> None:
+    """One batch: all begin, and have signs of life, before the first is trained; others may begin some meanwhile."""
     begun: list[Trial] = []
     try:
         with ExitStack() as life:
-            for _ in range(count):
+            while len(begun) < size and (not begun or _free(tally) > len(begun)):
                 begun.append(trial := _asked(study))
                 life.enter_context(_life(study, trial))
                 if trial.user_attrs.get(WORKER) != me():  # a storage that is not ours
@@ -90,7 +95,7 @@ def _results(objective: TaskObjective, trials: Sequence[Trial]) -> list[Value | 
     for i, trial in enumerate(trials):
         try:
             functions[i] = objective.suggested(trial)
-            known = objective.answered(trial)
+            known = objective.answered(trial, functions[i])
         except Exception as error:
             ended[i] = error
         else:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -92,10 +91,15 @@ def kfac(model: nn.Module, inputs: Tensor, loss: Loss) -> tuple[Layer, ...] | No
     """
     calls: list[tuple[str, nn.Module, Tensor, Tensor]] = []
 
-    def watched(name: str, layer: nn.Module) -> Any:
-        return layer.register_forward_hook(lambda layer, args, y: calls.append((name, layer, args[0].detach(), y)))
+    def watch(name: str, layer: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> Tensor:
+        calls.append((name, layer, args[0].detach().clone(), y))
+        return y.clone()  # what comes next may work in place
 
-    hooks = [watched(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    hooks = [
+        m.register_forward_hook(functools.partial(watch, name))
+        for name, m in model.named_modules()
+        if isinstance(m, nn.Linear | nn.Conv2d)
+    ]
     try:
         outputs = model(inputs)
     finally:

@@ -141,7 +141,8 @@ def _checked(value: Any, count: int) -> float | Sequence[float]:
     if any(v is None or math.isnan(v) for v in values):
         raise ValueError(f"the objective must return a number, got {value}")
     if len(values) != count:
-        raise ValueError(f"the study has {count} objectives, the objective returned {len(values)} values")
+        raise ValueError(f"the objective returned {len(values)} values, the study has {count} objectives; "
+                         "return as many, or give study=optuna.create_study(directions=[…])")  # fmt: skip
     return value
 
 

@@ -88,8 +88,8 @@ def loss(t: FrozenTrial, sign: tuple[float, ...]) -> float:
 
 
 def fingerprint(t: FrozenTrial, key: str) -> str:
-    origin = t.user_attrs.get(f"{key}:origin")
-    if origin is not None:
+    origin = t.user_attrs.get(f"{key}:origin", {})
+    if "fingerprint" in origin:
         return origin["fingerprint"]
     try:  # queued by the user, and not begun
         return screen(resolve(t.user_attrs[key])).fingerprint

@@ -18,13 +18,14 @@ from .cost import cost
 from .fisher import Fisher
 from .fleet import Objective
 from .history import Proposer
+from .recipe import mark
 from .settings import Budget, Settings
 from .storage import note
 from .study import breeding, suggest_activation, twin
 
 __all__ = ["ANSWERED", "COURSE", "OBJECTIVES", "OwnObjective", "TaskObjective"]
 
-COURSE, ANSWERED = "actune:course", "actune:answered"  # attributes of a trial
+COURSE, ANSWERED, TRAINED = "actune:course", "actune:answered", "actune:trained"  # attributes of a trial
 
 # What a trial of a task can be worth, the smaller the better.
 OBJECTIVES: dict[str, Callable[[Outcome, Family], float]] = {
@@ -59,7 +60,7 @@ class TaskObjective:
 
     def __call__(self, trial: Trial) -> float | Sequence[float]:
         f = self.suggested(trial)
-        if (known := self.answered(trial)) is not None:
+        if (known := self.answered(trial, f)) is not None:
             return known
         outcome = train(self.task, f, self.seed, report=self.rungs(trial), course=self.course, device=self.device)
         return self.judged(trial, f, outcome)
@@ -68,20 +69,25 @@ class TaskObjective:
         probe = Fisher(self.task, self.seed) if self.fisher else None
         return suggest_activation(trial, settings=self.settings, proposers=self.proposers, probe=probe)
 
-    def answered(self, trial: Trial) -> Sequence[float] | None:
+    def answered(self, trial: Trial, f: Family) -> float | Sequence[float] | None:
         """What a complete trial of the same function gave: training it again would give the same."""
-        known = twin(trial) if self.settings.screening else None
-        if known is None:
+        known = twin(trial, {TRAINED: self._mark(f)}) if self.settings.screening else None
+        if known is None or (self.course and f.params and COURSE not in known.user_attrs):
             return None
         same = {
             name: value for name, value in known.user_attrs.items() if name in ("validation_accuracy", "validation_loss", COURSE)
         }
         note(trial, {ANSWERED: known.number} | same)
-        return known.values
+        # Of another form of the function the cost is another.
+        values = [float(cost(f)) if name == "cost" else v for name, v in zip(self.budget.objectives, known.values, strict=True)]
+        return values if len(values) > 1 else values[0]
+
+    def _mark(self, f: Family) -> str | None:
+        return mark(self.task, self.seed, f)
 
     def judged(self, trial: Trial, f: Family, outcome: Outcome) -> float | Sequence[float]:
         """What a training is worth; it may have been for nothing."""
-        facts: dict[str, Any] = {"validation_accuracy": outcome.validation_accuracy}
+        facts: dict[str, Any] = {"validation_accuracy": outcome.validation_accuracy, TRAINED: self._mark(f)}
         facts |= {"actune:diverged": True} if outcome.diverged else {"validation_loss": outcome.validation_loss}
         if outcome.course is not None:
             facts[COURSE] = {name: _course(values) for name, values in outcome.course.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -23,13 +24,13 @@ from .history import Proposer
 from .objective import OBJECTIVES, OwnObjective, TaskObjective
 from .propose import check_proposers, find_function
 from .ray import Cluster, run_ray
+from .recipe import recipe
 from .settings import Method, Settings
 from .settings import method as find_method
-from .study import TASK, study_seed, training_seed
+from .study import BUDGET, TASK, study_seed, training_seed
 
 __all__ = ["search"]
 
-BUDGET = "actune:budget"  # an attribute of a study
 _LOG = logging.getLogger(__name__)
 
 
@@ -108,6 +109,13 @@ def search(
         found.split(0)  # data that are missing are missed now, and not by each trial
     elif objectives is not None:
         raise ValueError(f"objectives={objectives!r} is for tasks; an objective of your own returns what it likes")
+    elif course or chosen.fisher:
+        what = "course=True" if course else "the method fisher"
+        raise ValueError(
+            f"{what} is for tasks; an objective of your own says train(…, course=True), suggest_activation(…, probe=…)"
+        )
+    if isinstance(found, Task) and direction == "maximize":
+        raise ValueError("direction='maximize' is for an objective of your own: what a task is worth is the better the smaller")
     directions = ["minimize"] * len(chosen.budget.objectives) if isinstance(found, Task) else [direction or "minimize"]
     temporary = many and storage is None
     with ExitStack() as stack:
@@ -127,6 +135,7 @@ def search(
         if cluster is not None:
             run_ray(job, s, trials, workers, progress, cluster)
         elif many:
+            _check_sendable(job)
             run_workers(job, s, trials, workers or 1, progress)
         elif together > 1 and isinstance(objective, TaskObjective):
             run_batches(s, objective, trials, together, progress)
@@ -168,14 +177,14 @@ def _objective(
     budget = chosen.budget
     if len(budget.objectives) > 1 and budget.first_rung > 0:
         _LOG.warning("several objectives (%s): nothing is pruned, Optuna has no reports for them", ", ".join(budget.objectives))
-    recipe = {name: getattr(task, name) for name in ("batch_size", "learning_rate", "scope")}
-    record = {name: list(v) if isinstance(v, tuple) else v for name, v in (asdict(budget) | recipe).items()}
+    record = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(budget).items()}
+    record |= {"task_epochs" if name == "epochs" else name: v for name, v in recipe(task).items()}
     before = study.user_attrs.get(BUDGET)
     if before is None:
         study.set_user_attr(BUDGET, record)
-    elif before != record:
-        other = ", ".join(f"{k}={before.get(k)!r}, now {v!r}" for k, v in record.items() if before.get(k) != v)
-        raise ValueError(f"the study {study.study_name!r} was begun with {other}; choose the same method, or another study=…")
+    elif other := [f"{k}={v!r}, now {record.get(k)!r}" for k, v in before.items() if record.get(k) != v]:
+        raise ValueError(f"the study {study.study_name!r} was begun with {', '.join(other)}; "
+                         "choose the same method and task, or another study=…")  # fmt: skip
     if len(study.directions) != len(budget.objectives):
         raise ValueError(f"the study {study.study_name!r} has {len(study.directions)} values a trial, "
                          f"objectives={budget.objectives!r} give {len(budget.objectives)}")  # fmt: skip
@@ -205,12 +214,22 @@ def _claim(study: Study, title: str | None, direction: str | None) -> None:
     """Note the task in a new study; refuse one that belongs to another."""
     owner = study.user_attrs.get(TASK)
     name, has = study.study_name, study.directions[0].name.lower()
+    if title is not None and any(d != StudyDirection.MINIMIZE for d in study.directions):
+        raise ValueError(f"the study {name!r} maximises, a task is minimised; choose another study=…")
     if direction not in (None, has):
         raise ValueError(f"direction={direction!r}, but the study {name!r} has {has!r}; choose another study=…")
     if owner is None and title is not None:
         study.set_user_attr(TASK, title)
     elif owner != title:
         raise ValueError(f"the study {name!r} belongs to the task {owner!r}, not {title!r}; choose another study=…")
+
+
+def _check_sendable(job: Job) -> None:
+    try:
+        pickle.dumps(job)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(f"workers cannot be sent what they are to run ({error}); "
+                         "define objective, task and proposers at the top of a module, or say workers=1") from None  # fmt: skip
 
 
 def _copied(study: Study) -> Study:

@@ -13,6 +13,7 @@ import logging
 import os
 import random
 import socket
+import threading
 import time
 import uuid
 import warnings
@@ -217,7 +218,7 @@ class _Database(RDBStorage):
     """A database of Optuna that signs trials, and is patient."""
 
     def __init__(self, url: str, heartbeat: int, grace: int, worker: str, patience: float) -> None:
-        self.worker = worker
+        self.worker, self.call = worker, threading.local()
         self.patience = _Patience(_public(url), patience)
         sqlite = url.startswith("sqlite")
         try:
@@ -233,7 +234,7 @@ class _Database(RDBStorage):
         finally:
             if hasattr(self, "engine"):
                 weakref.finalize(self, self.engine.dispose)  # closes the connections
-        if sqlite and ":memory:" not in url:
+        if sqlite and make_url(url).database not in (None, "", ":memory:"):
             self._serialise()
 
     def _serialise(self) -> None:
@@ -249,12 +250,13 @@ class _Database(RDBStorage):
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         """With a name for the birth. Of a trial that is run again all who find it dead would choose the same: it is queued once."""
-        self.birth, self.tried = uuid.uuid4().hex, False
+        call = self.call  # of this thread
+        call.birth, call.tried = uuid.uuid4().hex, False
         if template_trial is not None:
             template_trial = copy.copy(template_trial)
             if template_trial.state == TrialState.WAITING and (died := template_trial.system_attrs.get("retry_history")):
-                self.birth, self.tried = f"{study_id}, again {died[-1]}", True
-            template_trial.system_attrs = template_trial.system_attrs | {BIRTH: self.birth}
+                call.birth, call.tried = f"{study_id}, again {died[-1]}", True
+            template_trial.system_attrs = template_trial.system_attrs | {BIRTH: call.birth}
         return self._born(study_id, template_trial)
 
     def _born(self, study_id: int, template_trial: FrozenTrial | None) -> FrozenTrial:
@@ -262,19 +264,19 @@ class _Database(RDBStorage):
 
     def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> models.TrialModel:
         """Called again where an answer was lost, by Optuna or by us: then the trial may be there, and is not made twice."""
-        if self.tried and (there := self._by_birth(session)) is not None:
+        if self.call.tried and (there := self._by_birth(study_id, session)) is not None:
             return there
-        self.tried = True
+        self.call.tried = True
         trial: Any = super()._get_prepared_new_trial(study_id, template_trial, session)
         if template_trial is None:
             self._sign(trial, session)
-            self._set_trial_attr_without_commit(session, models.TrialSystemAttributeModel, trial.trial_id, BIRTH, self.birth)
+            self._set_trial_attr_without_commit(session, models.TrialSystemAttributeModel, trial.trial_id, BIRTH, self.call.birth)
         return trial
 
-    def _by_birth(self, session: Any) -> Any:
-        attribute = models.TrialSystemAttributeModel
-        named = session.query(attribute).filter(attribute.key == BIRTH, attribute.value_json == json.dumps(self.birth))
-        return found.trial if (found := named.one_or_none()) is not None else None
+    def _by_birth(self, study_id: int, session: Any) -> Any:
+        name = models.TrialSystemAttributeModel
+        named = (name.key == BIRTH, name.value_json == json.dumps(self.call.birth), models.TrialModel.study_id == study_id)
+        return session.query(models.TrialModel).join(name, name.trial_id == models.TrialModel.trial_id).filter(*named).first()
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         if state != TrialState.RUNNING:

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,7 @@ from .fleet import ERROR, finished
 from .history import History, Probe, Proposer
 from .ledger import fingerprint, loss, names, numbers, past, ranges, signs, view
 from .propose import PROPOSERS, Proposal, propose
+from .recipe import network
 from .screen import screen
 from .settings import Settings
 from .space import Space
@@ -37,7 +39,7 @@ from .surrogate import probed
 
 __all__ = ["activation_names", "best", "breeding", "front", "leaders", "replay", "suggest_activation", "twin"]
 
-SEED, TASK, RANKING = "actune:seed", "actune:task", "actune:ranking"  # attributes of a study
+SEED, TASK, BUDGET, RANKING = "actune:seed", "actune:task", "actune:budget", "actune:ranking"  # attributes of a study
 _DEFAULT = Settings()
 _BREEDING: ContextVar[tuple[Settings, Mapping[str, Proposer]]] = ContextVar("_BREEDING", default=(_DEFAULT, {}))
 _LOG = logging.getLogger(__name__)
@@ -152,16 +154,17 @@ def _has_twin(trial: Trial, key: str, own: str) -> bool:
     return own in pending or any(past.fingerprint == own for past in history)
 
 
-def twin(trial: Trial, name: str = "activation") -> FrozenTrial | None:
-    """A complete trial of the study whose activation would train as this trial's does."""
+def twin(trial: Trial, attributes: Mapping[str, Any], name: str = "activation") -> FrozenTrial | None:
+    """A complete trial of the study with the fingerprint of this one's activation, and with these attributes (None: with none)."""
     key = _key(name)
     history, _ = view(trial.study, key, trial.number)
-    own = trial.user_attrs[f"{key}:origin"]["fingerprint"]
-    if own not in history.fingerprints:
+    own = trial.user_attrs.get(f"{key}:origin", {}).get("fingerprint")
+    if own not in history.fingerprints or None in attributes.values():
         return None
     trials = trial.study.get_trials(deepcopy=False)
     found = (trials[past.number] for past in history if past.fingerprint == own)
-    return next((t for t in found if t.state == TrialState.COMPLETE), None)
+    same = (t for t in found if t.state == TrialState.COMPLETE)
+    return next((t for t in same if all(t.user_attrs.get(k) == v for k, v in attributes.items())), None)
 
 
 def study_seed(study: Study, wanted: int | None = None) -> int:
@@ -243,9 +246,10 @@ def replay(study: Study, proposers: Mapping[str, Proposer] | None = None, probe:
 
 
 def _probe_of(study: Study) -> Probe:
-    """That of a task that ships, with which `search` began the study."""
+    """That of a task that ships, with which `search` began the study; another may bear its name."""
     task = TASKS.get(study.user_attrs.get(TASK, ""))
-    return _unknown if task is None else Fisher(task, training_seed(study))
+    same = task is not None and study.user_attrs.get(BUDGET, {}).get("network") == network(task)
+    return Fisher(task, training_seed(study)) if task is not None and same else _unknown
 
 
 class _Unknown(Exception):
@@ -311,15 +315,24 @@ def front(study: Study, name: str | None = None) -> list[tuple[Family, tuple[flo
 
 def _complete(study: Study, name: str | None) -> tuple[str, list[FrozenTrial]]:
     """The trials that are complete with finite values, and the attribute of the activation in them."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    complete = [t for t in trials if all(map(math.isfinite, t.values))]
+    complete = _finite(study)
     key = _key(name if name is not None else _only_name(complete))
     found = [t for t in complete if key in t.user_attrs]
     if not found:
-        errors = [t.user_attrs[ERROR] for t in study.get_trials(deepcopy=False) if ERROR in t.user_attrs]
-        reason = f"the last one failed with {errors[-1]}" if errors else "let it finish some first"
-        raise ValueError(f"the study {study.study_name!r} has no complete trial with {key!r}; {reason}")
+        raise ValueError(f"the study {study.study_name!r} has no complete trial with {key!r}; {_why_none(study)}")
     return key, found
+
+
+def _why_none(study: Study) -> str:
+    """What became of the trials instead."""
+    trials = study.get_trials(deepcopy=False)
+    if errors := [t.user_attrs[ERROR] for t in trials if ERROR in t.user_attrs]:
+        return f"the last one failed with {errors[-1]}"
+    ended = Counter(t.state.name.lower() for t in trials if t.state.is_finished())
+    if not ended:
+        return "let it finish some first"
+    told = ", ".join(f"{count} {state}" for state, count in ended.items())
+    return f"of its trials are {told}: let the objective call suggest_activation and return a finite number"
 
 
 def _only_name(trials: list[FrozenTrial]) -> str:
@@ -330,8 +343,13 @@ def _only_name(trials: list[FrozenTrial]) -> str:
 
 
 def activation_names(study: Study) -> list[str]:
-    """The names of the activations that the complete trials have: one, unless a network has several."""
-    return _names(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    """The names of the activations of the trials that are complete with finite values: one, unless a network has several."""
+    return _names(_finite(study))
+
+
+def _finite(study: Study) -> list[FrozenTrial]:
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [t for t in trials if all(map(math.isfinite, t.values))]
 
 
 def _names(trials: list[FrozenTrial]) -> list[str]:

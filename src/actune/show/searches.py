@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from optuna.trial import TrialState
 
 from ..discovery.fleet import finished
 from ..discovery.proof import Proof
-from ..discovery.study import activation_names, front, leaders
+from ..discovery.study import TASK, activation_names, front, leaders
 from ..family import Family
 
 __all__ = ["best_value", "lines", "record", "winners"]
@@ -31,19 +32,18 @@ def winners(study: Study, proved: Proof | None = None) -> dict[str, Family]:
 def best_value(study: Study) -> tuple[str, float]:
     """What the best trial by the first objective is worth: its validation loss, or the value of an objective of one's own.
 
-    ValueError: no trial is complete.
+    ValueError: no trial is complete with finite values.
     """
     sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    best = min(complete, key=lambda t: (sign * t.values[0], t.number))
-    loss = best.user_attrs.get("validation_loss")
-    return ("value", best.values[0]) if loss is None else ("validation loss", loss)
+    best = min((t for t in complete if all(map(math.isfinite, t.values))), key=lambda t: (sign * t.values[0], t.number))
+    return ("validation loss", best.user_attrs["validation_loss"]) if TASK in study.user_attrs else ("value", best.values[0])
 
 
 def record(study: Study, task: str, command: str, proved: Proof | None) -> dict[str, Any]:
     """A finished search as plain data; of several activations `best`, `leaders` and `front` are by their names."""
-    what, value = best_value(study)
     texts = {name: [str(f) for f in found] for name, found in top(study).items()}
+    what, value = best_value(study)
     found = {
         "command": command, "task": task, "study": study.study_name, "trials": len(finished(study.get_trials(deepcopy=False))),
         what.replace(" ", "_"): value,
@@ -56,9 +56,9 @@ def record(study: Study, task: str, command: str, proved: Proof | None) -> dict[
 
 def lines(study: Study) -> Iterator[str]:
     """The leaders, and the front where there are several objectives."""
+    best = top(study)
     what, value = best_value(study)
     trials, seed = len(finished(study.get_trials(deepcopy=False))), "on one seed, " if what != "value" else ""
-    best = top(study)
     yield f"{trials} trials; the best {seed}{what} {value:.3f}{'' if len(best) > 1 else ':'}"
     for name, found in best.items():
         yield from [f"{name}:"] if len(best) > 1 else []

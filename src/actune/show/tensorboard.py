@@ -25,7 +25,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ImportError(f"logging to TensorBoard needs its package ({error}); pip install tensorboard") from None
+            raise ImportError(f"logging to TensorBoard needs its package ({error}); pip install 'actune[tensorboard]'") from None
         self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:

@@ -1,0 +1,42 @@
+"""What a training depends on, as plain data: two trials with equal marks would train to the same numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from typing import Any
+
+from ..experiments.tasks import Task
+from ..expr import symbol
+from ..family import Family
+
+__all__ = ["mark", "network", "recipe"]
+
+_FIELDS = ("epochs", "batch_size", "learning_rate", "scope", "loss")
+
+
+def recipe(task: Task) -> dict[str, Any]:
+    """How the task trains, and what; `network` is None for what other processes cannot read, which is not told apart."""
+    return {name: getattr(task, name) for name in _FIELDS} | {"network": network(task)}
+
+
+def network(task: Task) -> str | None:
+    """A digest of the functions that make the task's network and its data, with their arguments; None where they have no names."""
+    try:
+        return _digest(pickle.dumps((task.model, task.data), protocol=4))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+
+
+def mark(task: Task, seed: int, f: Family) -> str | None:
+    """Equal for trainings with one recipe, seed and function, whatever its parameters are called; None where that is not known."""
+    found = recipe(task)
+    if found["network"] is None:
+        return None
+    names = {s: symbol(f"p{i}_{j}") for i, (name, p) in enumerate(f.params.items()) for j, s in enumerate(p.symbols(name))}
+    params = [(p.init, repr(p.constraint), p.trainable) for p in f.params.values()]
+    return _digest(repr((task.name, found, seed, str(f.expr.substitute(names).simplify()), params)).encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
