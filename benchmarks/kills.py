@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from random import Random
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import optuna
 import torch
 
@@ -125,11 +127,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--json", type=Path, default=Path("results/kills.jsonl"))
-    parser.add_argument("--table", action="store_true", help="print what is stored")
+    parser.add_argument("--table", action="store_true", help="write what is stored into README.md")
     given = parser.parse_args()
     stored = [json.loads(line) for line in given.json.read_text().splitlines()] if given.json.exists() else []
     if given.table:
-        print(table(stored))
+        import report
+
+        report.write_block("kills", f"{table(stored)}\n\n`{stored[-1]['command']}`")
         return
     for seed in sorted(set(range(given.runs)) - {r["seed"] for r in stored}):
         with tempfile.TemporaryDirectory() as folder:

@@ -87,10 +87,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--storage", choices=("SQLite", "journal"), default="SQLite")
     parser.add_argument("--json", type=Path, default=Path("results/overhead.jsonl"))
-    parser.add_argument("--table", action="store_true", help="print what is stored")
+    parser.add_argument("--table", action="store_true", help="write what is stored into README.md")
     given = parser.parse_args()
     if given.table:
-        print(table([json.loads(line) for line in given.json.read_text().splitlines()]))
+        import report
+
+        report.write_block("overhead", table([json.loads(line) for line in given.json.read_text().splitlines()]))
         return
     rounds = []
     for number in range(given.rounds):
