@@ -88,7 +88,7 @@ def test_several_objectives_are_written_apart(board: TensorBoard) -> None:
 
 def test_without_tensorboard_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match=r"^logging to TensorBoard needs its package \(.*\); pip install 'actune\[tensorboard\]'$"):
+    with pytest.raises(ImportError, match=r"^logging to TensorBoard needs its package .*; pip install 'actune\[tensorboard\]'$"):
         TensorBoard(tmp_path)
 
 
