@@ -11,7 +11,6 @@ compared with the study in the end. From the third on no trial ends before the f
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -129,21 +128,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("results/kills.jsonl"))
     parser.add_argument("--table", action="store_true", help="write what is stored into README.md")
     given = parser.parse_args()
-    stored = [json.loads(line) for line in given.json.read_text().splitlines()] if given.json.exists() else []
-    if given.table:
-        import report
+    import report  # here, so that the tests can import this file from anywhere
 
+    stored = report.read(given.json)
+    if given.table:
         report.write_block("kills", f"{table(stored)}\n\n`{stored[-1]['command']}`")
         return
     for seed in sorted(set(range(given.runs)) - {r["seed"] for r in stored}):
         with tempfile.TemporaryDirectory() as folder:
             kind = "journal" if seed % 3 == 2 else "SQLite"
             storage = f"{'journal:' if kind == 'journal' else ''}{folder}/study.{'log' if kind == 'journal' else 'db'}"
-            result = {"storage": kind, **run(seed, storage, Path(folder)), "command": f"python {' '.join(sys.argv)}"}
+            result = {"storage": kind, **run(seed, storage, Path(folder))}
         print(result, flush=True)
-        given.json.parent.mkdir(exist_ok=True)
-        with given.json.open("a") as file:
-            print(json.dumps(result), file=file)
+        report.append(given.json, report.facts(seed=seed) | result)
 
 
 def table(runs: list[dict[str, object]]) -> str:

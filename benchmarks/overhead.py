@@ -10,11 +10,9 @@ runs from the first training's start to the last one's end; the start of the pro
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
 import time
 from functools import partial
@@ -25,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import optuna
+import report
 
 import actune
 from actune.discovery import suggest_activation
@@ -90,9 +89,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write what is stored into README.md")
     given = parser.parse_args()
     if given.table:
-        import report
-
-        report.write_block("overhead", table([json.loads(line) for line in given.json.read_text().splitlines()]))
+        report.write_block("overhead", table(report.read(given.json)))
         return
     rounds = []
     for number in range(given.rounds):
@@ -101,12 +98,9 @@ def main() -> None:
             seconds, candidates = searched(given.task, given.trials, storage)
         rounds.append({"search": seconds, "plain": plain(given.task, candidates), "trials": len(candidates)})
         print(f"round {number}: {rounds[-1]}, {rounds[-1]['plain'] / seconds:.3f}", flush=True)
-    result = {"task": given.task, "storage": given.storage, "workers": WORKERS, "rounds": rounds,
-              "versions": {"optuna": optuna.__version__, "actune": actune.__version__},
-              "cores": len(os.sched_getaffinity(0)), "command": f"python {' '.join(sys.argv)}"}  # fmt: skip
-    given.json.parent.mkdir(exist_ok=True)
-    with given.json.open("a") as file:
-        print(json.dumps(result), file=file)
+    settings = {name: getattr(given, name) for name in ("task", "trials", "rounds", "storage")}
+    result = {"task": given.task, "storage": given.storage, "workers": WORKERS, "rounds": rounds}
+    report.append(given.json, report.facts(**settings) | result)
     print(table([result]))
 
 

@@ -174,7 +174,7 @@ def search(
     chosen: Any = task if own else _with_scope(task, scope)
     if own and scope is not None:
         raise ValueError(f"--scope {scope} is for tasks; an objective of your own says Activation(..., scope={scope!r})")
-    if own:
+    if own or proposer:
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the module is the user's
     if plot is not None:
         _writable(plot)
@@ -264,8 +264,6 @@ def _method(name: str, without: list[str], proposers: list[str]) -> tuple[Any, d
     from .discovery.settings import method
 
     how = method(name).without(without)
-    if proposers:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does: the module is the user's
     named = [(text, _number(weight)) for text, _, weight in (p.partition("=") for p in proposers)]
     mixed = (*how.settings.proposers, *named)
     return replace(how, settings=replace(how.settings, proposers=mixed)), {text: find_function(text) for text, _ in named}

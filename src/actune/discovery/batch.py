@@ -18,7 +18,7 @@ from optuna.trial import Trial, TrialState
 from ..experiments.together import train_together
 from ..experiments.training import Outcome, one_thread, train
 from ..family import Family
-from .fleet import INTERRUPTED, Progress, Tally, _gone, _Guard, _is_me, _search_error, _was_taken, quiet, requeue
+from .fleet import INTERRUPTED, Guard, Progress, Tally, mine_or_gone, quiet, requeue, search_error, was_taken
 from .objective import TaskObjective
 from .storage import WORKER, SearchError, me
 
@@ -31,25 +31,21 @@ _LOG = logging.getLogger(__name__)
 
 def run_batches(study: optuna.Study, objective: TaskObjective, trials: int, size: int, progress: Progress | None) -> None:
     """Run so many trials at a time in this process until the study has the asked number of finished ones, as `run_here` does."""
-    requeue(study, gone=_mine)
+    requeue(study, gone=mine_or_gone)
     tally = Tally(study, trials, progress)
     with quiet(), one_thread():
-        while tally.look()[0] > 0:
-            if _free(tally) > 0:
+        while (seen := tally.look())[0] > 0:
+            if _free(seen) > 0:
                 _run(study, objective, size, tally)
             else:
                 time.sleep(0.5)
                 requeue(study)
 
 
-def _free(tally: Tally) -> int:
+def _free(seen: tuple[int, int]) -> int:
     """How many trials are to be begun here, those that run here included."""
-    missing, elsewhere = tally.look()
+    missing, elsewhere = seen
     return missing - elsewhere
-
-
-def _mine(worker: str) -> bool:
-    return _is_me(worker) or _gone(worker)
 
 
 def _run(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally) -> None:
@@ -57,7 +53,7 @@ def _run(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally)
     begun: list[Trial] = []
     try:
         with ExitStack() as life:
-            while len(begun) < size and (not begun or _free(tally) > len(begun)):
+            while len(begun) < size and (not begun or _free(tally.look()) > len(begun)):
                 begun.append(trial := _asked(study))
                 life.enter_context(_life(study, trial))
                 if trial.user_attrs.get(WORKER) != me():  # a storage that is not ours
@@ -69,10 +65,10 @@ def _run(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally)
         for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if t.number in own:
                 study._storage.set_trial_user_attr(t._trial_id, INTERRUPTED, t.number)
-        requeue(study, gone=_mine)
+        requeue(study, gone=mine_or_gone)
         raise
     except Exception as error:
-        if (end := _search_error(error)) is not None:
+        if (end := search_error(error)) is not None:
             raise end from None
         raise
 
@@ -139,7 +135,7 @@ def _tell(study: optuna.Study, trial: Trial, result: Value | Exception) -> None:
         return result
 
     try:
-        state, value = None, _Guard(given, me())(trial)
+        state, value = None, Guard(given, me())(trial)
     except SearchError:
         raise
     except Exception as error:
@@ -147,7 +143,7 @@ def _tell(study: optuna.Study, trial: Trial, result: Value | Exception) -> None:
     try:
         study.tell(trial, value, state=state)
     except (ValueError, UpdateFinishedTrialError):
-        if not _was_taken(study, trial.number):
+        if not was_taken(study, trial.number):
             raise
 
 

@@ -31,7 +31,21 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ..experiments.training import one_thread
 from .storage import PATIENCE, RERUNS, WORKER, SearchError, me, open_storage, requeue_as
 
-__all__ = ["Job", "SearchError", "Tally", "finished", "open_storage", "requeue", "run_here", "run_workers", "superseded"]
+__all__ = [
+    "Guard",
+    "Job",
+    "SearchError",
+    "Tally",
+    "finished",
+    "mine_or_gone",
+    "open_storage",
+    "requeue",
+    "run_here",
+    "run_workers",
+    "search_error",
+    "superseded",
+    "was_taken",
+]
 
 ERROR, INTERRUPTED = "actune:error", "actune:interrupted"  # attributes of a trial
 FAILURES = 10  # in a row stop the search
@@ -113,7 +127,7 @@ class Tally:
 
 
 @dataclass
-class _Guard:
+class Guard:
     """The objective, with a record of who runs it and how it failed. Keeps the number of the trial that it runs."""
 
     objective: Objective
@@ -148,7 +162,7 @@ def _checked(value: Any, count: int) -> float | Sequence[float]:
 
 def work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool], worker: str | None = None) -> None:
     """Run trials as long as `may_begin()`, which is asked before each; a trial that raises is marked failed and the next begins."""
-    guard = _Guard(objective, worker or me())
+    guard = Guard(objective, worker or me())
 
     def next_or_stop(study: optuna.Study, _: FrozenTrial) -> None:
         if not may_begin():
@@ -160,23 +174,23 @@ def work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool
                 study.optimize(guard, catch=(Exception,), callbacks=[next_or_stop])
                 return
             except Exception as error:
-                if (end := _search_error(error)) is not None:
+                if (end := search_error(error)) is not None:
                     raise end from None
-                if not _was_taken(study, guard.number):
+                if not was_taken(study, guard.number):
                     raise
             except KeyboardInterrupt:
                 requeue(study, guard.number)
                 raise
 
 
-def _search_error(error: BaseException | None) -> SearchError | None:
+def search_error(error: BaseException | None) -> SearchError | None:
     """The end of the search of which an error comes: Optuna fails in its own ways where its storage does."""
     while error is not None and not isinstance(error, SearchError):
         error = error.__context__
     return error
 
 
-def _was_taken(study: optuna.Study, number: int | None) -> bool:
+def was_taken(study: optuna.Study, number: int | None) -> bool:
     """Whether others took this worker for dead (its machine slept) and run its trial again: then its result has no place."""
     trials = study.get_trials(deepcopy=False)
     return number is not None and trials[number].state == TrialState.FAIL and ERROR not in trials[number].user_attrs
@@ -194,6 +208,11 @@ def _gone(worker: str) -> bool:
     except PermissionError:
         pass
     return False
+
+
+def mine_or_gone(worker: str) -> bool:
+    """Whether this worker has ended, or is this process, of which an earlier search may have left a trial."""
+    return _is_me(worker) or _gone(worker)
 
 
 def requeue(study: optuna.Study, own: int | None = None, gone: Callable[[str], bool] = _gone) -> None:
@@ -238,7 +257,7 @@ def quiet() -> Iterator[None]:
 
 def run_here(study: optuna.Study, objective: Objective, trials: int, progress: Progress | None) -> None:
     """Run trials in this process until the study has the asked number of finished ones."""
-    requeue(study, gone=lambda name: _is_me(name) or _gone(name))  # an earlier search of this process may have left a trial
+    requeue(study, gone=mine_or_gone)
     tally = Tally(study, trials, progress)
 
     def may_begin() -> bool:

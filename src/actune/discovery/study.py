@@ -37,7 +37,7 @@ from .space import Space
 from .storage import note
 from .surrogate import probed
 
-__all__ = ["activation_names", "best", "breeding", "front", "leaders", "replay", "suggest_activation", "twin"]
+__all__ = ["activation_names", "best", "breeding", "finite_trials", "front", "leaders", "replay", "suggest_activation", "twin"]
 
 SEED, TASK, BUDGET, RANKING = "actune:seed", "actune:task", "actune:budget", "actune:ranking"  # attributes of a study
 _DEFAULT = Settings()
@@ -315,7 +315,7 @@ def front(study: Study, name: str | None = None) -> list[tuple[Family, tuple[flo
 
 def _complete(study: Study, name: str | None) -> tuple[str, list[FrozenTrial]]:
     """The trials that are complete with finite values, and the attribute of the activation in them."""
-    complete = _finite(study)
+    complete = finite_trials(study)
     key = _key(name if name is not None else _only_name(complete))
     found = [t for t in complete if key in t.user_attrs]
     if not found:
@@ -344,10 +344,11 @@ def _only_name(trials: list[FrozenTrial]) -> str:
 
 def activation_names(study: Study) -> list[str]:
     """The names of the activations of the trials that are complete with finite values: one, unless a network has several."""
-    return _names(_finite(study))
+    return _names(finite_trials(study))
 
 
-def _finite(study: Study) -> list[FrozenTrial]:
+def finite_trials(study: Study) -> list[FrozenTrial]:
+    """The trials that are complete, all values finite."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [t for t in trials if all(map(math.isfinite, t.values))]
 

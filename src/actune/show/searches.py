@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from optuna.study import Study, StudyDirection
-from optuna.trial import TrialState
 
 from ..discovery.fleet import finished
 from ..discovery.proof import Proof
-from ..discovery.study import TASK, activation_names, front, leaders
+from ..discovery.study import TASK, activation_names, finite_trials, front, leaders
 from ..family import Family
 
 __all__ = ["best_value", "lines", "record", "winners"]
@@ -35,8 +33,7 @@ def best_value(study: Study) -> tuple[str, float]:
     ValueError: no trial is complete with finite values.
     """
     sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    best = min((t for t in complete if all(map(math.isfinite, t.values))), key=lambda t: (sign * t.values[0], t.number))
+    best = min(finite_trials(study), key=lambda t: (sign * t.values[0], t.number))
     return ("validation loss", best.user_attrs["validation_loss"]) if TASK in study.user_attrs else ("value", best.values[0])
 
 
