@@ -89,7 +89,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write what is stored into README.md")
     given = parser.parse_args()
     if given.table:
-        report.write_block("overhead", table(report.read(given.json)))
+        stored = report.read(given.json)
+        report.write_block("overhead", "\n\n".join([table(stored), *(f"`{r['command']}`" for r in stored)]))
         return
     rounds = []
     for number in range(given.rounds):
