@@ -37,7 +37,8 @@ class Expr:
     args   the argument formulas; of a leaf, the one number or name
     """
 
-    __slots__ = ("__weakref__", "args", "op")
+    __slots__ = ("__weakref__", "_below", "args", "op")
+    _below: tuple[Expr, ...] | None  # its nodes without itself, once they were asked for: a cycle would outlive its last user
     op: str
     args: tuple[Any, ...]
 
@@ -48,6 +49,7 @@ class Expr:
                 found = object.__new__(cls)
                 object.__setattr__(found, "op", op)
                 object.__setattr__(found, "args", args)
+                object.__setattr__(found, "_below", None)
                 _INTERNED[op, args] = found
         return found
 
@@ -128,7 +130,9 @@ class Expr:
 
     def nodes(self) -> tuple[Expr, ...]:
         """The distinct nodes, every one after its arguments; the formula itself is last."""
-        return order((self,))
+        if self._below is None:
+            object.__setattr__(self, "_below", order(self.children))
+        return (*self._below, self)
 
     def fold(self, leaf: Callable[[Expr], T], node: Callable[..., T]) -> T:
         """Compute bottom-up: `leaf(e)` at the leaves, `node(e, *results of the arguments)` above, once for each distinct node."""

@@ -461,7 +461,7 @@ def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], s
     """In float64 and rounded once to the dtype of z."""
     _check_range("alpha", alpha, 2.0)
     _check_range("beta", beta, 3.0)
-    shape = torch.broadcast_shapes(z.shape, alpha.shape, beta.shape)
+    shape = torch.broadcast_tensors(z, alpha, beta)[0].shape  # broadcast_shapes imports sympy, which takes half a second
     x, *parameters = (t.to(torch.float64) for t in (z, alpha, beta))
     x = x.expand(shape).reshape(-1)
     a, b = (t.reshape(()) if t.numel() == 1 else t.expand(shape).reshape(-1) for t in parameters)

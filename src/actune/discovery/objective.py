@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class TaskObjective:
 
     def rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
         """Where a hopeless training ends. Only the rungs are reported: each report is a transaction."""
-        first = round(self.task.epochs * self.budget.first_rung)
+        first = math.ceil(self.task.epochs * self.budget.first_rung)
         if first < 1 or len(self.budget.objectives) > 1:
             return None
         rungs = {first * self.budget.reduction**k for k in range(32)} & set(range(1, self.task.epochs))

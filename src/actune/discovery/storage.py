@@ -219,6 +219,7 @@ class _Database(RDBStorage):
 
     def __init__(self, url: str, heartbeat: int, grace: int, worker: str, patience: float) -> None:
         self.worker, self.call = worker, threading.local()
+        self.signed = set[int]()  # trials whose first heartbeat came with their beginning
         self.patience = _Patience(_public(url), patience)
         sqlite = url.startswith("sqlite")
         try:
@@ -247,6 +248,7 @@ class _Database(RDBStorage):
     def _sign(self, trial: Any, session: Any) -> None:
         self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial.trial_id, WORKER, self.worker)
         session.add(models.TrialHeartbeatModel(trial_id=trial.trial_id))
+        self.signed.add(trial.trial_id)
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         """With a name for the birth. Of a trial that is run again all who find it dead would choose the same: it is queued once."""
@@ -305,6 +307,9 @@ class _Database(RDBStorage):
         return trial.state == state and (mine or state in (TrialState.COMPLETE, TrialState.PRUNED))
 
     def record_heartbeat(self, trial_id: int) -> None:
+        if trial_id in self.signed:
+            self.signed.remove(trial_id)
+            return
         with suppress(StorageInternalError, SQLAlchemyError):  # the next one may succeed; the trial's own calls tell
             super().record_heartbeat(trial_id)
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from random import Random
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
@@ -41,6 +42,7 @@ __all__ = ["activation_names", "best", "breeding", "finite_trials", "front", "le
 
 SEED, TASK, BUDGET, RANKING = "actune:seed", "actune:task", "actune:budget", "actune:ranking"  # attributes of a study
 _DEFAULT = Settings()
+_SEEDS: WeakKeyDictionary[Study, int] = WeakKeyDictionary()
 _BREEDING: ContextVar[tuple[Settings, Mapping[str, Proposer]]] = ContextVar("_BREEDING", default=(_DEFAULT, {}))
 _LOG = logging.getLogger(__name__)
 
@@ -168,11 +170,12 @@ def twin(trial: Trial, attributes: Mapping[str, Any], name: str = "activation") 
 
 
 def study_seed(study: Study, wanted: int | None = None) -> int:
-    """The seed of the study, written at its first use."""
-    seed = study.user_attrs.get(SEED)
+    """The seed of the study, written at its first use, and read once: it does not change."""
+    seed = _SEEDS[study] if study in _SEEDS else study.user_attrs.get(SEED)
     if seed is None:
         seed = 0 if wanted is None else wanted
         study.set_user_attr(SEED, seed)
+    _SEEDS[study] = seed
     if wanted is not None and wanted != seed:
         raise ValueError(f"seed={wanted}, but the study {study.study_name!r} was begun with {seed}; leave it out to go on")
     return seed
