@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import math
 import pickle
 import random
+import weakref
 
 import mpmath
 import pytest
@@ -372,3 +374,24 @@ def test_what_pickles_unpickles() -> None:
     for _ in range(40):
         e = (e + e) / 2
     assert pickle.loads(pickle.dumps(e)) is e
+
+
+def test_nodes_come_after_their_arguments_and_hold_nothing_alive():
+    """They are kept with the formula; one that held itself would stay until a collection."""
+    rng = random.Random(3)
+    for _ in range(50):
+        e = random_expr(rng, 4)
+        for nodes in (e.nodes(), e.nodes()):
+            place = {n: i for i, n in enumerate(nodes)}
+            assert len(place) == len(nodes)
+            assert nodes[-1] is e
+            assert all(place[a] < place[n] for n in nodes for a in n.children)
+    gc.disable()
+    try:
+        e = apply("tanh", X + const(0.123456))
+        e.nodes()
+        gone = weakref.ref(e)
+        del e
+        assert gone() is None
+    finally:
+        gc.enable()

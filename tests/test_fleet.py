@@ -127,6 +127,18 @@ def test_a_trial_is_signed_when_it_begins(tmp_path, prefix):
         assert len(storage._get_stale_trial_ids(study._study_id)) == 2  # its worker gave no sign of life
 
 
+def test_the_first_sign_of_life_is_the_beginning_itself(tmp_path):
+    """One transaction less for each trial; the next ones, a heartbeat apart, are written."""
+    storage = open_storage(tmp_path / "s", 1, 1)
+    study = optuna.create_study(storage=storage)
+    number = ask(study)._trial_id
+    time.sleep(2.1)
+    storage.record_heartbeat(number)
+    assert storage._get_stale_trial_ids(study._study_id) == [number]
+    storage.record_heartbeat(number)
+    assert storage._get_stale_trial_ids(study._study_id) == []
+
+
 def test_a_failed_trial_that_nobody_queued_is_run_again(tmp_path):
     """Who found it dead was killed before it could."""
     study = optuna.create_study(study_name="s", storage=open_storage(tmp_path / "s.db", 10, 30, worker="elsewhere:1"))

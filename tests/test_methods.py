@@ -147,6 +147,12 @@ def test_hopeless_trials_are_pruned_at_the_rungs():
     assert ends[10][8:] == [TrialState.COMPLETE] * 2
 
 
+def test_nothing_is_pruned_before_the_share_of_epochs_is_over():
+    """A quarter of five epochs is two of them, not one."""
+    study = search(dataclasses.replace(TINY, epochs=5), trials=1, method=Method(RANDOM, Budget(first_rung=0.25)))
+    assert set(study.trials[0].intermediate_values) == {2, 4}
+
+
 def test_pruned_trials_are_the_worst_but_tell_the_surrogate():
     study = queued(*[f"tanh({1 + i / 10}*x)" for i in range(8)], "1e-6*x")
     search(TINY, trials=9, study=study, method=Method(RANDOM, Budget(spared=8)))

@@ -324,6 +324,16 @@ def test_ten_thousand_trials_cost_milliseconds(method):
     assert sorted(seconds)[5] < 0.06, seconds  # what others do on the machine can only add to it
 
 
+def test_the_seed_is_read_once(monkeypatch):
+    """A transaction less for each candidate."""
+    reads = []
+    real = optuna.Study.user_attrs.fget
+    monkeypatch.setattr(optuna.Study, "user_attrs", property(lambda study: reads.append(0) or real(study)))
+    study = optuna.create_study()
+    study.optimize(quick, n_trials=4)
+    assert len(reads) == 1
+
+
 def test_a_finished_trial_is_read_once(monkeypatch):
     read = []
     real = ledger.past

@@ -54,8 +54,8 @@ class Budget:
     objectives    rows of `OBJECTIVES`; the first is what the best is the best of. Several: see `front`
     epochs        share of the task's epochs
     floor         validation accuracy below which a candidate is discarded: its trial counts, as pruned
-    first_rung    share of the epochs, rounded up to whole ones, after which a hopeless candidate is pruned, then at each multiple by
-                  `reduction`; 0: never
+    first_rung    share of the epochs, rounded up, after which a hopeless candidate is pruned, then at each multiple by `reduction`;
+                  0: never
     reduction     one candidate in so many is trained on at each rung (Optuna's SuccessiveHalvingPruner)
     spared        so many first trials are never pruned: there is nothing yet to compare them with
     """
