@@ -2,11 +2,13 @@
 
     python benchmarks/search.py --task digits --studies 10 --trials 200      # resumable: what is stored is not run again
     python benchmarks/search.py --methods "random,better,better without surrogate" --task digits
+    python benchmarks/search.py --task fashion-mnist --studies 4 --trials 200 --methods random
+    python benchmarks/search.py --task fashion-mnist --studies 4 --trials 100 --methods evolution,pangaea,better
     python benchmarks/search.py --table                                      # write the stored results into README.md
 
 A study of each method has the same seed, so the same initial weights and batches. The bar of a seed is the best validation loss of
-its random study; a method needs so many trials until one is as good, pruned and discarded ones counted. Every method trains each
-candidate for the task's full number of epochs (the published PANGAEA takes half) and is scored by validation loss.
+its longest random study; a method needs so many trials until one is as good, pruned and discarded ones counted. Every method trains
+each candidate for the task's full number of epochs (the published PANGAEA takes half) and is scored by validation loss.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,55 +52,78 @@ def needed(losses: Sequence[float | None], bar: float) -> float:
     return next((i for i, x in enumerate(losses, 1) if x is not None and x <= bar), math.inf)
 
 
-def median(values: Sequence[float]) -> tuple[float, float, float]:
-    """The median, and the ends of the shortest interval of order statistics that holds it with a probability of 95 % or more."""
+def told(values: Sequence[float], write: Callable[[float], str]) -> str:
+    """The median, and the shortest interval of order statistics that holds it with 95 % or more; of too few values, all of them."""
     x, n = sorted(values), len(values)
-    below = 0.0
-    for k in range(n // 2 + 1):  # the interval from x[k] to x[n - 1 - k] misses with twice the chance of so few below
-        below += math.comb(n, k) / 2**n
-        if 2 * below > 0.05:
-            break
-    low, high = (x[k - 1], x[n - k]) if k > 0 else (-math.inf, math.inf)
     middle = x[n // 2] if n % 2 else (x[n // 2 - 1] + x[n // 2]) / 2
-    return middle, low, high
+    missed, k = (
+        2 / 2**n,
+        0,
+    )  # by the interval from x[k] to x[n - 1 - k]: the median is beyond it with twice the chance of so few below
+    if missed > 0.05:
+        return f"{write(middle)} ({', '.join(map(write, x))})"
+    while missed + 2 * math.comb(n, k + 1) / 2**n <= 0.05:
+        k += 1
+        missed += 2 * math.comb(n, k) / 2**n
+    return f"{write(middle)} ({write(x[k])} to {write(x[n - 1 - k])})"
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The latest stored study of each method and seed of one task, in Markdown."""
-    settings = {(r["settings"]["method"], r["settings"]["seed"]): r for r in rows}
-    bars = {seed: min(x for x in r["losses"] if x is not None) for (name, seed), r in settings.items() if name == "random"}
-    lines = ["| method | studies | trials needed, median (95 % interval) | reached | best loss, median (95 % interval) |",
-             "| --- " * 5 + "|"]  # fmt: skip
-    for name in dict.fromkeys(name for name, _ in settings):
-        found = {seed: r for (n, seed), r in settings.items() if n == name and seed in bars}
+Study = dict[str, Any]
+
+
+def longest(rows: Sequence[Study]) -> dict[tuple[str, int], Study]:
+    """The longest stored study of each method and seed, of equally long ones the latest."""
+    return {(r["settings"]["method"], r["settings"]["seed"]): r for r in sorted(rows, key=lambda r: r["settings"]["trials"])}
+
+
+def table(rows: Sequence[Study]) -> str:
+    """What each method needed on one task, in Markdown."""
+    studies = longest(rows)
+    bars = {seed: min(x for x in r["losses"] if x is not None) for (name, seed), r in studies.items() if name == "random"}
+    head = ("method", "studies, trials each", "trials needed, median (95 % interval; of few studies, all)", "reached", "best loss")
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    for name in dict.fromkeys([*METHODS.split(","), *(name for name, _ in studies)]):
+        found = {seed: r for (n, seed), r in studies.items() if n == name and seed in bars}
         if found:
             lines.append(_line(name, found, bars))
     return "\n".join(lines)
 
 
-def _line(name: str, found: dict[int, dict[str, Any]], bars: dict[int, float]) -> str:
+def _line(name: str, found: dict[int, Study], bars: dict[int, float]) -> str:
     count = [needed(r["losses"], bars[seed]) for seed, r in found.items()]
-    middle, low, high = median(count)
-    best, least, most = median([min(x for x in r["losses"] if x is not None) for r in found.values()])
-    reached = f"{sum(map(math.isfinite, count))} of {len(count)}"
-    label = f"{name} (by definition)" if name == "random" else name
-    trials = f"{_whole(middle)} ({_whole(low)} to {_whole(high)})"
-    interval = f" ({least:.4f} to {most:.4f})" if math.isfinite(least) else ""
-    return f"| {label} | {len(found)} | {trials} | {reached} | {best:.4f}{interval} |"
+    best = [min(x for x in r["losses"] if x is not None) for r in found.values()]
+    lengths = " or ".join(map(str, sorted({len(r["losses"]) for r in found.values()})))
+    cells = (
+        f"{name} (by definition)" if name == "random" else name,
+        f"{len(found)}, {lengths}",
+        told(count, lambda n: f"{n:g}" if math.isfinite(n) else "never"),
+        f"{sum(map(math.isfinite, count))} of {len(count)}",
+        told(best, lambda loss: f"{loss:.4f}"),
+    )
+    return f"| {' | '.join(cells)} |"
 
 
-def _whole(x: float) -> str:
-    return f"{x:g}" if math.isfinite(x) else "never" if x > 0 else "?"
+def sources(rows: Sequence[Study]) -> list[str]:
+    """The commands that make these studies, one for those of the same length, with versions."""
+    lengths: dict[int, list[Study]] = {}
+    for r in longest(rows).values():
+        lengths.setdefault(r["settings"]["trials"], []).append(r)
+    return list(dict.fromkeys(report.source(r | {"command": _command(same)}) for same in lengths.values() for r in same))
+
+
+def _command(rows: Sequence[Study]) -> str:
+    names = ",".join(dict.fromkeys(r["settings"]["method"] for r in rows))
+    studies = 1 + max(r["settings"]["seed"] for r in rows)
+    first = rows[0]["settings"]
+    return f"python benchmarks/search.py --task {first['task']} --studies {studies} --trials {first['trials']} --methods {names}"
 
 
 def write() -> None:
     stored = report.read(STORED)
-    tasks = dict.fromkeys((r["settings"]["task"], r["settings"]["trials"]) for r in stored)
     texts = []
-    for task, trials in tasks:
-        rows = [r for r in stored if (r["settings"]["task"], r["settings"]["trials"]) == (task, trials)]
-        sources = dict.fromkeys(map(report.source, rows))
-        texts.append("\n\n".join([f"`{task}`, {trials} trials a study:", table(rows), *sources]))
+    for task in dict.fromkeys(r["settings"]["task"] for r in stored):
+        rows = [r for r in stored if r["settings"]["task"] == task]
+        texts.append("\n\n".join([f"`{task}`:", table(rows), *sources(rows)]))
     report.write_block("search", "\n\n".join(texts))
 
 
