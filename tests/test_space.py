@@ -409,6 +409,14 @@ def test_a_frozen_parameter_counts_as_a_number():
     assert screen(frozen).fingerprint == screen(resolve("silu")).fingerprint != screen(resolve("swish")).fingerprint
 
 
+def test_random_formulas_fit_into_the_space():
+    for seed in range(200):
+        assert random_formula(random.Random(seed), Space(size=4)).size() <= 4
+        assert fits(random_formula(random.Random(seed), Space(families=0.0, work=3)), Space(work=3))
+    with pytest.raises(ValueError, match=r"no random formula fits into Space\(size=0, work=120\); make them larger"):
+        random_formula(random.Random(0), Space(size=0))
+
+
 def test_many_random_formulas_are_rejected():
     rng = random.Random(11)
     seen, kept = set(), 0

@@ -130,9 +130,11 @@ class Expr:
 
     def nodes(self) -> tuple[Expr, ...]:
         """The distinct nodes, every one after its arguments; the formula itself is last."""
-        if self._below is None:
-            object.__setattr__(self, "_below", order(self.children))
-        return (*self._below, self)
+        below = self._below
+        if below is None:
+            below = order(self.children)
+            object.__setattr__(self, "_below", below)
+        return (*below, self)
 
     def fold(self, leaf: Callable[[Expr], T], node: Callable[..., T]) -> T:
         """Compute bottom-up: `leaf(e)` at the leaves, `node(e, *results of the arguments)` above, once for each distinct node."""

@@ -128,7 +128,18 @@ def fits(e: Expr, space: Space) -> bool:
 
 
 def random_formula(rng: Random, space: Space) -> Expr:
-    """PANGAEA's start: unary(unary(x)) or binary(unary(x), unary(x)), one half each; operators uniform, no parameters."""
+    """PANGAEA's start: unary(unary(x)) or binary(unary(x), unary(x)), one half each; operators uniform, no parameters.
+
+    What does not fit into the space is redrawn; ValueError where nothing of this shape does.
+    """
+    drawn = (_start(rng, space) for _ in range(1000))
+    found = next((e for e in drawn if fits(e, space)), None)
+    if found is None:
+        raise ValueError(f"no random formula fits into Space(size={space.size}, work={space.work}); make them larger")
+    return found
+
+
+def _start(rng: Random, space: Space) -> Expr:
     one, two = (_template(rng.choice(space.unary)) for _ in range(2))
     if rng.random() < 0.5:
         return fill(two, fill(one, _X))
