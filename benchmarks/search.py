@@ -25,6 +25,7 @@ import torch
 from optuna.trial import TrialState
 
 from actune.discovery import search
+from actune.discovery.fleet import finished
 from actune.discovery.settings import Method, method
 
 STORED = report.RESULTS / "search.jsonl"
@@ -41,10 +42,11 @@ def chosen(name: str) -> Method:
 def run(task: str, name: str, seed: int, trials: int, storage: Path | None) -> dict[str, Any]:
     """One study: the validation loss of each trial, None for what was pruned, discarded or diverged."""
     study = search(task, trials=trials, method=chosen(name), seed=seed, storage=storage, study=f"{task}, {name}, {seed}")
-    losses = [t.user_attrs["validation_loss"] if t.state == TrialState.COMPLETE else None for t in study.trials]
-    seconds = sum(t.duration.total_seconds() for t in study.trials if t.duration is not None)
+    done = finished(study.get_trials())  # what an interruption left was run again, and counts once
+    losses = [t.user_attrs["validation_loss"] if t.state == TrialState.COMPLETE else None for t in done]
+    seconds = sum(t.duration.total_seconds() for t in done if t.duration is not None)
     best = min((x, i) for i, x in enumerate(losses) if x is not None)[1]
-    return {"losses": losses, "seconds": seconds, "best": study.trials[best].user_attrs["activation:activation"]}
+    return {"losses": losses, "seconds": seconds, "best": done[best].user_attrs["activation:activation"]}
 
 
 def needed(losses: Sequence[float | None], bar: float) -> float:
