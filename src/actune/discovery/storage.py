@@ -160,13 +160,14 @@ def _passes(error: BaseException) -> bool:
     return isinstance(cause, OperationalError | InterfaceError) or getattr(cause, "connection_invalidated", False)
 
 
-def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
+def _patient(method: Callable[..., Any], reads: bool = False) -> Callable[..., Any]:
     """Repeat a call of the database that fails for a while; where it had been written, and only the answer was lost, it is done."""
 
     @functools.wraps(method)
     def call(self: _Database, *args: Any, **named: Any) -> Any:
         again = False
         while True:
+            self.call.reads = reads
             try:
                 answer = (again and self.holds(method.__name__, *args, **named)) or method(self, *args, **named)
             except (StorageInternalError, SQLAlchemyError) as error:
@@ -177,6 +178,8 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
             else:
                 self.patience.answered()
                 return answer
+            finally:
+                self.call.reads = False
 
     return call
 
@@ -239,11 +242,15 @@ class _Database(RDBStorage):
             self._serialise()
 
     def _serialise(self) -> None:
-        """Let every transaction take the write lock at its start: by default SQLite lets two workers read that a trial waits, and
-        both take it."""
+        """Let every transaction that may write take the write lock at its start: by default SQLite lets two workers read that a
+        trial waits, and both take it. What only reads keeps nobody else from reading."""
+        begin = lambda connection: connection.exec_driver_sql("BEGIN" if self._reading() else "BEGIN IMMEDIATE")  # noqa: E731
         event.listen(self.engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
-        event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(self.engine, "begin", begin)
         self.engine.dispose()  # connections from before
+
+    def _reading(self) -> bool:
+        return getattr(self.call, "reads", False)
 
     def _sign(self, trial: Any, session: Any) -> None:
         self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial.trial_id, WORKER, self.worker)
@@ -314,14 +321,18 @@ class _Database(RDBStorage):
             super().record_heartbeat(trial_id)
 
 
-for _name in (
-    *("create_new_study", "get_study_id_from_name", "get_study_name_from_id", "get_study_directions", "get_all_studies"),
-    *("get_study_user_attrs", "get_study_system_attrs", "set_study_user_attr", "set_study_system_attr"),
-    *("_born", "set_trial_param", "_set_trial_param", "set_trial_state_values", "set_trial_intermediate_value"),
-    *("set_trial_user_attr", "set_trial_user_attrs", "set_trial_system_attr", "get_trial_id_from_study_id_trial_number"),
-    *("get_trial", "get_all_trials", "_get_trials", "_get_best_trial_id", "_get_stale_trial_ids"),
-):
-    setattr(_Database, _name, _patient(getattr(_Database, _name)))
+_WRITE = (
+    *("create_new_study", "set_study_user_attr", "set_study_system_attr", "_born", "set_trial_param", "_set_trial_param"),
+    *("set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr", "set_trial_user_attrs"),
+    *("set_trial_system_attr",),
+)
+_READ = (
+    *("get_study_id_from_name", "get_study_name_from_id", "get_study_directions", "get_all_studies", "get_study_user_attrs"),
+    *("get_study_system_attrs", "get_trial_id_from_study_id_trial_number", "get_trial", "get_all_trials", "_get_trials"),
+    *("_get_best_trial_id", "_get_stale_trial_ids"),
+)
+for _name in (*_WRITE, *_READ):
+    setattr(_Database, _name, _patient(getattr(_Database, _name), reads=_name in _READ))
 
 
 # -- the journal -----------------------------------------------------------------------------------------------------------
