@@ -12,6 +12,7 @@ import threading
 import time
 import tracemalloc
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -125,6 +126,14 @@ def test_a_trial_is_signed_when_it_begins(tmp_path, prefix):
     if not prefix:
         time.sleep(2.1)
         assert len(storage._get_stale_trial_ids(study._study_id)) == 2  # its worker gave no sign of life
+
+
+def test_a_storage_that_nobody_uses_is_closed(tmp_path):
+    storage = open_storage(tmp_path / "s", 1, 1)
+    gone = weakref.ref(storage)
+    del storage
+    gc.collect()
+    assert gone() is None
 
 
 def test_the_first_sign_of_life_is_the_beginning_itself(tmp_path):

@@ -244,13 +244,14 @@ class _Database(RDBStorage):
     def _serialise(self) -> None:
         """Let every transaction that may write take the write lock at its start: by default SQLite lets two workers read that a
         trial waits, and both take it. What only reads keeps nobody else from reading."""
-        begin = lambda connection: connection.exec_driver_sql("BEGIN" if self._reading() else "BEGIN IMMEDIATE")  # noqa: E731
+        call = self.call  # and not self, which the engine would keep alive, whose connections close with it
+
+        def begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN" if getattr(call, "reads", False) else "BEGIN IMMEDIATE")
+
         event.listen(self.engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
         event.listen(self.engine, "begin", begin)
         self.engine.dispose()  # connections from before
-
-    def _reading(self) -> bool:
-        return getattr(self.call, "reads", False)
 
     def _sign(self, trial: Any, session: Any) -> None:
         self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial.trial_id, WORKER, self.worker)
