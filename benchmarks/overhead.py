@@ -90,7 +90,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.table:
         stored = report.read(given.json)
-        report.write_block("overhead", "\n\n".join([table(stored), *(f"`{r['command']}`" for r in stored)]))
+        report.write_block("overhead", "\n\n".join([table(stored), *map(report.source, stored)]))
         return
     rounds = []
     for number in range(given.rounds):
@@ -107,15 +107,13 @@ def main() -> None:
 
 def table(results: list[dict[str, Any]]) -> str:
     """The speed of searches over that of plain loops, as a table."""
-    lines = [
-        f"| task | storage | trials, rounds | speed of a search over plain loops: median (all); wanted ≥ {BAR} |",
-        "| --- " * 4 + "|",
-    ]
+    head = ("task", "storage", "trials, rounds", f"speed of a search over plain loops: median (all); wanted ≥ {BAR}")
+    rows = []
     for r in results:
         ratios = sorted(x["plain"] / x["search"] for x in r["rounds"])
         told = f"{statistics.median(ratios):.3f} ({', '.join(f'{x:.3f}' for x in ratios)})"
-        lines.append(f"| {r['task']} | {r['storage']} | {r['rounds'][0]['trials']}, {len(ratios)} | {told} |")
-    return "\n".join(lines)
+        rows.append((r["task"], r["storage"], f"{r['rounds'][0]['trials']}, {len(ratios)}", told))
+    return report.table(head, rows)
 
 
 if __name__ == "__main__":

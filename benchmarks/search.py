@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,8 @@ def needed(losses: Sequence[float | None], bar: float) -> float:
 def told(values: Sequence[float], write: Callable[[float], str]) -> str:
     """The median, and the shortest interval of order statistics that holds it with 95 % or more; of too few values, all of them."""
     x, n = sorted(values), len(values)
-    middle = x[n // 2] if n % 2 else (x[n // 2 - 1] + x[n // 2]) / 2
-    missed, k = (
-        2 / 2**n,
-        0,
-    )  # by the interval from x[k] to x[n - 1 - k]: the median is beyond it with twice the chance of so few below
+    middle = statistics.median(x)
+    missed, k = 2 / 2**n, 0  # by the interval from x[k] to x[n - 1 - k]: twice the chance that so few are below the median
     if missed > 0.05:
         return f"{write(middle)} ({', '.join(map(write, x))})"
     while missed + 2 * math.comb(n, k + 1) / 2**n <= 0.05:
@@ -78,31 +76,34 @@ def longest(rows: Sequence[Study]) -> dict[tuple[str, int], Study]:
     return {(r["settings"]["method"], r["settings"]["seed"]): r for r in sorted(rows, key=lambda r: r["settings"]["trials"])}
 
 
+def lowest(study: Study) -> float:
+    return min(x for x in study["losses"] if x is not None)
+
+
 def table(rows: Sequence[Study]) -> str:
     """What each method needed on one task, in Markdown."""
     studies = longest(rows)
-    bars = {seed: min(x for x in r["losses"] if x is not None) for (name, seed), r in studies.items() if name == "random"}
+    bars = {seed: lowest(r) for (name, seed), r in studies.items() if name == "random"}
     head = ("method", "studies, trials each", "trials needed, median (95 % interval; of few studies, all)", "reached", "best loss")
-    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    lines = []
     for name in dict.fromkeys([*METHODS.split(","), *(name for name, _ in studies)]):
         found = {seed: r for (n, seed), r in studies.items() if n == name and seed in bars}
         if found:
             lines.append(_line(name, found, bars))
-    return "\n".join(lines)
+    return report.table(head, lines)
 
 
-def _line(name: str, found: dict[int, Study], bars: dict[int, float]) -> str:
+def _line(name: str, found: dict[int, Study], bars: dict[int, float]) -> tuple[str, ...]:
     count = [needed(r["losses"], bars[seed]) for seed, r in found.items()]
-    best = [min(x for x in r["losses"] if x is not None) for r in found.values()]
+    best = [lowest(r) for r in found.values()]
     lengths = " or ".join(map(str, sorted({len(r["losses"]) for r in found.values()})))
-    cells = (
+    return (
         f"{name} (by definition)" if name == "random" else name,
         f"{len(found)}, {lengths}",
         told(count, lambda n: f"{n:g}" if math.isfinite(n) else "never"),
         f"{sum(map(math.isfinite, count))} of {len(count)}",
         told(best, lambda loss: f"{loss:.4f}"),
     )
-    return f"| {' | '.join(cells)} |"
 
 
 def sources(rows: Sequence[Study]) -> list[str]:
@@ -154,8 +155,7 @@ def main() -> None:
                 continue
             found = run(options.task, name, seed, options.trials, options.storage)
             report.append(STORED, report.facts(**settings) | found)
-            best = min(x for x in found["losses"] if x is not None)
-            print(f"{name}, seed {seed}: best loss {best:.4f} ({found['best']}), {found['seconds']:.0f} s", flush=True)
+            print(f"{name}, seed {seed}: best loss {lowest(found):.4f} ({found['best']}), {found['seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
