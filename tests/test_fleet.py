@@ -361,6 +361,79 @@ def test_a_lost_answer_makes_no_trial_twice(tmp_path, monkeypatch):
     assert n > 30
 
 
+def cutting(storage: optuna.storages.BaseStorage, which: int) -> list[int]:
+    """Let the connection be cut before one statement from now on; gives a list that then has an entry."""
+    dialect, execute, count, cut = storage.engine.dialect, storage.engine.dialect.do_execute, itertools.count(), []
+
+    def do_execute(*arguments):
+        if next(count) == which:
+            cut.append(which)
+            raise sqlite3.OperationalError("the connection was cut")
+        execute(*arguments)
+
+    dialect.do_execute = do_execute
+    dialect.is_disconnect = lambda error, *_: "was cut" in str(error)
+    return cut
+
+
+def test_a_connection_that_is_cut_costs_nothing(tmp_path, monkeypatch):
+    """Before every third statement in turn: SQLAlchemy has other errors then than where only the database's answer is an error."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    for n in itertools.count(step=3):
+        study = optuna.create_study(study_name="s", storage=open_storage(tmp_path / f"{n}.db", 10, 30, patience=5))
+        cut = cutting(study._storage._backend, n)
+        search(quick, trials=1, study=study)
+        whole(study, 1)
+        assert len(study.trials) == 1
+        if not cut:
+            break
+    assert n > 30
+
+
+def test_a_lost_answer_that_is_written_only_afterwards(tmp_path, monkeypatch):
+    """A connection is cut in the middle of a commit: it is not there when we look, and is there when we write."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    storage = open_storage(tmp_path / "s.db", 10, 30, patience=5)
+    study = optuna.create_study(storage=storage)
+    study.enqueue_trial({})
+    found, number = storage._in_state, study.trials[0]._trial_id
+    for change in ((number, TrialState.RUNNING), (number, TrialState.COMPLETE, [1.0])):
+        looks = iter([False, True])
+        monkeypatch.setattr(storage, "_in_state", lambda *a: next(looks) and found(*a))  # noqa: B023
+        lost = losing(storage, 0)
+        assert storage.set_trial_state_values(*change)
+        assert (lost, list(looks)) == ([0], [])
+    assert study.trials[0].value == 1.0
+
+
+def test_a_search_that_ends_in_the_middle_of_a_trial(tmp_path):
+    """Optuna would take it for a failure of the trial, and go on."""
+
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number == 2:
+            raise SearchError("the storage is gone")
+        return quick(trial)
+
+    with pytest.raises(SearchError, match="the storage is gone"):
+        search(objective, trials=5, storage=tmp_path / "s.db", study="s")
+    study = load(f"{tmp_path}/s.db")
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 2 + [TrialState.FAIL]
+    whole(search(quick, trials=5, storage=tmp_path / "s.db", study="s"), 5)
+
+
+def test_nobody_is_taken_for_dead_after_an_outage(tmp_path):
+    """In which no sign of life could be given."""
+    storage = open_storage(tmp_path / "s.db", 1, 1, worker="elsewhere:1")
+    study = optuna.create_study(storage=storage)
+    trial = ask(study)
+    time.sleep(2.1)
+    assert storage._get_stale_trial_ids(study._study_id) == [trial._trial_id]
+    storage.patience.last = time.monotonic() - 0.5
+    assert storage._get_stale_trial_ids(study._study_id) == []
+    storage.patience.last -= 0.6
+    assert storage._get_stale_trial_ids(study._study_id) == [trial._trial_id]
+
+
 def test_patience_ends(monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda _: None)
     patience = storage_module._Patience("x", 5)

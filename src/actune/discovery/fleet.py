@@ -128,11 +128,13 @@ class Tally:
 
 @dataclass
 class Guard:
-    """The objective, with a record of who runs it and how it failed. Keeps the number of the trial that it runs."""
+    """The objective, with a record of who runs it and how it failed. Keeps the number of the trial that it runs, and what ended
+    the search in the middle of it."""
 
     objective: Objective
     worker: str
     number: int | None = None
+    end: SearchError | None = None
 
     def __call__(self, trial: Trial) -> float | Sequence[float]:
         self.number = trial.number
@@ -140,7 +142,10 @@ class Guard:
             trial.set_user_attr(WORKER, self.worker)
         try:
             return _checked(self.objective(trial), len(trial.study.directions))
-        except (optuna.TrialPruned, SearchError):
+        except optuna.TrialPruned:
+            raise
+        except SearchError as error:
+            self.end = error
             raise
         except KeyboardInterrupt:
             trial.set_user_attr(INTERRUPTED, trial.number)
@@ -165,6 +170,8 @@ def work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool
     guard = Guard(objective, worker or me())
 
     def next_or_stop(study: optuna.Study, _: FrozenTrial) -> None:
+        if guard.end is not None:
+            raise guard.end
         if not may_begin():
             study.stop()
 

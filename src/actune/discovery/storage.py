@@ -10,6 +10,7 @@ import copy
 import functools
 import json
 import logging
+import math
 import os
 import random
 import socket
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
@@ -34,12 +35,13 @@ from optuna.storages.journal._file import get_lock_file
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 
 __all__ = ["WORKER", "SearchError", "me", "note", "open_storage", "requeue_as"]
 
 WORKER = "actune:worker"  # attribute of a trial
 BIRTH = "actune:birth"  # system attribute of a trial: a name for the call that made it
+BEGUN = "actune:begun"  # the same of one that waited: who took it, worker and thread
 PATIENCE = 60  # seconds
 RERUNS = 3  # of a trial whose worker died
 _LOG = logging.getLogger(__name__)
@@ -83,7 +85,7 @@ def open_storage(
         return _opened(_url(text), heartbeat, grace, worker, patience)
     except SearchError:
         raise  # says what to do
-    except (SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
+    except (StorageInternalError, SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
         remedy = _remedy(error, text) or "give the path of a study's file, the URL of a database, or journal:PATH"
         raise ValueError(f"storage={_public(text)!r} cannot be opened ({_reason(error)}); {remedy}") from None
 
@@ -115,9 +117,10 @@ class _Patience:
     def __init__(self, name: str, seconds: float) -> None:
         self._name, self._seconds = name, seconds
         self._since: float | None = None
+        self.last = -math.inf  # time of the last failure
 
     def wait(self, error: BaseException) -> None:
-        now = time.monotonic()
+        self.last = now = time.monotonic()
         if self._since is None:
             self._since = now
             _LOG.warning("storage %r fails (%s); trying again for %g seconds", self._name, _reason(error), self._seconds)
@@ -155,9 +158,13 @@ def _remedy(error: BaseException, where: str) -> str:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether it is worth trying again: the disk is full, the database does not answer, others hold a lock."""
+    """Whether it is worth trying again: the disk is full, the database does not answer, others hold a lock.
+
+    Optuna reads trials once more where a reading fails, in the transaction that this ended: hence PendingRollbackError.
+    """
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    return isinstance(cause, OperationalError | InterfaceError) or getattr(cause, "connection_invalidated", False)
+    passing = OperationalError | InterfaceError | PendingRollbackError
+    return isinstance(cause, passing) or getattr(cause, "connection_invalidated", False)
 
 
 def _patient(method: Callable[..., Any], reads: bool = False) -> Callable[..., Any]:
@@ -169,7 +176,7 @@ def _patient(method: Callable[..., Any], reads: bool = False) -> Callable[..., A
         while True:
             self.call.reads = reads
             try:
-                answer = (again and self.holds(method.__name__, *args, **named)) or method(self, *args, **named)
+                answer = self.repeat(method, *args, **named) if again else method(self, *args, **named)
             except (StorageInternalError, SQLAlchemyError) as error:
                 if not _passes(error):
                     raise self.patience.over(error) from None
@@ -298,28 +305,50 @@ class _Database(RDBStorage):
                 return False
             trial.state, trial.datetime_start = TrialState.RUNNING, datetime.now()
             self._sign(trial, session)
+            self._set_trial_attr_without_commit(session, models.TrialSystemAttributeModel, trial_id, BEGUN, self._taker())
         return True
+
+    def _taker(self) -> str:
+        return f"{self.worker}/{threading.get_ident()}"
 
     def set_trial_user_attrs(self, trial_id: int, attributes: dict[str, Any]) -> None:
         with _create_scoped_session(self.scoped_session, True) as session:
             for name, value in attributes.items():
                 self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, name, value)
 
-    def holds(self, call: str, *args: Any, **named: Any) -> bool:
-        """Whether this call, whose answer was lost, has been written: a trial is finished like this, or is this worker's to run."""
-        return call == "set_trial_state_values" and self._in_state(*args, **named)
+    def repeat(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        """The call once more, unless it had been written and only its answer was lost; or is written just now, by a connection
+        that was cut: then the database lets this call wait for that one, which is then found to have been first."""
+        if method.__name__ != "set_trial_state_values":
+            return method(self, *args, **named)
+        written = functools.partial(self._in_state, *args, **named)
+        try:
+            return written() or method(self, *args, **named) or written()
+        except UpdateFinishedTrialError:
+            if written():
+                return True
+            raise
 
     def _in_state(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """Whether a trial is finished like this, or is this thread's to run."""
         trial = self.get_trial(trial_id)
-        mine = state == TrialState.RUNNING and trial.user_attrs.get(WORKER) == self.worker
+        mine = state == TrialState.RUNNING and trial.system_attrs.get(BEGUN) == self._taker()
         return trial.state == state and (mine or state in (TrialState.COMPLETE, TrialState.PRUNED))
 
     def record_heartbeat(self, trial_id: int) -> None:
         if trial_id in self.signed:
             self.signed.remove(trial_id)
             return
-        with suppress(StorageInternalError, SQLAlchemyError):  # the next one may succeed; the trial's own calls tell
+        try:
             super().record_heartbeat(trial_id)
+        except (StorageInternalError, SQLAlchemyError):  # the next one may succeed; the trial's own calls tell
+            self.patience.last = time.monotonic()
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        """None for a while after a failure, in which nobody could give a sign of life."""
+        if time.monotonic() - self.patience.last < (self.grace_period or 0):
+            return []
+        return super()._get_stale_trial_ids(study_id)
 
 
 _WRITE = (
