@@ -53,7 +53,7 @@ def facts(compared: Comparison) -> dict[str, Any]:
     return {"comparison": told}
 
 
-def line(row: dict[str, Any]) -> str:
+def line(row: dict[str, Any]) -> tuple[str, ...]:
     """A task's line: the winner, what it beats, and by how much, with intervals and corrected p."""
     told, settings = row["comparison"], row["settings"]
     own = next(f for f in told["functions"] if f["name"] == row["name"])
@@ -67,16 +67,17 @@ def line(row: dict[str, Any]) -> str:
         interval = f"{-d['high']:+.3g} to {-d['low']:+.3g}"
         cells.append(f"{f['name']} {f[measure]['mean']:.4g}: {-d['mean']:+.3g} ({interval}), p = {f['p_corrected']:.2g}")
     says = "better than all" if holds else "not better than all"
-    return (f"| {settings['task']} | {settings['trials']} | `{row['name']}` | {measure} {own[measure]['mean']:.4g} | "
-            f"{'<br>'.join(cells)} | {len(told['seeds'])} | {says} |")  # fmt: skip
+    own_worth = f"{measure} {own[measure]['mean']:.4g}"
+    where = (settings["task"], str(settings["trials"]))
+    return (*where, f"`{row['name']}`", own_worth, "<br>".join(cells), str(len(told["seeds"])), says)
 
 
 def write() -> None:
     latest = {r["settings"]["task"]: r for r in report.read(STORED)}
-    head = "| task | trials | winner | on the test part | each rival, the winner's gain over it (95 % interval) | seeds | it is |"
-    lines = [head, "| --- " * 7 + "|", *map(line, latest.values())]
+    gains = "each rival, the winner's gain over it (95 % interval)"
+    head = ("task", "trials", "winner", "on the test part", gains, "seeds", "it is")
     sources = dict.fromkeys(report.source(r) for r in latest.values())
-    report.write_block("claims", "\n".join(lines) + "\n\n" + "\n\n".join(sources))
+    report.write_block("claims", "\n\n".join([report.table(head, map(line, latest.values())), *sources]))
 
 
 def main() -> None:

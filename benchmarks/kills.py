@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 from random import Random
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -33,6 +34,7 @@ from actune.kernels.formula import evaluate
 
 TRIALS, KILLS = 20, 6
 KILLED = "killed"  # a file that is there after the first kill
+HEAD = ("storage", "runs", "killed workers", "killed commands", "trials run again", "runs with something wrong")
 SETTINGS = Settings(start=6, population=12, sample=4)
 
 
@@ -132,7 +134,7 @@ def main() -> None:
 
     stored = report.read(given.json)
     if given.table:
-        report.write_block("kills", f"{table(stored)}\n\n`{stored[-1]['command']}`")
+        report.write_block("kills", f"{report.table(HEAD, rows(stored))}\n\n{report.source(stored[-1])}")
         return
     for seed in sorted(set(range(given.runs)) - {r["seed"] for r in stored}):
         with tempfile.TemporaryDirectory() as folder:
@@ -143,19 +145,15 @@ def main() -> None:
         report.append(given.json, report.facts(seed=seed) | result)
 
 
-def table(runs: list[dict[str, object]]) -> str:
-    """The stored runs as a table."""
-    lines = [
-        "| storage | runs | killed workers | killed commands | trials run again | runs with something wrong |",
-        "| --- " * 6 + "|",
-    ]
-    for kind in sorted({str(r["storage"]) for r in runs}):
+def rows(runs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The stored runs by storage, as they stand below `HEAD`."""
+    found = []
+    for kind in sorted({r["storage"] for r in runs}):
         of = [r for r in runs if r["storage"] == kind]
-        killed = [r["killed"] for r in of]
-        counts = [sum(k[who] for k in killed) for who in ("worker", "command")]  # type: ignore[index]
-        again, wrong = sum(int(str(r["run again"])) for r in of), sum(bool(r["wrong"]) for r in of)
-        lines.append(f"| {kind} | {len(of)} | {counts[0]} | {counts[1]} | {again} | {wrong} |")
-    return "\n".join(lines)
+        killed = [sum(r["killed"][who] for r in of) for who in ("worker", "command")]
+        counts = (len(of), *killed, sum(r["run again"] for r in of), sum(bool(r["wrong"]) for r in of))
+        found.append((kind, *map(str, counts)))
+    return found
 
 
 if __name__ == "__main__":

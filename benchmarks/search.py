@@ -4,6 +4,7 @@
     python benchmarks/search.py --methods "random,better,better without surrogate" --task digits
     python benchmarks/search.py --task fashion-mnist --studies 4 --trials 200 --methods random
     python benchmarks/search.py --task fashion-mnist --studies 4 --trials 100 --methods evolution,pangaea,better
+    python benchmarks/search.py --first 10 --methods random,better           # seeds 10 to 19, on which no setting was chosen
     python benchmarks/search.py --table                                      # write the stored results into README.md
 
 A study of each method has the same seed, so the same initial weights and batches. The bar of a seed is the best validation loss of
@@ -31,6 +32,7 @@ from actune.discovery.settings import Method, method
 
 STORED = report.RESULTS / "search.jsonl"
 METHODS = "random,evolution,pangaea,better"
+GROUP = 10  # seeds of a table: the settings were chosen after some of the first ten had been seen
 
 
 def chosen(name: str) -> Method:
@@ -116,17 +118,20 @@ def sources(rows: Sequence[Study]) -> list[str]:
 
 def _command(rows: Sequence[Study]) -> str:
     names = ",".join(dict.fromkeys(r["settings"]["method"] for r in rows))
-    studies = 1 + max(r["settings"]["seed"] for r in rows)
-    first = rows[0]["settings"]
-    return f"python benchmarks/search.py --task {first['task']} --studies {studies} --trials {first['trials']} --methods {names}"
+    seeds, of = [r["settings"]["seed"] for r in rows], rows[0]["settings"]
+    first = f" --first {min(seeds)}" if min(seeds) else ""
+    studies = f"--studies {1 + max(seeds) - min(seeds)}{first}"
+    return f"python benchmarks/search.py --task {of['task']} {studies} --trials {of['trials']} --methods {names}"
 
 
 def write() -> None:
-    stored = report.read(STORED)
+    groups: dict[tuple[str, int], list[Study]] = {}
+    for r in report.read(STORED):
+        groups.setdefault((r["settings"]["task"], r["settings"]["seed"] // GROUP), []).append(r)
     texts = []
-    for task in dict.fromkeys(r["settings"]["task"] for r in stored):
-        rows = [r for r in stored if r["settings"]["task"] == task]
-        texts.append("\n\n".join([f"`{task}`:", table(rows), *sources(rows)]))
+    for (task, _), rows in sorted(groups.items()):
+        seeds = [r["settings"]["seed"] for r in rows]
+        texts += [f"`{task}`, seeds {min(seeds)} to {max(seeds)}:", table(rows), *sources(rows)]
     report.write_block("search", "\n\n".join(texts))
 
 

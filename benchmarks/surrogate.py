@@ -114,20 +114,16 @@ def measure(found: dict[str, list[list[Past]]], rounds: int, seed: int) -> list[
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    sizes = " | ".join(f"from {n}: correlation, rank" for n in SIZES)
-    lines = [f"| candidates | chosen by | {sizes} | trials to the best 1 % |",
-             "| --- | --- |" + " --- |" * (len(SIZES) + 1)]  # fmt: skip
+    head = ("candidates", "chosen by", *(f"from {n}: correlation, rank" for n in SIZES), "trials to the best 1 %")
+    lines: list[tuple[str, ...]] = []
     for row in rows:
         base = next(r for r in rows if r["method"] == row["method"] and r["way"] == "outputs")
         cells = [_cell([c[1] for c in row["cases"][str(n)]], [c[1] for c in base["cases"][str(n)]]) for n in SIZES]
         rhos = [fmean(c[0] for c in row["cases"][str(n)]) for n in SIZES]
-        line = [
-            f"{row['method']} ({row['studies']} × 200)",
-            row["way"],
-            *(f"{r:.2f}, {c}" for r, c in zip(rhos, cells, strict=True)),
-        ]
-        lines.append("| " + " | ".join([*line, _cell(row["needed"], base["needed"], 1)]) + " |")
-    return "\n".join(lines)
+        found = (f"{r:.2f}, {c}" for r, c in zip(rhos, cells, strict=True))
+        name = f"{row['method']} ({row['studies']} × 200)"
+        lines.append((name, row["way"], *found, _cell(row["needed"], base["needed"], 1)))
+    return report.table(head, lines)
 
 
 def _cell(own: Sequence[float], base: Sequence[float], digits: int = 2) -> str:

@@ -90,38 +90,29 @@ def search(
     the message in its user attribute `actune:error`; ten in a row raise SearchError. Interrupt it and call it again to go on.
     """
     _check(trials=trials, workers=1 if workers is None else workers, heartbeat=heartbeat, grace=grace, together=together)
-    cluster = None if ray is None else Cluster(ray, gpus_per_worker)
-    if cluster is None and gpus_per_worker:
+    if ray is None and gpus_per_worker:
         raise ValueError(f"gpus_per_worker={gpus_per_worker} is for Ray; give its address, ray='HOST:PORT', or ray='local'")
+    cluster = None if ray is None else Cluster(ray, gpus_per_worker)
     many = cluster is not None or (workers or 1) > 1
-    chosen = _chosen(method, without, objectives, settings, proposers or {})
-    if direction not in (None, "minimize", "maximize"):
-        raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
     if many and (isinstance(study, Study) or isinstance(storage, BaseStorage)):
         who = f"workers={workers}" if cluster is None else f"ray={ray!r}"
         raise ValueError(f"{who} needs a storage that processes can open by themselves; give a path or a URL")
     if cluster is None:
         check_device(device)  # of Ray's machines they tell
+    chosen = _chosen(method, without, objectives, settings, proposers or {})
     found, title = _task(task)
     if together > 1 and (many or device != "cpu" or not isinstance(found, Task)):
         raise ValueError(f"together={together} is for one worker, device='cpu' and a task; leave it out for anything else")
     if isinstance(found, Task):
         found.split(0)  # data that are missing are missed now, and not by each trial
-    elif objectives is not None:
-        raise ValueError(f"objectives={objectives!r} is for tasks; an objective of your own returns what it likes")
-    elif course or chosen.fisher:
-        what = "course=True" if course else "the method fisher"
-        raise ValueError(
-            f"{what} is for tasks; an objective of your own says train(…, course=True), suggest_activation(…, probe=…)"
-        )
-    if isinstance(found, Task) and direction == "maximize":
-        raise ValueError("direction='maximize' is for an objective of your own: what a task is worth is the better the smaller")
-    directions = ["minimize"] * len(chosen.budget.objectives) if isinstance(found, Task) else [direction or "minimize"]
+    else:
+        _check_own(objectives, course, chosen)
     temporary = many and storage is None
     with ExitStack() as stack:
         if temporary:
             storage = Path(stack.enter_context(TemporaryDirectory(prefix="actune-", ignore_cleanup_errors=True)), "study.db")
         with quiet():
+            directions = _directions(found, direction, chosen)
             s = study if isinstance(study, Study) else _open(storage, study or title, directions, heartbeat, grace)
             _claim(s, title if isinstance(found, Task) else None, direction)
             study_seed(s, seed)
@@ -148,6 +139,28 @@ def _check(**counts: int) -> None:
     for name, n in counts.items():
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
             raise ValueError(f"{name} must be a positive whole number, got {n!r}")
+
+
+def _check_own(objectives: tuple[str, ...] | None, course: bool, chosen: Method) -> None:
+    """Refuse what only a task can give, to an objective of the user's own."""
+    if objectives is not None:
+        raise ValueError(f"objectives={objectives!r} is for tasks; an objective of your own returns what it likes")
+    if course or chosen.fisher:
+        what = "course=True" if course else "the method fisher"
+        raise ValueError(
+            f"{what} is for tasks; an objective of your own says train(…, course=True), suggest_activation(…, probe=…)"
+        )
+
+
+def _directions(found: Task | Objective, direction: str | None, chosen: Method) -> list[str]:
+    """Where to each objective of a new study is to go."""
+    if direction not in (None, "minimize", "maximize"):
+        raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
+    if not isinstance(found, Task):
+        return [direction or "minimize"]
+    if direction == "maximize":
+        raise ValueError("direction='maximize' is for an objective of your own: what a task is worth is the better the smaller")
+    return ["minimize"] * len(chosen.budget.objectives)
 
 
 def _chosen(

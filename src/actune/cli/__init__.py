@@ -1,0 +1,78 @@
+"""The command line: each command calls one function of the library and shows what it returns."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from .bench import bench
+from .compare import compare
+from .search import search
+from .show import list_, show
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+RESUME = "interrupted; with --storage the same command goes on where it stopped"
+
+app = typer.Typer(
+    name="actune",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Find, run and ship the activation function that suits a neural network.",
+    epilog="Start with:  actune search digits",
+)
+
+
+class _Formulas(TyperCommand):
+    """A command with a short option: a formula may begin with a minus, and is no bundle of short options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [f" {a}" if a.startswith("-") and not a.startswith("--") and a != "-o" else a for a in args])
+
+
+FORMULAS = {"ignore_unknown_options": True}  # a formula may begin with a minus
+app.command("list", epilog="Example:  actune list zorro")(list_)
+app.command(
+    context_settings=FORMULAS, epilog="Examples:  actune show ml_tanh --plot tanh.png  |  actune show 'x*sigmoid(b*x); b=1'"
+)(show)
+app.command(
+    context_settings=FORMULAS, epilog="Example:  actune compare digits relu gelu apalu 'tanh(x) + erf(x)' --seeds 10 --workers 2"
+)(compare)
+app.command(epilog="Example:  actune search digits --trials 100 --workers 2 --storage digits.db --plot digits.png")(search)
+app.command(
+    cls=_Formulas,
+    epilog="Examples:  actune bench  |  actune bench sau 'x*sigmoid(b*x); b=1' --sizes 1e4,1e6 --scopes layer,channel --plot a.png",
+)(bench)
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one line on the error stream and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            _fail(RESUME, INTERRUPTED)
+        raise
+    except typer.TyperException as error:
+        _fail(getattr(error, "format_message", error.__str__)())
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        _fail(RESUME, INTERRUPTED)
+    except RuntimeError as error:
+        from ..discovery.fleet import SearchError
+
+        if not isinstance(error, SearchError):
+            raise
+        _fail(str(error), 1)
+
+
+def _fail(message: str, code: int = 2) -> None:
+    if message:  # empty where the help was printed instead
+        print(f"actune: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
