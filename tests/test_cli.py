@@ -209,7 +209,5 @@ def test_search_with_a_scope_a_course_and_tensorboard(actune_command, tmp_path: 
 
 
 def test_the_command_is_installed_or_runs_as_a_module() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "actune", "list", "gelu", "--json"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "actune", "list", "gelu", "--json"], capture_output=True, text=True, check=True)
     assert "gelu" in {f["name"] for f in json.loads(done.stdout)}

@@ -20,7 +20,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import actune
 from actune import special
 from actune.kernels import dispatch, formula, lanes, mittag_leffler, native, tabulated
-from actune.kernels.table import DOUBLE, PLAIN, SINGLE, fit, points
+from actune.kernels.precision import DOUBLE, PLAIN, SINGLE
+from actune.kernels.table import fit, points
 
 SIZE = 4 * dispatch.LEAST + 7  # no multiple of 16
 U = 2.0**-24

@@ -24,7 +24,8 @@ from . import compiled, formula, native
 from .assembly import STORED, cost, has_kernels
 from .eager import compute, eager, on_gpu, wanted
 from .fused import Fused, Held
-from .table import Precision, fit, points, trials
+from .precision import Precision
+from .table import fit, points, trials
 from .tabulated import Kernel, Tabulated, loops_work, precision_of
 
 __all__ = ["activate", "by_kernel", "has_kernel"]

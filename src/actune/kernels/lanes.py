@@ -20,7 +20,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-from .table import SINGLE
+from .precision import SINGLE
 
 __all__ = ["CELLS", "DEGREE", "LANES", "WIDE", "apply", "plain_apply", "plain_pullback", "pullback", "series_at", "uncovered"]
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from .. import special
 from .eager import compute, eager, wanted
-from .table import DOUBLE, PLAIN, SINGLE, Precision, chebyshev, chebyshev_points, fit, points
+from .precision import DOUBLE, PLAIN, SINGLE, Precision
+from .table import chebyshev, chebyshev_points, fit, points
 from .tabulated import Kernel, Tabulated, loops_work, precision_of
 
 __all__ = ["mittag_leffler"]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .eager import filled, flat, memory_order
-from .table import DOUBLE, PLAIN, SINGLE, Precision, Table
+from .precision import DOUBLE, PLAIN, SINGLE, Precision
+from .table import Table
 
 _MOST = 0.75  # if a larger share is not covered, all is computed without the table
 
