@@ -11,10 +11,10 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
-from .expr import Expr
+from .expr import Expr, FormulaError, const
 from .ops import OPS
 
-__all__ = ["latex", "to_sympy", "value"]
+__all__ = ["folded", "latex", "to_sympy", "value"]
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
 
@@ -144,6 +144,24 @@ def value(e: Expr, values: Mapping[str, Any]) -> Any:
             return S.mp.nan
 
     return e.expand().fold(lambda n: given[n.args[0]] if n.op == "symbol" else S.mp.mpf(n.args[0]), node)
+
+
+def folded(e: Expr, digits: int | None = None) -> Expr:
+    """Replace each part without symbols by its number, computed exactly and rounded once: sqrt(2/pi).
+
+    digits   only numbers that have no more decimal digits: sigmoid(0) is 0.5, sqrt(2/pi) says more than 0.7978845608028654
+    """
+
+    def node(n: Expr, *args: Expr) -> Expr:
+        if OPS[n.op].boolean or n.op == "where" or any(a.op != "const" for a in args):
+            return Expr(n.op, args)
+        try:
+            number = float(value(Expr(n.op, args), {}))
+            return const(number) if digits is None or number == float(f"{number:.{digits}g}") else Expr(n.op, args)
+        except (FormulaError, TypeError, OverflowError):  # not a finite real number: left to torch, which gives inf or nan
+            return Expr(n.op, args)
+
+    return e.fold(lambda n: n, node)
 
 
 def to_sympy(e: Expr, *, named: bool = False) -> Any:

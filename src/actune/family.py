@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints, transform_to
 
-from .exact import latex, value
+from .exact import folded, latex, value
 from .expr import Expr, FormulaError, apply, number, parse, suggestion, symbol, to_text
 from .ops import ALIASES, OPS, Op
 
@@ -157,10 +157,10 @@ class Family:
         return replace(self, params=params, reference=None, odd=False, even=False, monotone=False, bounds=(None, None), closed=None)
 
     def simplify(self) -> Family:
-        """The same function with neutral operations dropped (`x*1`, `x + 0`); a family with a name of its own stays as it is."""
+        """The same function without what is idle in it (`x*1`, `sigmoid(0)` for 0.5); one with a name of its own stays as it is."""
         if FAMILIES.get(self.name) is self:
             return self
-        e = self.expr.simplify()
+        e = folded(self.expr, digits=3).simplify()
         params = {name: p for name, p in self.params.items() if isinstance(p.init, tuple) or name in e.symbols()}
         return replace(self, name=to_text(e), expr=e, params=params)
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..exact import folded
 from ..expr import Expr
-from ..kernels.formula import folded
 from ..ops import OPS
 
 __all__ = ["eager", "source", "writable"]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..exact import value
+from ..exact import folded
 from ..expr import Expr, FormulaError, const, from_json, order, to_json
 from ..ops import OPS
 
@@ -123,20 +123,6 @@ def _inverse(e: Expr) -> Expr | None:
     if e.op != "const" or not 1e-37 < abs(e.args[0]) < 1e37:  # both must be normal numbers, of float32 too
         return None
     return const(1 / e.args[0])
-
-
-def folded(e: Expr) -> Expr:
-    """Replace each part without symbols by its number, computed exactly and rounded once: sqrt(2/pi)."""
-
-    def node(n: Expr, *args: Expr) -> Expr:
-        if OPS[n.op].boolean or n.op == "where" or any(a.op != "const" for a in args):
-            return Expr(n.op, args)
-        try:
-            return const(float(value(Expr(n.op, args), {})))
-        except (FormulaError, TypeError, OverflowError):  # not a finite real number: left to torch, which gives inf or nan
-            return Expr(n.op, args)
-
-    return e.fold(lambda n: n, node)
 
 
 def _multiplied(e: Expr) -> Expr:
