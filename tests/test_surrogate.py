@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 from actune.discovery import History, Past, Settings, screen
-from actune.discovery.surrogate import features, predict, surrogate
+from actune.discovery.surrogate import familiar, features, predict, surrogate
 from actune.family import resolve
 
 QUANTILES = scipy.stats.norm.ppf((np.arange(64) + 0.5) / 64)
@@ -105,6 +105,23 @@ def probe(f):
 SECRET = [
     Past(i, t["text"], told(resolve(t["text"]).text), str(i), probed=probe(resolve(t["text"]))) for i, t in enumerate(TRAINED)
 ]
+
+
+def test_what_has_the_outputs_of_a_tried_function_comes_last():
+    """`a*tanh(b*x)` begins as `tanh(x)`: the surrogate cannot tell them apart. Without novelty it proposes them."""
+    history = History(Past(i, text, i / 10, text) for i, text in enumerate(("tanh(x)", "a*tanh(x); a=1", "sin(x)", "relu(x)")))
+    settings = Settings((("surrogate", 1.0), ("evolution", 1.0)), start=2)
+    blind = replace(settings, novelty=0.0)
+    chosen = {s: [surrogate(history, random.Random(seed), s).text for seed in range(20)] for s in (settings, blind)}
+    known = {s: sum(familiar(history, texts, 0.003)) for s, texts in chosen.items()}
+    assert known[settings] == 0 < known[blind]
+
+
+def test_familiar_is_what_begins_with_the_same_outputs():
+    history = History([Past(0, "tanh(x)", 0.1, "tanh")])
+    texts = ["a*tanh(b*x); a=1, b=1", "a*tanh(b*x); a=1, b=1.02", "sin(x)", "x/0"]
+    assert familiar(history, texts, 0.003) == [True, False, False, False]
+    assert familiar(History([]), texts, 0.003) == familiar(history, texts, 0.0) == [False] * 4
 
 
 def test_a_probe_tells_what_outputs_do_not():

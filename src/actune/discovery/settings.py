@@ -23,6 +23,8 @@ class Settings:
     mutations    the most of them for one child
     batch        the number of children among which the surrogate chooses
     shortlist    the number of them, the best by their outputs, that a probe looks at where there is one; 0: none
+    novelty      children whose outputs differ by less from those of a function that the surrogate learns from come last: it cannot
+                 tell them apart, and knows what that one is worth; 0: it does not matter
     memory       the number of latest trials that the surrogate learns from
     screening    reject what cannot be trained or was seen before, and draw again
     attempts     the most draws for one candidate, before the search gives up
@@ -36,6 +38,7 @@ class Settings:
     mutations: int = 4
     batch: int = 32
     shortlist: int = 4
+    novelty: float = 0.003
     memory: int = 256
     screening: bool = True
     attempts: int = 1000
@@ -136,6 +139,7 @@ PARTS: dict[str, Callable[[Method], Method]] = {
     "catalogue": _no_proposer("catalogue"),
     "surrogate": _no_proposer("surrogate"),
     "fisher": lambda m: replace(m, fisher=False),
+    "novelty": lambda m: replace(m, settings=replace(m.settings, novelty=0.0)),
     "screening": lambda m: replace(m, settings=replace(m.settings, screening=False)),
     "pruning": lambda m: replace(m, budget=replace(m.budget, first_rung=0)),
     "confirmation": lambda m: replace(m, ranking=replace(m.ranking, leaders=0)),

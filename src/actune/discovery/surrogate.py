@@ -27,7 +27,7 @@ from .history import Draft, History, Past, Probe
 from .screen import Screening, screen
 from .settings import Settings
 
-__all__ = ["features", "predict", "probed", "surrogate"]
+__all__ = ["familiar", "features", "predict", "probed", "surrogate"]
 
 Array = NDArray[np.float64]
 
@@ -92,6 +92,18 @@ def predict(history: Sequence[Past], texts: Sequence[str], probe: Probe | None =
     return [round(float(next(found)), 6) if z is not None else math.inf for z in new]
 
 
+def familiar(history: Sequence[Past], texts: Sequence[str], nearest: float) -> list[bool]:
+    """Whether a function of the history has as good as the same outputs at the initial parameters: within this distance, the root
+    mean square over the features."""
+    tried = [z for past in history if (z := features(past.text)) is not None]
+    new = [features(text) for text in texts]
+    here = [z for z in new if z is not None]
+    if not tried or not here:
+        return [False] * len(texts)
+    near = iter(_squares(np.stack(here), np.stack(tried)).min(1) < _POINTS * 2 * nearest**2)
+    return [z is not None and bool(next(near)) for z in new]
+
+
 def _described(text: str, *more: Sequence[float] | None) -> tuple[Array, ...] | None:
     """The outputs of a function and what else is told of it; None where anything is missing."""
     parts = [features(text), *(None if part is None else np.array(part) for part in more)]
@@ -143,8 +155,10 @@ def surrogate(history: History, rng: Random, settings: Settings, probe: Probe | 
     drafts = list({d.text: d for d in drawn if d is not None}.values())
     past = history[-settings.memory :]
     ready = len(history) >= settings.start
-    predicted = predict(past, [d.text for d in drafts]) if ready else [0.0] * len(drafts)
-    ordered = (drafts[i] for _, i in sorted(zip(predicted, range(len(drafts)), strict=True)))
+    texts = [d.text for d in drafts]
+    predicted = predict(past, texts) if ready else [0.0] * len(drafts)
+    known = familiar(past, texts, settings.novelty) if ready else [False] * len(drafts)
+    ordered = (drafts[i] for *_, i in sorted(zip(known, predicted, range(len(drafts)), strict=True)))
     fit = (d for d in ordered if not settings.screening or _fits(screen(resolve(d.text)), history))
     if probe is None or not ready or settings.shortlist < 1:
         return next(fit, None)
