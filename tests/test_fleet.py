@@ -19,6 +19,7 @@ from types import ModuleType
 
 import optuna
 import pytest
+import sqlalchemy
 import torch
 from optuna.trial import TrialState
 
@@ -361,6 +362,41 @@ def test_a_lost_answer_makes_no_trial_twice(tmp_path, monkeypatch):
     assert n > 30
 
 
+def test_a_lost_answer_to_a_failure_ends_nothing(tmp_path, monkeypatch):
+    """The trial has failed, in the study too, and the search goes on."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number == 0:
+            raise OSError("no such data")
+        return quick(trial)
+
+    for n in itertools.count():
+        storage = open_storage(tmp_path / f"{n}.db", 10, 30, patience=5)
+        study = optuna.create_study(storage=storage)
+        lost = losing(storage, n)
+        search(objective, trials=2, study=study)
+        assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+        if not lost:
+            break
+    assert n > 15
+
+
+def test_patience_with_what_can_be_read_and_not_written_ends(tmp_path, monkeypatch):
+    storage = open_storage(tmp_path / "s.db", 10, 30, patience=1)
+    study = optuna.create_study(storage=storage)
+    trial = ask(study)
+
+    def refused(*_: object, **named: object) -> None:
+        raise sqlalchemy.exc.OperationalError("UPDATE", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(storage, "_set_trial_value_without_commit", refused)
+    begin = time.monotonic()
+    with pytest.raises(SearchError, match="disk is full"):
+        study.tell(trial, 1.0)
+    assert time.monotonic() - begin < 10
+
+
 def cutting(storage: optuna.storages.BaseStorage, which: int) -> list[int]:
     """Let the connection be cut before one statement from now on; gives a list that then has an entry."""
     dialect, execute, count, cut = storage.engine.dialect, storage.engine.dialect.do_execute, itertools.count(), []
@@ -432,6 +468,49 @@ def test_nobody_is_taken_for_dead_after_an_outage(tmp_path):
     assert storage._get_stale_trial_ids(study._study_id) == []
     storage.patience.last -= 0.6
     assert storage._get_stale_trial_ids(study._study_id) == [trial._trial_id]
+
+
+def test_nobody_is_taken_for_dead_while_others_hold_the_lock(tmp_path):
+    """Signs of life wait for it; and so does the look at them, which then says that nobody could give one."""
+    storage = open_storage(tmp_path / "s.db", 1, 1, worker="elsewhere:1")
+    study = optuna.create_study(storage=storage)
+    ask(study)
+    holder = sqlite3.connect(tmp_path / "s.db", check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(2.5, holder.rollback)
+    release.start()
+    assert storage._get_stale_trial_ids(study._study_id) == []
+    release.join()
+    holder.close()
+
+
+def test_nobody_is_taken_for_dead_by_who_could_not_open_the_storage(tmp_path):
+    path = tmp_path / "s.db"
+    study = optuna.create_study(study_name="s", storage=open_storage(path, 1, 1, worker="elsewhere:1"))
+    ask(study)
+    aside = path.rename(tmp_path / "aside")
+    path.mkdir()
+    with pytest.raises(ValueError, match="cannot be opened"):
+        open_storage(path, 1, 1)
+    path.rmdir()
+    aside.rename(path)
+    time.sleep(0.5)
+    open_storage(path, 1, 2)  # another look at the same file does not forget it
+    assert open_storage(path, 1, 60)._get_stale_trial_ids(study._study_id) == []
+
+
+def test_a_search_that_ends_in_a_trial_that_others_took_for_dead(tmp_path):
+    """It ends then and there, and not a trial later."""
+    begun = []
+
+    def objective(trial: optuna.Trial) -> float:
+        begun.append(trial.number)
+        trial.study.tell(trial.number, state=TrialState.FAIL)
+        raise SearchError("the storage is gone")
+
+    with pytest.raises(SearchError, match="the storage is gone"):
+        search(objective, trials=3, storage=tmp_path / "s.db", study="s")
+    assert begun == [0]
 
 
 def test_patience_ends(monkeypatch):

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from postgres import Server, new_server
+from sqlalchemy import event
 from test_fleet import KEY, QUICK, ask, command, meeting, quick, slow, whole
 
 from actune.discovery import SearchError, search, suggest_activation
@@ -107,6 +108,24 @@ def test_a_server_that_goes_away_for_ten_seconds(server, caplog):
     assert any("trying again for 60 seconds" in m for m in messages)
     assert any("answers again" in m for m in messages)
     assert not any("secret" in m for m in messages)
+
+
+def test_a_reading_that_the_server_cancels_is_read_again(server):
+    """Optuna tries in another way, in the transaction that has ended with it."""
+    storage = open_storage(server.url, 10, 30)
+    study = optuna.create_study(study_name="cancelled", storage=storage)
+    ask(study)
+    slow = iter([True])
+
+    @event.listens_for(storage.engine, "before_cursor_execute", retval=True)
+    def wait(connection, cursor, statement, parameters, context, many):
+        if "FROM trials" in statement and next(slow, False):
+            cursor.execute("SET LOCAL statement_timeout = 10")
+            return "SELECT pg_sleep(1)", {}
+        return statement, parameters
+
+    assert len(study.get_trials()) == 1
+    assert next(slow, None) is None
 
 
 def test_a_server_that_stays_away_ends_the_search_which_can_go_on(server):

@@ -7,6 +7,7 @@ again. Others may do the same on the same storage: what their workers run is tak
 
 from __future__ import annotations
 
+import copy
 import math
 import multiprocessing
 import os
@@ -181,7 +182,7 @@ def work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool
                 study.optimize(guard, catch=(Exception,), callbacks=[next_or_stop])
                 return
             except Exception as error:
-                if (end := search_error(error)) is not None:
+                if (end := guard.end or search_error(error)) is not None:
                     raise end from None
                 if not was_taken(study, guard.number):
                     raise
@@ -241,7 +242,7 @@ def requeue(study: optuna.Study, own: int | None = None, gone: Callable[[str], b
     if any(t.number != own for t in _left(study)):
         time.sleep(random.uniform(0.5, 3))  # another process may be about to queue it
     for t in _left(study):
-        requeue_as(None if _interrupted(t) else RERUNS)(study, t)
+        requeue_as(None if _interrupted(t) else RERUNS)(study, copy.deepcopy(t))  # Optuna changes it, before it is written
 
 
 def _left(study: optuna.Study) -> list[FrozenTrial]:

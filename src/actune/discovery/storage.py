@@ -45,6 +45,7 @@ BEGUN = "actune:begun"  # the same of one that waited: who took it, worker and t
 PATIENCE = 60  # seconds
 RERUNS = 3  # of a trial whose worker died
 _LOG = logging.getLogger(__name__)
+_FAILED = dict[str, float]()  # when a storage last could not be opened, time.monotonic()
 
 # What Optuna calls the callback for them, as an argument and as a class; renamed in 4.9.
 _RERUN = (
@@ -82,10 +83,13 @@ def open_storage(
     try:
         if journal is not None:
             return _Journal(Path(journal), worker, patience)
-        return _opened(_url(text), heartbeat, grace, worker, patience)
+        opened = _opened(_url(text), heartbeat, grace, worker, patience)
+        opened.patience.last = _FAILED.get(text, -math.inf)
+        return opened
     except SearchError:
         raise  # says what to do
     except (StorageInternalError, SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
+        _FAILED[text] = time.monotonic()
         remedy = _remedy(error, text) or "give the path of a study's file, the URL of a database, or journal:PATH"
         raise ValueError(f"storage={_public(text)!r} cannot be opened ({_reason(error)}); {remedy}") from None
 
@@ -160,11 +164,13 @@ def _remedy(error: BaseException, where: str) -> str:
 def _passes(error: BaseException) -> bool:
     """Whether it is worth trying again: the disk is full, the database does not answer, others hold a lock.
 
-    Optuna reads trials once more where a reading fails, in the transaction that this ended: hence PendingRollbackError.
+    Optuna reads trials once more where a reading fails, in the transaction that this ended: hence PendingRollbackError, and
+    PostgreSQL's in_failed_sql_transaction.
     """
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    passing = OperationalError | InterfaceError | PendingRollbackError
-    return isinstance(cause, passing) or getattr(cause, "connection_invalidated", False)
+    passing = isinstance(cause, OperationalError | InterfaceError | PendingRollbackError)
+    ended = getattr(getattr(cause, "orig", None), "sqlstate", None) == "25P02"
+    return passing or ended or getattr(cause, "connection_invalidated", False)
 
 
 def _patient(method: Callable[..., Any], reads: bool = False) -> Callable[..., Any]:
@@ -331,9 +337,9 @@ class _Database(RDBStorage):
 
     def _in_state(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Whether a trial is finished like this, or is this thread's to run."""
-        trial = self.get_trial(trial_id)
+        trial = RDBStorage.get_trial(self, trial_id)  # not with patience of its own: a success would end that with the call
         mine = state == TrialState.RUNNING and trial.system_attrs.get(BEGUN) == self._taker()
-        return trial.state == state and (mine or state in (TrialState.COMPLETE, TrialState.PRUNED))
+        return trial.state == state and (mine or state.is_finished())
 
     def record_heartbeat(self, trial_id: int) -> None:
         if trial_id in self.signed:
@@ -345,21 +351,23 @@ class _Database(RDBStorage):
             self.patience.last = time.monotonic()
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        """None for a while after a failure, in which nobody could give a sign of life."""
-        if time.monotonic() - self.patience.last < (self.grace_period or 0):
-            return []
-        return super()._get_stale_trial_ids(study_id)
+        """None for a while after the database failed, or let us wait: nobody could give a sign of life then."""
+        begin = time.monotonic()
+        found = super()._get_stale_trial_ids(study_id)
+        if time.monotonic() - begin > (self.heartbeat_interval or 0):
+            self.patience.last = time.monotonic()
+        return [] if time.monotonic() - self.patience.last < (self.grace_period or 0) else found
 
 
 _WRITE = (
     *("create_new_study", "set_study_user_attr", "set_study_system_attr", "_born", "set_trial_param", "_set_trial_param"),
     *("set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr", "set_trial_user_attrs"),
-    *("set_trial_system_attr",),
+    *("set_trial_system_attr", "_get_stale_trial_ids"),  # the last reads, but waits as signs of life wait
 )
 _READ = (
     *("get_study_id_from_name", "get_study_name_from_id", "get_study_directions", "get_all_studies", "get_study_user_attrs"),
     *("get_study_system_attrs", "get_trial_id_from_study_id_trial_number", "get_trial", "get_all_trials", "_get_trials"),
-    *("_get_best_trial_id", "_get_stale_trial_ids"),
+    "_get_best_trial_id",
 )
 for _name in (*_WRITE, *_READ):
     setattr(_Database, _name, _patient(getattr(_Database, _name), reads=_name in _READ))
