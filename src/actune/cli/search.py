@@ -36,7 +36,7 @@ def search(
     method: Annotated[str, typer.Option(help="How to search: better, fisher, pangaea, evolution or random.")] = "better",
     without: Annotated[
         list[str] | None,
-        typer.Option(help="Switch off catalogue, surrogate, fisher, screening, pruning or confirmation; again for more."),
+        typer.Option(help="Switch off catalogue, surrogate, novelty, fisher, screening, pruning or confirmation; again for more."),
     ] = None,
     proposer: Annotated[
         list[str] | None, typer.Option(help="Your own proposer, mymodule:propose, with its weight =W if not 1; again for more.")
