@@ -93,8 +93,10 @@ def predict(history: Sequence[Past], texts: Sequence[str], probe: Probe | None =
 
 
 def familiar(history: Sequence[Past], texts: Sequence[str], nearest: float) -> list[bool]:
-    """Whether a function of the history has as good as the same outputs at the initial parameters: within this distance, the root
-    mean square over the features."""
+    """Whether a function of the history has as good as the same outputs.
+
+    nearest   the distance from which they differ: the root mean square over the features at the initial parameters
+    """
     tried = [z for past in history if (z := features(past.text)) is not None]
     new = [features(text) for text in texts]
     here = [z for z in new if z is not None]
