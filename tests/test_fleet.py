@@ -162,6 +162,18 @@ def test_a_failed_trial_that_nobody_queued_is_run_again(tmp_path):
     whole(search(quick, trials=3, storage=tmp_path / "s.db", study="s"), 3)
 
 
+def test_a_failed_trial_whose_queueing_failed_is_queued_later(tmp_path, monkeypatch):
+    """Optuna writes into the trial that it queues, before it does."""
+    study = optuna.create_study(study_name="s", storage=open_storage(tmp_path / "s.db", 10, 30, worker="elsewhere:1"))
+    suggest_activation(trial := ask(study), settings=QUICK)
+    study.tell(trial, state=TrialState.FAIL)
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="no disk"):
+        broken.setattr(study._storage._backend, "_create_new_trial", lambda *_: open("/no disk/there"))
+        requeue(study)
+    requeue(study)
+    assert len(study.get_trials(states=(TrialState.WAITING,))) == 1
+
+
 def test_threads_on_one_storage_get_a_trial_each(tmp_path):
     study = optuna.create_study(storage=open_storage(tmp_path / "s.db", 10, 30))
     with ThreadPoolExecutor(4) as pool:
@@ -524,6 +536,7 @@ def test_patience_ends(monkeypatch):
     error = OSError("No space left on device")
     patience.wait(error)
     patience.wait(error)
+    assert patience.last == 4.0
     patience.answered()
     patience.wait(error)
     patience.wait(error)
