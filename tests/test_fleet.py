@@ -163,15 +163,21 @@ def test_a_failed_trial_that_nobody_queued_is_run_again(tmp_path):
 
 
 def test_a_failed_trial_whose_queueing_failed_is_queued_later(tmp_path, monkeypatch):
-    """Optuna writes into the trial that it queues, before it does."""
+    """Optuna writes into a trial that was run again, before it queues it once more."""
     study = optuna.create_study(study_name="s", storage=open_storage(tmp_path / "s.db", 10, 30, worker="elsewhere:1"))
-    suggest_activation(trial := ask(study), settings=QUICK)
-    study.tell(trial, state=TrialState.FAIL)
-    with monkeypatch.context() as broken, pytest.raises(OSError, match="no disk"):
-        broken.setattr(study._storage._backend, "_create_new_trial", lambda *_: open("/no disk/there"))
+
+    def refuse(*_: object) -> None:
+        raise OSError("no disk")
+
+    for _ in range(2):
+        suggest_activation(trial := ask(study), settings=QUICK)
+        study.tell(trial, state=TrialState.FAIL)
+        with monkeypatch.context() as broken:
+            broken.setattr(study._storage._backend, "_create_new_trial", refuse)
+            with pytest.raises(OSError, match="no disk"):
+                requeue(study)
         requeue(study)
-    requeue(study)
-    assert len(study.get_trials(states=(TrialState.WAITING,))) == 1
+        assert len(study.get_trials(states=(TrialState.WAITING,))) == 1
 
 
 def test_threads_on_one_storage_get_a_trial_each(tmp_path):
