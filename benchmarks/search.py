@@ -4,7 +4,7 @@
     python benchmarks/search.py --methods "random,better,better without surrogate" --task digits
     python benchmarks/search.py --task fashion-mnist --studies 4 --trials 200 --methods random
     python benchmarks/search.py --task fashion-mnist --studies 4 --trials 100 --methods evolution,pangaea,better
-    python benchmarks/search.py --first 10 --methods random,better           # seeds 10 to 19, on which no setting was chosen
+    python benchmarks/search.py --first 20 --methods random,better           # seeds 20 to 29, on which no setting was chosen
     python benchmarks/search.py --table                                      # write the stored results into README.md
 
 A study of each method has the same seed, so the same initial weights and batches. The bar of a seed is the best validation loss of
@@ -32,7 +32,7 @@ from actune.discovery.settings import Method, method
 
 STORED = report.RESULTS / "search.jsonl"
 METHODS = "random,evolution,pangaea,better"
-GROUP = 10  # seeds of a table: the settings were chosen after some of the first ten had been seen
+GROUP = 10  # seeds of a table: README.md says what was chosen on which
 
 
 def chosen(name: str) -> Method:

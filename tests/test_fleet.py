@@ -13,6 +13,7 @@ import time
 import tracemalloc
 import warnings
 import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -349,6 +350,25 @@ def test_a_refused_database_does_not_tell_its_password():
     assert "secret" not in str(e.value)
 
 
+def at_each_moment(
+    folder: Path,
+    fault: Callable[[optuna.storages.BaseStorage, int], list[int]],
+    least: int,
+    step: int = 1,
+    prepare: Callable[[optuna.Study], None] = lambda _: None,
+) -> Iterator[optuna.Study]:
+    """A new study, to which the fault comes at the next moment, until it no longer comes to one; so many moments at least."""
+    for n in itertools.count(step=step):
+        storage = open_storage(folder / f"{n}.db", 10, 30, patience=5)
+        study = optuna.create_study(study_name="s", storage=storage)
+        prepare(study)
+        came = fault(storage, n)
+        yield study
+        if not came:
+            break
+    assert n >= least
+
+
 def losing(storage: optuna.storages.BaseStorage, which: int) -> list[int]:
     """Let the answer to one transaction from now on be lost, which is written all the same; gives a list that then has an entry."""
     dialect, commit, count, lost = storage.engine.dialect, storage.engine.dialect.do_commit, itertools.count(), []
@@ -366,18 +386,15 @@ def losing(storage: optuna.storages.BaseStorage, which: int) -> list[int]:
 def test_a_lost_answer_makes_no_trial_twice(tmp_path, monkeypatch):
     """To each transaction in turn, of a search with a trial to be run again, one that was queued, and new ones."""
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    for n in itertools.count():
-        storage = open_storage(tmp_path / f"{n}.db", 10, 30, patience=5)
-        study = optuna.create_study(study_name="s", storage=storage)
+
+    def prepare(study: optuna.Study) -> None:
         suggest_activation(ask(study), settings=QUICK)
         study.enqueue_trial({}, user_attrs={KEY: "gelu"})
-        lost = losing(storage, n)
+
+    for study in at_each_moment(tmp_path, losing, 31, prepare=prepare):
         search(quick, trials=3, study=study)
         whole(study, 3)
         assert len(study.trials) == 4
-        if not lost:
-            break
-    assert n > 30
 
 
 def test_a_lost_answer_to_a_failure_ends_nothing(tmp_path, monkeypatch):
@@ -389,15 +406,9 @@ def test_a_lost_answer_to_a_failure_ends_nothing(tmp_path, monkeypatch):
             raise OSError("no such data")
         return quick(trial)
 
-    for n in itertools.count():
-        storage = open_storage(tmp_path / f"{n}.db", 10, 30, patience=5)
-        study = optuna.create_study(storage=storage)
-        lost = losing(storage, n)
+    for study in at_each_moment(tmp_path, losing, 16):
         search(objective, trials=2, study=study)
         assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
-        if not lost:
-            break
-    assert n > 15
 
 
 def test_patience_with_what_can_be_read_and_not_written_ends(tmp_path, monkeypatch):
@@ -434,15 +445,10 @@ def cutting(storage: optuna.storages.BaseStorage, which: int) -> list[int]:
 def test_a_connection_that_is_cut_costs_nothing(tmp_path, monkeypatch):
     """Before every third statement in turn: SQLAlchemy has other errors then than where only the database's answer is an error."""
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    for n in itertools.count(step=3):
-        study = optuna.create_study(study_name="s", storage=open_storage(tmp_path / f"{n}.db", 10, 30, patience=5))
-        cut = cutting(study._storage._backend, n)
+    for study in at_each_moment(tmp_path, cutting, 31, step=3):
         search(quick, trials=1, study=study)
         whole(study, 1)
         assert len(study.trials) == 1
-        if not cut:
-            break
-    assert n > 30
 
 
 def test_a_lost_answer_that_is_written_only_afterwards(tmp_path, monkeypatch):
