@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import sys
 import threading
+import types
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from optuna.trial import TrialState
 import actune
 from actune.discovery import METHODS, Settings, batch, best, cost, replay, search, suggest_activation
 from actune.discovery import objective as module
+from actune.discovery.recipe import network
 from actune.discovery.storage import open_storage
 from actune.experiments.models import mlp
 from actune.experiments.tasks import task
@@ -125,6 +128,22 @@ def test_a_study_is_not_continued_with_another_recipe(tmp_path: Path):
     for change in ({"epochs": 2}, {"model": partial(mlp, inputs=64, outputs=10, width=8, layers=3)}):
         with pytest.raises(ValueError, match=r"was begun with (task_epochs|network)="):
             search(dataclasses.replace(TINY, **change), trials=2, storage=storage)
+
+
+def test_a_study_goes_on_after_our_code_has_moved(monkeypatch):
+    """The digest of a network has our functions by their names alone, those of others with their modules too."""
+    before = network(TINY), network(dataclasses.replace(TINY, model=partial(mlp, inputs=64, outputs=10, width=8, layers=3)))
+    assert before[0] != before[1]
+    monkeypatch.setitem(sys.modules, "actune.elsewhere", types.SimpleNamespace(mlp=mlp))
+    monkeypatch.setattr(mlp, "__module__", "actune.elsewhere")
+    assert network(TINY) == before[0]
+    own = types.ModuleType("of_mine")
+    monkeypatch.setitem(sys.modules, "of_mine", own)
+    own.mlp = types.FunctionType(mlp.__code__, mlp.__globals__, "mlp")
+    own.mlp.__module__ = "of_mine"
+    foreign = network(dataclasses.replace(TINY, model=own.mlp))
+    assert foreign is not None
+    assert foreign != network(dataclasses.replace(TINY, model=mlp))
 
 
 def test_a_task_is_minimised():

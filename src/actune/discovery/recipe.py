@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
+import types
 from typing import Any
 
 from ..experiments.tasks import Task
@@ -22,10 +24,21 @@ def recipe(task: Task) -> dict[str, Any]:
 
 def network(task: Task) -> str | None:
     """A digest of the functions that make the task's network and its data, with their arguments; None where they have no names."""
+    written = io.BytesIO()
     try:
-        return _digest(pickle.dumps((task.model, task.data), protocol=4))
+        _Pickler(written, protocol=4).dump((task.model, task.data))
     except (pickle.PicklingError, AttributeError, TypeError):
         return None
+    return _digest(written.getvalue())
+
+
+class _Pickler(pickle.Pickler):
+    """Writes the functions and classes of this package by their names alone, so that a study goes on after its code has moved."""
+
+    def persistent_id(self, thing: Any) -> Any:
+        package = __name__.partition(".")[0]
+        named = isinstance(thing, (types.FunctionType, type)) and thing.__module__.partition(".")[0] == package
+        return (package, thing.__qualname__) if named and "<" not in thing.__qualname__ else None
 
 
 def mark(task: Task, seed: int, f: Family) -> str | None:
