@@ -24,11 +24,11 @@ from lenet import BATCH, lenet5, mnist
 from torch.nn.functional import cross_entropy, gelu
 
 from actune import Activation
-from actune.bench.eager import eager
-from actune.discovery.screen import screen
-from actune.discovery.space import Space, candidate, parametrise, random_formula
-from actune.family import Family
-from actune.kernels import chosen
+from actune.catalogue.registry import Family
+from actune.discovery.proposers.screening import screen
+from actune.discovery.proposers.space import Space, candidate, parametrise, random_formula
+from actune.export.python import eager
+from actune.kernels.cpu import tiers
 
 STORED = report.RESULTS / "candidates.jsonl"
 SIZE, STEPS = 1_000_000, 200
@@ -85,7 +85,7 @@ def minutes(makes: Callable[[], torch.nn.Module], seed: int, data: tuple[torch.T
 
 
 def measure(count: int, rounds: int, seed: int, compiled: bool) -> dict[str, Any]:
-    chosen.WORTH = 0 if compiled else 2**62
+    tiers.WORTH = 0 if compiled else 2**62
     drawn = (f for f in candidates(seed) if "mittag_leffler" not in str(f.expr.expand()))  # eager torch has no such operator
     found = [timed(f, rounds) for f, _ in zip(drawn, range(count), strict=False)]
     over, eager_over = ([c[key] for c in found] for key in ("over_gelu", "eager_over"))

@@ -19,8 +19,8 @@ from typing import Any
 import report
 
 from actune.discovery import best, confirm, search
-from actune.discovery.settings import method
-from actune.experiments.compare import Comparison, compare
+from actune.discovery.proposers.settings import method
+from actune.experiments.comparison import Comparison, compare
 from actune.experiments.stats import LEVEL
 
 STORED = report.RESULTS / "claims.jsonl"

@@ -28,9 +28,9 @@ import torch
 
 import actune
 from actune.discovery import Settings, best, replay, screen, suggest_activation
-from actune.discovery.fleet import finished, superseded
-from actune.discovery.storage import open_storage
-from actune.kernels.formula import evaluate
+from actune.discovery.study.storage import open_storage
+from actune.discovery.workers.processes import finished, superseded
+from actune.kernels.operators import evaluate
 
 TRIALS, KILLS = 20, 6
 KILLED = "killed"  # a file that is there after the first kill

@@ -16,8 +16,8 @@ import random
 from typing import Any
 
 from actune import list_families, parse, resolve
-from actune.discovery.space import MUTATIONS, Space, bare, fits, mutate
-from actune.expr import Expr
+from actune.discovery.proposers.space import MUTATIONS, Space, bare, fits, mutate
+from actune.language.expr import Expr
 
 SHAPES = ("tanh(erf(x))", "max(tanh(x), exp(x))")
 

@@ -26,10 +26,10 @@ import optuna
 import report
 
 import actune
+from actune.catalogue.registry import resolve
 from actune.discovery import suggest_activation
 from actune.experiments.tasks import task
-from actune.experiments.training import one_thread, train
-from actune.family import resolve
+from actune.experiments.training.loop import one_thread, train
 
 WORKERS = 2
 BAR = 0.95

@@ -27,8 +27,8 @@ import torch
 from optuna.trial import TrialState
 
 from actune.discovery import search
-from actune.discovery.fleet import finished
-from actune.discovery.settings import Method, method
+from actune.discovery.proposers.settings import Method, method
+from actune.discovery.workers.processes import finished
 
 STORED = report.RESULTS / "search.jsonl"
 METHODS = "random,evolution,pangaea,better"

@@ -25,13 +25,13 @@ import report
 import torch
 from scipy.stats import rankdata, spearmanr
 
+from actune.catalogue.registry import resolve
 from actune.discovery import Fisher, Past, Settings
-from actune.discovery.fleet import open_storage
-from actune.discovery.ledger import signs, view
-from actune.discovery.study import training_seed
-from actune.discovery.surrogate import predict
+from actune.discovery.proposers.surrogate import predict
+from actune.discovery.study.ledger import signs, view
+from actune.discovery.study.suggest import training_seed
+from actune.discovery.workers.processes import open_storage
 from actune.experiments.tasks import task
-from actune.family import resolve
 
 STORED = report.RESULTS / "surrogate.jsonl"
 SIZES, BATCH, START, EXPLORED = (12, 24, 48, 96), 16, Settings().start, 0.3

@@ -23,7 +23,7 @@ import torch
 from candidates import candidates
 
 from actune.experiments import Outcome, Task, task, train
-from actune.experiments.together import stackable, train_together
+from actune.experiments.training.together import stackable, train_together
 
 STORED = report.RESULTS / "together.jsonl"
 TASKS = ("digits", "ood-harmonic")

@@ -25,13 +25,13 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 import actune
-from actune.exact import value
-from actune.expr import Expr
-from actune.interval import Closed
-from actune.kernels import fused
-from actune.kernels.assembly import has_kernels
-from actune.kernels.formula import activate, ordered
-from actune.ops import OPS
+from actune.catalogue.interval import Closed
+from actune.kernels.cpu import fused
+from actune.kernels.cpu.compiler import has_kernels
+from actune.kernels.operators import activate, ordered
+from actune.language.exact import value
+from actune.language.expr import Expr
+from actune.language.ops import OPS
 
 ALLOWED = 4.0  # the bar, in u
 WIDE = (2e-13, 2e-12)  # that of the Mittag-Leffler function in float64, for values and derivatives

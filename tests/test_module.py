@@ -13,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 
 import actune
 from actune import Activation
-from actune.kernels import formula
+from actune.kernels import operators
 
 SHAPE = (4, 3, 5, 2)
 FORMULA = "max(x*sigmoid(b*x), c*atan(x))"
@@ -359,7 +359,7 @@ def test_spellings_of_torch_and_formulas_as_objects() -> None:
 
 @pytest.mark.parametrize("formula", ["x", "2", "x + b; b=1", "b*x; b=2", "b*1; b=2"])
 def test_mapped_derivatives_where_something_does_not_depend_on_the_input(formula: str) -> None:
-    act = Activation(formula)
+    act = Activation(operators)
     x = torch.randn(5, 3)
     got = torch.func.vmap(torch.func.jacrev(act))(x)
     assert got.shape == (5, 3, 3)
@@ -389,6 +389,6 @@ def test_stored_parameters_get_the_gradients_of_the_formula(name: str, scope: st
         for laid in (x, x.to(memory_format=torch.channels_last), x.transpose(0, 3).contiguous().transpose(0, 3)):
             inputs = [laid.detach().requires_grad_(), *own]
             found = torch.autograd.grad(act(inputs[0]), inputs, x)
-            wanted = torch.autograd.grad(formula.activate(family.expr, inputs[0], act._symbols(inputs[0])), inputs, x)
+            wanted = torch.autograd.grad(operators.activate(family.expr, inputs[0], act._symbols(inputs[0])), inputs, x)
             for a, b in zip(found, wanted, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)

@@ -4,14 +4,14 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-from . import families  # noqa: F401 - declares the catalogue
-from .expr import Expr, FormulaError, parse
-from .families.mittag_leffler import interpolate
-from .family import Family, Param, declare, family, list_families, resolve
-from .kernels.mittag_leffler import mittag_leffler
+from .catalogue import families  # noqa: F401 - declares the catalogue
+from .catalogue.families.mittag_leffler import interpolate
+from .catalogue.files import load, save
+from .catalogue.registry import Family, Param, declare, family, list_families, resolve
+from .catalogue.smoothing import smooth
+from .kernels.tables.special import mittag_leffler
+from .language.expr import Expr, FormulaError, parse
 from .module import Activation
-from .saved import load, save
-from .smoothing import smooth
 from .surgery import SwapReport, parameter_groups, restore, swap
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch._C._dynamo import eval_frame
 from torch.nn.parameter import UninitializedParameter, is_lazy
 
-from .expr import Expr, suggestion
-from .family import Family, Param, resolve
+from .catalogue.files import load
+from .catalogue.registry import Family, Param, resolve
+from .kernels.autograd import memory_order, restored
+from .kernels.cpu.fused import Held, symbols
 from .kernels.dispatch import activate, by_kernel
-from .kernels.eager import memory_order, restored
-from .kernels.fused import Held, symbols
-from .saved import load
+from .language.expr import Expr, suggestion
 
 __all__ = ["SCOPES", "Activation"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from ..expr import suggestion
-from ..family import resolve
+from ..catalogue.registry import resolve
+from ..language.expr import suggestion
 from ..module import SCOPES
 from .ways import Where
 

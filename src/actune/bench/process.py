@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import IO, Any
 
-from ..experiments.training import check_device
+from ..experiments.training.loop import check_device
 from .measure import measure, starting
 from .plan import Plan
 from .report import facts

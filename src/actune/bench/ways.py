@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..expr import Expr
-from ..family import resolve
+from ..catalogue.registry import resolve
+from ..export.python import eager, writable
+from ..language.expr import Expr
 from ..module import Activation
-from .eager import eager, writable
 
 __all__ = ["BASELINE", "PACKAGES", "TORCH", "Computed", "Way", "Where", "absent", "torch_ways", "ways"]
 

@@ -65,7 +65,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail(RESUME, INTERRUPTED)
     except RuntimeError as error:
-        from ..discovery.fleet import SearchError
+        from ..discovery.workers.processes import SearchError
 
         if not isinstance(error, SearchError):
             raise

@@ -35,7 +35,7 @@ def bench(
 ) -> None:
     """Measure how fast functions are beside GELU: forward, backward, memory, first calls."""
     from ..bench import FUNCTIONS, from_text, run
-    from ..family import list_families
+    from ..catalogue.registry import list_families
 
     if everything and functions:
         raise ValueError(f"--all measures every family; leave out {functions[0]!r}, or --all")

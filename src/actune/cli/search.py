@@ -62,8 +62,8 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search the activation function that suits a task, and prove that it helps."""
-    from ..discovery.search import search as run
-    from ..discovery.study import study_seed
+    from ..discovery.searching import search as run
+    from ..discovery.study.suggest import study_seed
     from ..show.searches import record, winners
 
     own = ":" in task
@@ -139,7 +139,7 @@ def _board(folder: Path | None) -> Iterator[Any]:
 def _save(path: Path, winners: dict[str, Any], record: dict[str, Any], seed: int) -> list[Path]:
     """Write the winner to the file; of several activations each to one of its own, FILE.NAME.json."""
     from ..bench.report import facts
-    from ..saved import save
+    from ..catalogue.files import save
 
     files = {name: path if len(winners) == 1 else path.with_suffix(f".{_plain(name)}{path.suffix}") for name in winners}
     for name, file in files.items():
@@ -156,8 +156,8 @@ def _method(name: str, without: list[str], proposers: list[str]) -> tuple[Any, d
     """The method with the proposers that are named `module:function` or `module:function=WEIGHT`, and these functions."""
     from dataclasses import replace
 
-    from ..discovery.propose import find_function
-    from ..discovery.settings import method
+    from ..discovery.proposers.mixture import find_function
+    from ..discovery.proposers.settings import method
 
     how = method(name).without(without)
     named = [(text, _number(weight)) for text, _, weight in (p.partition("=") for p in proposers)]
@@ -192,7 +192,7 @@ def _cores() -> int:
 
 
 def _finished(study: Any) -> int:
-    from ..discovery.fleet import finished
+    from ..discovery.workers.processes import finished
 
     return len(finished(study.get_trials(deepcopy=False)))
 

@@ -17,7 +17,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the activation functions of the catalogue."""
-    from ..family import family, list_families
+    from ..catalogue.registry import family, list_families
     from ..show.tables import families_table
 
     found = [
@@ -39,7 +39,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one function: formula, derivative, parameters, source, facts."""
-    from ..family import resolve
+    from ..catalogue.registry import resolve
     from ..show.tables import family_table
 
     found = resolve(read(function))
@@ -59,7 +59,7 @@ def show(
 
 def _record(f: Any) -> dict[str, Any]:
     """A family as plain data; of a formula that was typed in no facts are known."""
-    from ..family import FAMILIES
+    from ..catalogue.registry import FAMILIES
 
     declared = FAMILIES.get(f.name) is f
     facts = {"kinks": list(f.kinks), "bounds": list(f.bounds), "odd": f.odd, "even": f.even, "monotone": f.monotone}

@@ -27,7 +27,7 @@ Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda
 
 def read(function: str) -> Any:
     """A name or a formula as it is; the function in a file."""
-    from ..saved import load
+    from ..catalogue.files import load
 
     return load(function) if function.lower().endswith(".json") else function
 

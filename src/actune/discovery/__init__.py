@@ -1,17 +1,17 @@
 """Search: space, screening, proposers, the Optuna study that is their only state, its workers, and the proof."""
 
-from .cost import cost
-from .fisher import Fisher
-from .fleet import SearchError
-from .history import Draft, History, Past, Probe, Proposer
-from .objective import OBJECTIVES
 from .proof import Proof, confirm, prove
-from .propose import PROPOSERS, Proposal, propose
-from .screen import Screening, screen
-from .search import search
-from .settings import METHODS, PARTS, Budget, Method, Ranking, Settings
-from .space import Space
-from .study import best, front, leaders, replay, suggest_activation
+from .proposers.costs import cost
+from .proposers.fisher import Fisher
+from .proposers.history import Draft, History, Past, Probe, Proposer
+from .proposers.mixture import PROPOSERS, Proposal, propose
+from .proposers.screening import Screening, screen
+from .proposers.settings import METHODS, PARTS, Budget, Method, Ranking, Settings
+from .proposers.space import Space
+from .searching import search
+from .study.suggest import best, front, leaders, replay, suggest_activation
+from .workers.objective import OBJECTIVES
+from .workers.processes import SearchError
 
 __all__ = [
     "METHODS",

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from optuna.study import Study
 
-from ..experiments.compare import RANKING_SEEDS, Comparison, Progress, Ranked, compare, rank
+from ..catalogue.registry import FAMILIES, Family
+from ..experiments.comparison import RANKING_SEEDS, Comparison, Progress, Ranked, compare, rank
 from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
-from ..family import FAMILIES, Family
-from .fleet import finished
-from .settings import Ranking
-from .study import RANKING, leaders
+from .proposers.settings import Ranking
+from .study.suggest import RANKING, leaders
+from .workers.processes import finished
 
 __all__ = ["BASELINES", "Proof", "confirm", "prove"]
 

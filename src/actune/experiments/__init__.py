@@ -1,11 +1,11 @@
 """Tasks on which activation functions compete, their training, and the comparison that proves one better."""
 
-from .compare import Comparison, Ranked, Row, compare, rank
-from .data import Part, Split
-from .models import ActivationFactory
+from .comparison import Comparison, Ranked, Row, compare, rank
+from .data.parts import Part, Split
+from .models.small import ActivationFactory
 from .tasks import Task, list_tasks, task
-from .together import train_together
-from .training import ActivationLike, Outcome, train
+from .training.loop import ActivationLike, Outcome, train
+from .training.together import train_together
 
 __all__ = [
     "ActivationFactory",

@@ -9,12 +9,12 @@ from typing import Literal
 
 from torch import nn
 
-from ..expr import suggestion
-from .data import Split, digits
+from ..language.expr import suggestion
+from .data.files import california, cifar10, cifar100, idx_images, series, sign_digits, text, uci
+from .data.parts import Split, digits
+from .data.synthetic import OUTPUTS, VARIABLES, feynman, harmonic, polynomial
 from .losses import LOSSES
-from .models import ActivationFactory, all_convolutional, causal, mlp, strided
-from .stored import california, cifar10, cifar100, idx_images, series, sign_digits, text, uci
-from .synthetic import OUTPUTS, VARIABLES, feynman, harmonic, polynomial
+from .models.small import ActivationFactory, all_convolutional, causal, mlp, strided
 
 __all__ = ["TASKS", "Task", "list_tasks", "task"]
 

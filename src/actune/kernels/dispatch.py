@@ -18,15 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..expr import Expr, symbol
-from ..ops import OPS
-from . import compiled, formula, native
-from .assembly import STORED, cost, has_kernels
-from .eager import compute, eager, on_gpu, wanted
-from .fused import Fused, Held
-from .precision import Precision
-from .table import fit, points, trials
-from .tabulated import Kernel, Tabulated, loops_work, precision_of
+from ..language.expr import Expr, symbol
+from ..language.ops import OPS
+from . import gpu, operators
+from .autograd import compute, eager, on_gpu, wanted
+from .cpu import llvm
+from .cpu.compiler import STORED, cost, has_kernels
+from .cpu.fused import Fused, Held
+from .tables.polynomials import fit, points, trials
+from .tables.precision import Precision
+from .tables.tabulated import Kernel, Tabulated, loops_work, precision_of
 
 __all__ = ["activate", "by_kernel", "has_kernel"]
 
@@ -51,8 +52,8 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         if found is not None:
             return found
     elif on_gpu(x, values):
-        return compiled.activate(e, x, parameters)
-    return formula.activate(e, x, parameters)
+        return gpu.activate(e, x, parameters)
+    return operators.activate(e, x, parameters)
 
 
 def by_kernel(way: Held, x: Tensor, stored: Sequence[Tensor]) -> Tensor | None:
@@ -64,7 +65,7 @@ def by_kernel(way: Held, x: Tensor, stored: Sequence[Tensor]) -> Tensor | None:
 
 def has_kernel(e: Expr, names: tuple[str, ...], dtype: torch.dtype) -> bool:
     """Whether a kernel of x and these parameters can be made on this machine."""
-    return _facts(e, names)[1] is not None and dtype in STORED and native.works(dtype)
+    return _facts(e, names)[1] is not None and dtype in STORED and llvm.works(dtype)
 
 
 def _suits(e: Expr, names: tuple[str, ...], x: Tensor, learn: bool) -> bool:
@@ -81,7 +82,7 @@ def _eager(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | Non
     wide, cost = _facts(e, names)
     if wide:
         return _with_tables(e, x, parameters) if x.dtype != torch.float64 and x.numel() >= COSTLY and loops_work() else None
-    if cost is None or x.dtype not in STORED or not native.works(x.dtype):
+    if cost is None or x.dtype not in STORED or not llvm.works(x.dtype):
         return None
     if not _suits(e, names, x, any(p.requires_grad for p in values)):
         found = _tabulated(e, x, parameters) if all(p.numel() == 1 for p in values) and loops_work() else None
@@ -97,7 +98,7 @@ _fused = functools.lru_cache(maxsize=512)(Fused)
 @functools.lru_cache(maxsize=512)
 def _facts(e: Expr, names: tuple[str, ...]) -> tuple[bool, int | None]:
     """Whether a formula wants float64 throughout; and its cost in instructions, None without kernels."""
-    outputs, nodes = formula.ordered((e,))
+    outputs, nodes = operators.ordered((e,))
     wide = any(OPS[n.op].wide for n in nodes if not n.leaf)
     return wide, None if wide or not has_kernels(nodes) else cost(outputs, nodes)
 
@@ -160,12 +161,12 @@ def _by_gates(split: Split, x: Tensor, parameters: Mapping[str, Tensor]) -> Tens
 
     tables: dict[str, Tensor] = {}
     for name, gate, inner in split.gates:
-        at = wide if inner is _X else formula.activate(inner, wide, used(inner, parameters))
+        at = wide if inner is _X else operators.activate(inner, wide, used(inner, parameters))
         found = _tabulated(gate, at, used(gate, parameters), one_sided=inner is not _X)
         if found is None:
             return None
         tables[name] = found
-    return formula.activate(split.outer, wide, used(split.outer, {**parameters, **tables})).to(x.dtype)
+    return operators.activate(split.outer, wide, used(split.outer, {**parameters, **tables})).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _is_product(split: Split) -> bool:
 
 
 def _by_formula(e: Expr, names: tuple[str, ...], x: Tensor, *values: Tensor) -> Tensor:
-    return formula.activate(e, x, dict(zip(names, values, strict=True)))
+    return operators.activate(e, x, dict(zip(names, values, strict=True)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -238,7 +239,7 @@ def _outputs(
     exprs: tuple[Expr, ...], names: tuple[str, ...], values: tuple[float, ...], dtype: torch.dtype, x: Array
 ) -> list[Array]:
     """The formulas at these elements and parameters, computed as in this dtype."""
-    program = formula.compile_program(exprs, names)
+    program = operators.compile_program(exprs, names)
     inputs = torch.from_numpy(x), *(torch.tensor([v], dtype=torch.float64, device="cpu") for v in values)
     found = program.run(inputs, program.precision(dtype))
     return [y.expand(x.shape).numpy() for y in found]

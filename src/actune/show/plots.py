@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..expr import shorten
-from ..family import FAMILIES, Family, Param, resolve
-from ..kernels.formula import evaluate
+from ..catalogue.registry import FAMILIES, Family, Param, resolve
+from ..kernels.operators import evaluate
+from ..language.expr import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,10 @@ from typing import Any
 
 from optuna.study import Study, StudyDirection
 
-from ..discovery.fleet import finished
+from ..catalogue.registry import Family
 from ..discovery.proof import Proof
-from ..discovery.study import TASK, activation_names, finite_trials, front, leaders
-from ..family import Family
+from ..discovery.study.suggest import TASK, activation_names, finite_trials, front, leaders
+from ..discovery.workers.processes import finished
 
 __all__ = ["best_value", "lines", "record", "winners"]
 

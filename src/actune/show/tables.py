@@ -10,10 +10,10 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from ..family import Family, Param
+from ..catalogue.registry import Family, Param
 
 if TYPE_CHECKING:
-    from ..experiments.compare import Comparison, Row
+    from ..experiments.comparison import Comparison, Row
     from ..experiments.losses import Measure
     from ..experiments.stats import Estimate
 

@@ -1,6 +1,6 @@
 """Swap the activation modules of a network that exists, and put the old ones back."""
 
 from .activations import is_activation, parameter_groups
-from .swap import Replacement, SwapReport, restore, swap
+from .swapping import Replacement, SwapReport, restore, swap
 
 __all__ = ["Replacement", "SwapReport", "is_activation", "parameter_groups", "restore", "swap"]

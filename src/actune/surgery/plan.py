@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..family import Family, resolve
+from ..catalogue.files import load
+from ..catalogue.registry import Family, resolve
 from ..module import Activation
-from ..saved import load
 from .layout import Use, look_before
 from .select import Place
 

@@ -1,0 +1,1 @@
+"""Families: what a named activation function is, and all that ship."""

@@ -1,0 +1,132 @@
+"""A function in a file that lasts: formula, parameters with their constraints, where it comes from, what it has scored.
+
+The file is JSON. The formula is in it whole, so that it means the same when the catalogue has changed; nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch.distributions import constraints
+
+from ..language.expr import from_json, shorten, to_json
+from .interval import Closed
+from .registry import FAMILIES, Family, Param, nonnegative, positive, real, resolve
+
+__all__ = ["load", "save"]
+
+VERSION = 1
+# How a constraint is written: its name, and the numbers that make it.
+CONSTRAINTS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "real": (lambda: real, ()),
+    "positive": (lambda: positive, ()),
+    "nonnegative": (lambda: nonnegative, ()),
+    "greater_than": (constraints.greater_than, ("lower_bound",)),
+    "greater_than_eq": (constraints.greater_than_eq, ("lower_bound",)),
+    "less_than": (constraints.less_than, ("upper_bound",)),
+    "interval": (constraints.interval, ("lower_bound", "upper_bound")),
+    "closed": (Closed, ("lower_bound", "upper_bound")),
+}
+
+
+def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> None:
+    """Write a function to a file that `load`, `Activation.from_file`, `swap` and the command line read.
+
+    function   a name, a formula or a Family
+    facts      what else is worth keeping, as JSON has it: study="digits", validation_loss=0.1
+
+    The file appears as a whole or not at all. Raises ValueError for a constraint that is none of torch's usual ones.
+    """
+    f = resolve(function)
+    parameters = {name: _written(name, p) for name, p in f.params.items()}
+    record = {
+        "actune": VERSION, "function": str(f), "formula": str(f.expr), "parameters": parameters, "paper": f.paper,
+        "summary": f.summary, "notes": f.notes, "name": f.name, "tree": json.loads(to_json(f.expr)), "facts": facts,
+    }  # fmt: skip
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    place = Path(path)
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=place.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, place)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    old = os.umask(0)
+    os.umask(old)
+    return old
+
+
+def load(path: str | os.PathLike[str]) -> Family:
+    """Read a function that `save` wrote; a ValueError in one line says what is wrong with any other file.
+
+    A family of the catalogue comes back as itself if its formula is still the same, with what is known of it.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read the function in {str(path)!r}: {error.strerror}; `actune.save` writes one") from None
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is no function that `actune.save` wrote: {shorten(str(error))}") from None
+    if not isinstance(record, dict) or record.get("actune") != VERSION:
+        found = record.get("actune") if isinstance(record, dict) else None
+        raise ValueError(f'{str(path)!r} is no function in format {VERSION} of `actune.save` (its "actune" is {found!r})')
+    try:
+        return _read(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{str(path)!r} is damaged ({shorten(said)}); write it again with `actune.save`") from None
+
+
+def _read(record: Mapping[str, Any]) -> Family:
+    e, name = from_json(json.dumps(record["tree"])), str(record["name"])
+    params = {str(n): _param(p) for n, p in record["parameters"].items()}
+    declared = FAMILIES.get(name)
+    if declared is not None and declared.expr is e and _alike(declared.params, params):
+        return declared
+    name = str(e) if declared is not None else name  # the catalogue means something else by it now
+    return Family(name, e, params, str(record["paper"]), str(record["summary"]), notes=str(record["notes"]))
+
+
+def _written(name: str, p: Param) -> dict[str, Any]:
+    for kind, (make, bounds) in CONSTRAINTS.items():
+        if not all(hasattr(p.constraint, b) for b in bounds):
+            continue
+        numbers = [float(getattr(p.constraint, b)) for b in bounds]
+        if _same(make(*numbers), p.constraint):
+            initial = list(p.init) if isinstance(p.init, tuple) else p.init
+            return {"initial": initial, "constraint": [kind, *numbers], "trainable": p.trainable}
+    raise ValueError(f"the parameter {name!r} has the constraint {p.constraint}, which a file cannot hold; "
+                     f"take one of {', '.join(CONSTRAINTS)}")  # fmt: skip
+
+
+def _alike(one: Mapping[str, Param], other: Mapping[str, Param]) -> bool:
+    return list(one) == list(other) and all(
+        (p.init, p.trainable) == (q.init, q.trainable) and _same(p.constraint, q.constraint)
+        for p, q in zip(one.values(), other.values(), strict=True)
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two constraints are; torch's have no equality of their own."""
+    return type(one) is type(other) and vars(one) == vars(other)
+
+
+def _param(record: Mapping[str, Any]) -> Param:
+    kind, *numbers = record["constraint"]
+    initial, trainable = record["initial"], record["trainable"]
+    if not isinstance(trainable, bool):
+        raise TypeError(f"trainable must be true or false, got {trainable!r}")
+    return Param(tuple(initial) if isinstance(initial, list) else initial, CONSTRAINTS[kind][0](*numbers), trainable)

@@ -1,0 +1,335 @@
+"""Family: a formula with the initial values, constraints, source and facts of its parameters; declared, looked up, or typed in.
+
+    @declare(paper="arXiv:1710.05941", beta=Param(1.0))
+    def swish(x, beta):
+        '''The input, gated by a sigmoid of itself.'''
+        return x * sigmoid(beta * x)
+
+Declaring a family checks it, and makes `swish(x)` a function of the language with the parameters at their initial values.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints, transform_to
+
+from ..language.exact import folded, latex, value
+from ..language.expr import Expr, FormulaError, apply, number, parse, suggestion, symbol, to_text
+from ..language.ops import ALIASES, OPS, Op
+
+__all__ = ["FAMILIES", "Family", "Param", "declare", "family", "list_families", "resolve"]
+
+real, positive, nonnegative = constraints.real, constraints.positive, constraints.nonnegative
+
+
+@dataclass(frozen=True)
+class Param:
+    """A parameter of a family: its initial value (a tuple: a vector), the set it stays in, and whether it is trained by default."""
+
+    init: float | tuple[float, ...]
+    constraint: Any = real
+    trainable: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "init", tuple(map(float, self.init)) if isinstance(self.init, tuple) else float(self.init))
+        if not bool(self.constraint.check(torch.tensor(self.init, dtype=torch.float64)).all()):
+            raise ValueError(f"initial value {self.init} is outside its constraint {self.constraint}; choose one inside")
+
+    def symbols(self, name: str) -> tuple[str, ...]:
+        """The symbols of a parameter of this name: itself, or of a vector one for each entry, `a0`, `a1`, …"""
+        return tuple(f"{name}{i}" for i in range(len(self.init))) if isinstance(self.init, tuple) else (name,)
+
+    def stored(self) -> Tensor:
+        """The stored form of the initial value, any number, in float64."""
+        return transform_to(self.constraint).inv(torch.tensor(self.init, dtype=torch.float64))
+
+    def value(self, stored: Tensor) -> Tensor:
+        """The value inside its constraint; a positive one stays positive and finite wherever its logarithm goes."""
+        if self.constraint is real:
+            return stored
+        return _limited(stored).exp() if self.constraint is positive else transform_to(self.constraint)(stored)
+
+    def slope(self, stored: Tensor, value: Tensor) -> Tensor:
+        """The derivative of the value."""
+        if self.constraint is real:
+            return torch.ones_like(stored)
+        if self.constraint is positive:
+            return value * (_limited(stored) == stored)
+        found: Tensor = transform_to(self.constraint).log_abs_det_jacobian(stored, value).exp()  # all of them are increasing
+        return found
+
+
+def _limited(stored: Tensor) -> Tensor:
+    limits = torch.finfo(stored.dtype)
+    return stored.clamp(0.999 * math.log(limits.tiny), 0.999 * math.log(limits.max))
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """An activation function: a formula over `x` and named parameters, with where it comes from and what is known of it.
+
+    expr        the formula; a vector parameter `a` appears as `a0`, `a1`, …
+    params      name -> Param
+    paper       where it was published
+    summary     one line
+    reference   torch's own function at the initial values, or None
+    odd, even, monotone   facts at the initial values; monotone means never decreasing
+    bounds      (lowest, highest) value, None where there is none
+    kinks       points where the function or its slope jumps
+    joints      points where only a higher derivative jumps
+    continuous  False where the function itself jumps at a kink
+    reported    the source is second-hand; say so where it is used
+    closed      an equal formula without parameters at the initial values: `tanh(x)`; used while no parameter moves
+    sweep       (parameter, values) that show best what the family can be; for plots
+    notes       what a user should know: fit errors, deviations from the paper
+    """
+
+    name: str
+    expr: Expr
+    params: Mapping[str, Param] = field(default_factory=dict)
+    paper: str = ""
+    summary: str = ""
+    reference: Callable[[Tensor], Tensor] | None = None
+    aliases: tuple[str, ...] = ()
+    odd: bool = False
+    even: bool = False
+    monotone: bool = False
+    bounds: tuple[float | None, float | None] = (None, None)
+    kinks: tuple[float, ...] = ()
+    joints: tuple[float, ...] = ()
+    continuous: bool = True
+    reported: bool = False
+    closed: Expr | None = None
+    sweep: tuple[str, tuple[float, ...]] | None = None
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
+        names = {name for name, _ in self.initial()}
+        if "x" in names:
+            raise ValueError(f"{self.name}: x is the input and cannot be a parameter; rename it")
+        free = set(self.expr.symbols()) - names - {"x"}
+        if free:
+            given = ", ".join(f"{name}=1.0" for name in sorted(free))
+            raise FormulaError(f"{self.name}: no initial value for {', '.join(sorted(free))}; give one ({given}); the input is x")
+        if names - set(self.expr.symbols()):
+            unused = ", ".join(sorted(names - set(self.expr.symbols())))
+            raise FormulaError(f"{self.name}: the parameter {unused} does not occur in the formula {self.expr}; drop it")
+        if self.closed is not None and set(self.closed.symbols()) - {"x"}:
+            raise FormulaError(
+                f"{self.name}: the closed form {self.closed} must have no symbol but x; write the initial values out"
+            )
+
+    def initial(self) -> Iterator[tuple[str, float]]:
+        """Each symbol of the formula but `x` with its initial value; the entries of a vector one by one."""
+        for name, p in self.params.items():
+            yield from zip(p.symbols(name), p.init if isinstance(p.init, tuple) else (p.init,), strict=True)
+
+    @property
+    def text(self) -> str:
+        """The formula and its initial values as text that `resolve` reads: `x*sigmoid(b*x); b=1`. Constraints are not in it."""
+        values = ", ".join(f"{name}={number(v)}" for name, v in self.initial())
+        return f"{self.expr}; {values}" if values else str(self.expr)
+
+    def with_initial(self, **values: float | tuple[float, ...]) -> Family:
+        """The same family with other initial values."""
+        if not values:
+            return self
+        for name, v in values.items():
+            if name not in self.params:
+                raise ValueError(
+                    f"{self.name} has no parameter {name!r}{suggestion(name, self.params)} (it has {_names(self.params)})"
+                )
+            if isinstance(v, tuple) != isinstance(self.params[name].init, tuple) or (
+                isinstance(v, tuple) and len(v) != len(self.params[name].init)  # type: ignore[arg-type]
+            ):
+                raise ValueError(f"{self.name}: {name}={v!r} must have the form of its default, {self.params[name].init!r}")
+        params = {name: replace(p, init=values.get(name, p.init)) for name, p in self.params.items()}
+        # Facts, the reference and the closed form hold at the declared values only.
+        return replace(self, params=params, reference=None, odd=False, even=False, monotone=False, bounds=(None, None), closed=None)
+
+    def simplify(self) -> Family:
+        """The same function without what is idle in it (`x*1`, `sigmoid(0)` for 0.5); one with a name of its own stays as it is."""
+        if FAMILIES.get(self.name) is self:
+            return self
+        e = folded(self.expr, digits=3).simplify()
+        params = {name: p for name, p in self.params.items() if isinstance(p.init, tuple) or name in e.symbols()}
+        return replace(self, name=to_text(e), expr=e, params=params)
+
+    def latex(self) -> str:
+        """The formula in LaTeX."""
+        return latex(self.expr)
+
+    def __call__(self, x: Any) -> Expr:
+        """The family as a function of the language, parameters at their initial values: `gelu(x) + 0.1*sin(x)`."""
+        if FAMILIES.get(self.name) is self:
+            return apply(self.name, x)
+        return self.at_initial().substitute({"x": x})
+
+    def at_initial(self) -> Expr:
+        """The formula of `x` alone that the initial values give; the closed form where there is one."""
+        return self.expr.substitute(dict(self.initial())) if self.closed is None else self.closed
+
+    def __str__(self) -> str:
+        return self.name if FAMILIES.get(self.name) is self else self.text
+
+    def __repr__(self) -> str:
+        return f"Family({self.name}: {self.text})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if FAMILIES.get(self.name) is self:
+            return family, (self.name,)
+        state = {k: v for k, v in self.__dict__.items() if k not in ("params", "reference")}
+        return _rebuild, (state, dict(self.params))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Family:
+        return self
+
+
+def _rebuild(state: dict[str, Any], params: dict[str, Param]) -> Family:
+    return Family(**state, params=params)
+
+
+FAMILIES: dict[str, Family] = {}
+
+
+def declare(*, paper: str, notes: str = "", **declared: Any) -> Callable[[Callable[..., Any]], Family]:
+    """Register the decorated formula under its name; the arguments after `x` are its parameters, in order.
+
+    Keywords that are `Param` declare parameters, all others are facts of `Family`; `closed` may be text.
+    """
+    params = {k: v for k, v in declared.items() if isinstance(v, Param)}
+    facts = {k: v for k, v in declared.items() if not isinstance(v, Param)}
+    if isinstance(facts.get("closed"), str):
+        facts["closed"] = parse(facts["closed"])
+
+    def register(formula: Callable[..., Any]) -> Family:
+        name = formula.__name__
+        wanted = list(inspect.signature(formula).parameters)
+        if wanted != ["x", *params]:
+            raise TypeError(f"{name}: the formula takes {wanted}, the declaration has {['x', *params]}; make them agree")
+        _check_free(name, facts.get("aliases", ()), params)
+        e = formula(symbol("x"), *(_arguments(n, p) for n, p in params.items()))
+        found = Family(name, e, params, paper, (inspect.getdoc(formula) or "").strip(), notes=notes, **facts)
+        _check(found)
+        FAMILIES[name] = found
+        _define(found)
+        return found
+
+    return register
+
+
+def _check_free(name: str, aliases: tuple[str, ...], params: Mapping[str, Param]) -> None:
+    """A new name must not change what older formulas mean: neither a function's, nor a parameter's."""
+    used = {"x", *"abcdef"} | {n for f in FAMILIES.values() for n in (*f.params, *dict(f.initial()))}
+    for new in (name, *aliases):
+        if new in FAMILIES or new in ALIASES or (new in OPS and (new != name or OPS[new].arity != 1)):
+            raise ValueError(f"{new} is declared twice; choose another name")
+        if new in used or not new.isidentifier():
+            raise ValueError(f"{new!r} cannot name a function: it is the input, a parameter of another function, or no identifier")
+    taken = [p for p in params if p in OPS or p in ALIASES]
+    if taken:
+        raise ValueError(f"{name}: the parameter {taken[0]!r} has the name of a function; rename it")
+
+
+def _arguments(name: str, p: Param) -> Any:
+    return tuple(map(symbol, p.symbols(name))) if isinstance(p.init, tuple) else symbol(name)
+
+
+def _check(f: Family) -> None:
+    """A declaration that is wrong fails where it stands, not in a user's training."""
+    if not f.summary:
+        raise ValueError(f"{f.name}: no docstring; its first line is the summary")
+    for x in (-1.25, 0.0, 0.75):
+        y = value(f.expr, {"x": x, **dict(f.initial())})
+        if not math.isfinite(y):
+            raise ValueError(
+                f"{f.name}: the value at x={x} and the initial parameters is {y}; mend the formula or the initial values"
+            )
+    if f.sweep is not None:
+        for v in f.sweep[1]:
+            f.with_initial(**{f.sweep[0]: v})
+
+
+def _define(f: Family) -> None:
+    """Make the family a function of the language, unless a primitive has its name."""
+    if f.name not in OPS:
+        definition = f.at_initial().substitute({"x": symbol("a")})
+        OPS[f.name] = Op(f.name, 1, definition=definition, show=f.name.replace("_", " "))
+    for alias in f.aliases:
+        ALIASES[alias] = f.name
+
+
+def list_families() -> list[str]:
+    """The names of all families, sorted."""
+    return sorted(FAMILIES)
+
+
+def family(name: str) -> Family:
+    """The family of this name or alias (`silu` and `swish1` are one); an unknown one raises ValueError with the nearest."""
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a family must be text, got {type(name).__name__}")
+    known = {spelling.casefold(): spelling for spelling in (*FAMILIES, *(a for a, target in ALIASES.items() if target in FAMILIES))}
+    found = known.get(name.casefold())  # ReLU and GELU are how torch spells them
+    if found is None:
+        near = suggestion(name.casefold(), known) or "; `actune list` shows all"
+        raise ValueError(
+            f"unknown activation function {name[:60]!r}{near}" + (f"; a formula has x in it: {name}(x)" * (name in OPS))
+        )
+    return FAMILIES[ALIASES.get(found, found)]
+
+
+def resolve(spec: str | Family | Expr, **initial: Any) -> Family:
+    """What a user means by `spec`: a Family, a name or alias, or a formula, as text `"x*sigmoid(b*x); b=1"` or as an Expr.
+
+    initial   initial values of parameters, instead of those declared or written after the semicolon
+    Raises ValueError in one line for an unknown name, a formula that cannot be read, or a parameter without a value.
+    """
+    if isinstance(spec, Family):
+        return spec.with_initial(**initial)
+    if isinstance(spec, Expr):
+        return _formula(spec, initial)
+    if not isinstance(spec, str):
+        raise ValueError(f"an activation must be a name, a formula or a Family, got {type(spec).__name__}")
+    text, _, values = spec.partition(";")
+    name = ALIASES.get(text.strip(), text.strip())
+    if name.isidentifier() and name not in ("x", "pi"):
+        return family(name).with_initial(**{**_read_values(values), **initial})
+    return _formula(parse(text), {**_read_values(values), **initial})
+
+
+def _formula(e: Expr, given: Mapping[str, Any]) -> Family:
+    unknown = set(given) - set(e.symbols())
+    if unknown:
+        raise ValueError(f"the formula {to_text(e)!r} has no parameter {', '.join(sorted(unknown))} (it has {_names(_free(e))})")
+    return Family(to_text(e), e, {n: Param(given[n]) for n in _free(e) if n in given})
+
+
+def _free(e: Expr) -> list[str]:
+    return [s for s in e.symbols() if s != "x"]
+
+
+def _names(names: Any) -> str:
+    return ", ".join(names) or "none"
+
+
+def _read_values(text: str) -> dict[str, float]:
+    """Read `b=1, c=0.5`."""
+    found: dict[str, float] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, number = (p.strip() for p in part.partition("="))
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise ValueError(f"cannot read the initial value {part!r} after ';'; write it as b=1.0") from None
+        if not math.isfinite(found[name]) or not name.isidentifier():
+            raise ValueError(f"the initial value {part!r} after ';' needs a name and a finite number, such as b=1.0")
+    return found

@@ -1,0 +1,226 @@
+"""Smooth versions of piecewise-linear functions: convolution with an approximate identity, in closed form.
+
+A continuous piecewise-linear function is a line plus ramps, `p + q*x + sum_i w_i*relu(x - c_i)`; convolution is linear, so
+it is enough to know the smooth ramp of each kernel. The idea is SAU's (arXiv 2109.13210, with the Gaussian).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from ..language.expr import Expr, FormulaError, lift, symbol
+from ..language.functions import abs as absolute
+from ..language.functions import clip, erfc, exp, pi, relu, softplus, sqrt, square, where
+from .registry import Family, resolve
+
+__all__ = ["KERNELS", "gaussian", "smooth"]
+
+# Each ramp is the convolution of relu with a density of the given width: relu(t) for |t| far above the width, smooth between.
+
+
+def gaussian(t: Expr, width: Expr) -> Expr:
+    """relu * normal density; the width is its standard deviation. Beyond 40 of them the tail is 0 in every dtype."""
+    z = clip(t / width / sqrt(2), -28, 28)
+    return t * (erfc(-z) / 2) + width / sqrt(2 * pi()) * exp(-square(z))
+
+
+def logistic(t: Expr, width: Expr) -> Expr:
+    """relu * logistic density, which is softplus; the width is the scale of the density."""
+    return width * softplus(t / width)
+
+
+def uniform(t: Expr, width: Expr) -> Expr:
+    """relu * uniform density on [-width, width]: a parabola between."""
+    return square(clip(t, -width, width) + width) / (4 * width) + relu(t - width)
+
+
+def triangular(t: Expr, width: Expr) -> Expr:
+    """relu * triangular density on [-width, width]: two cubics between."""
+    left, right = relu(t + width), relu(width - t)
+    return where(t < 0, left * square(left / width) / 6, t + right * square(right / width) / 6)
+
+
+KERNELS = {f.__name__: f for f in (gaussian, logistic, uniform, triangular)}
+
+
+def smooth(function: str | Family | Expr, kernel: str = "gaussian", width: Any = 1.0) -> Expr:
+    """The closed form of a piecewise-linear function, convolved with a kernel.
+
+    function  a formula, a family or its name, continuous and piecewise linear in `x`: built from x, constants and parameters
+              by + - * /, neg, abs, relu, max, min, clip, and where with a comparison of x
+    kernel    "gaussian" (width: standard deviation), "logistic" (scale), "uniform" or "triangular" (half of the support)
+    width     a positive number, or a formula of parameters
+
+    Parameters of the function stay parameters as long as its kinks do not depend on how several of them compare.
+    Raises FormulaError for a function that is not continuous and piecewise linear.
+    """
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    if not isinstance(width, Expr) and not width > 0:
+        raise ValueError(f"width must be positive, got {width!r}")
+    e = function if isinstance(function, Expr) else resolve(function).expr
+    line = ramps(e)
+    total = line.p if line.q is _ZERO else line.p + line.q * symbol("x")
+    for c, w in line.knots:
+        total = total + w * KERNELS[kernel](symbol("x") - c, lift(width))
+    return total.simplify()
+
+
+@dataclass(frozen=True)
+class Ramps:
+    """p + q*x + sum of w*relu(x - c) over the knots (c, w); all of them formulas without x."""
+
+    p: Expr
+    q: Expr
+    knots: tuple[tuple[Expr, Expr], ...] = ()
+
+    def __add__(self, other: Ramps) -> Ramps:
+        weights: dict[Expr, Expr] = {}
+        for c, w in self.knots + other.knots:
+            weights[c] = (weights[c] + w).simplify() if c in weights else w
+        kept = tuple((c, w) for c, w in weights.items() if w is not _ZERO)
+        return Ramps((self.p + other.p).simplify(), (self.q + other.q).simplify(), kept)
+
+    def scaled(self, k: Any) -> Ramps:
+        return Ramps(_times(k, self.p), _times(k, self.q), tuple((c, _times(k, w)) for c, w in self.knots))
+
+    @property
+    def constant(self) -> bool:
+        return self.q is _ZERO and not self.knots
+
+    @property
+    def numeric(self) -> bool:
+        return all(e.op == "const" for e in (self.p, self.q, *(part for knot in self.knots for part in knot)))
+
+    def at(self, x: float) -> float:
+        """The value, where everything is a number."""
+        return _number(self.p) + _number(self.q) * x + sum(_number(w) * max(x - _number(c), 0.0) for c, w in self.knots)
+
+
+_ZERO = lift(0.0)
+
+
+def _times(a: Any, b: Expr) -> Expr:
+    """The product of two numbers or formulas that are finite, so that zero is absorbing (`simplify` may not assume that)."""
+    return _ZERO if b is _ZERO or lift(a) is _ZERO else (lift(a) * b).simplify()
+
+
+def ramps(e: Expr) -> Ramps:
+    """Read a continuous piecewise-linear formula."""
+    x, plain = symbol("x"), e.expand().simplify()
+    done: dict[Expr, Ramps] = {}
+    for n in plain.nodes():
+        if "x" not in n.symbols():
+            done[n] = Ramps(n, _ZERO)
+        elif n is x:
+            done[n] = Ramps(_ZERO, lift(1.0))
+        elif n.op in _READ:
+            done[n] = _READ[n.op](n, *(done[a] for a in n.args))
+        elif n.op in ("<", "<=", ">", ">="):
+            done[n] = done[n.args[0]] + done[n.args[1]].scaled(-1)
+        else:
+            raise FormulaError(f"cannot smooth {e}: {n.op} is not piecewise linear; use + - * / abs relu max min clip where")
+    return done[plain]
+
+
+def _product(n: Expr, f: Ramps, g: Ramps) -> Ramps:
+    if not f.constant and not g.constant:
+        raise FormulaError(f"cannot smooth a function with {n}: a product of two functions of x is not piecewise linear")
+    return f.scaled(g.p) if g.constant else g.scaled(f.p)
+
+
+def _quotient(n: Expr, f: Ramps, g: Ramps) -> Ramps:
+    if not g.constant:
+        raise FormulaError(f"cannot smooth a function with {n}: a quotient by a function of x is not piecewise linear")
+    return f.scaled((1 / g.p).simplify())
+
+
+def _relu(n: Expr, f: Ramps) -> Ramps:
+    if f.constant:
+        return Ramps(relu(f.p), _ZERO)
+    if not f.knots:  # relu(q*(x - c)): a ramp to the right for q > 0, to the left for q < 0
+        c = _crossing(f)
+        steep, down = (lift(abs(_number(f.q))), lift(max(-_number(f.q), 0.0))) if f.q.op == "const" else (absolute(f.q), relu(-f.q))
+        return Ramps(_times(down, c), (-down).simplify(), ((c, steep),))
+    if not f.numeric:
+        raise FormulaError(f"cannot smooth a function with {n}: its kinks depend on parameters; give them values")
+    knots = sorted(_number(c) for c, _ in f.knots)
+    return _through(sorted({*knots, *_roots(f, knots)}), lambda t: max(f.at(t), 0.0))
+
+
+def _crossing(line: Ramps) -> Expr:
+    """Where p + q*x is zero."""
+    return _ZERO if line.p is _ZERO else (-line.p / line.q).simplify()
+
+
+def _roots(f: Ramps, knots: list[float]) -> list[float]:
+    """Where a numeric function crosses zero: one candidate for each piece."""
+    ends = [knots[0] - 1.0, *knots, knots[-1] + 1.0]
+    found = []
+    for i, (left, right) in enumerate(pairwise(ends)):
+        a, b = f.at(left), f.at(right)
+        if a != b:
+            root = left - a * (right - left) / (b - a)
+            if (i == 0 or root >= left) and (i == len(ends) - 2 or root <= right):
+                found.append(root)
+    return found
+
+
+def _through(knots: list[float], f: Any) -> Ramps:
+    """The ramps of a numeric function with these knots."""
+    ends = [knots[0] - 1.0, *knots, knots[-1] + 1.0]
+    slopes = [(f(b) - f(a)) / (b - a) for a, b in pairwise(ends)]
+    changes = tuple(
+        (lift(c), lift(after - before)) for c, before, after in zip(knots, slopes, slopes[1:], strict=False) if after != before
+    )
+    return Ramps(lift(f(knots[0]) - slopes[0] * knots[0]), lift(slopes[0]), changes)
+
+
+def _abs(n: Expr, f: Ramps) -> Ramps:
+    return _relu(n, f).scaled(2) + f.scaled(-1)
+
+
+def _max(n: Expr, f: Ramps, g: Ramps) -> Ramps:
+    return f + _relu(n, g + f.scaled(-1))
+
+
+def _min(n: Expr, f: Ramps, g: Ramps) -> Ramps:
+    return f + _relu(n, f + g.scaled(-1)).scaled(-1)
+
+
+def _clip(n: Expr, f: Ramps, low: Ramps, high: Ramps) -> Ramps:
+    if not f.knots and low.constant and high.constant:  # as low <= high: two ramps, whatever the parameters are
+        return low + _relu(n, f + low.scaled(-1)) + _relu(n, f + high.scaled(-1)).scaled(-1)
+    return _min(n, _max(n, f, low), high)
+
+
+def _where(n: Expr, side: Ramps, f: Ramps, g: Ramps) -> Ramps:
+    """f where the comparison holds, g elsewhere; the comparison is a line, and f = g where it is zero."""
+    if side.knots or side.q.op != "const":
+        raise FormulaError(f"cannot smooth a function with {n.args[0]}: compare x with a number or a parameter")
+    c = _crossing(side)
+    rising = (_number(side.q) > 0) == (n.args[0].op in (">", ">="))
+    right, left = (f, g) if rising else (g, f)
+    if not left.knots and not right.knots:
+        jump = (right.p - left.p + _times((right.q - left.q).simplify(), c)).simplify()
+        if (jump.op == "const" and abs(_number(jump)) < 1e-12) or (right.p is left.p and c is _ZERO):
+            return replace(left, knots=((c, (right.q - left.q).simplify()),))
+    elif left.numeric and right.numeric and c.op == "const" and abs(left.at(_number(c)) - right.at(_number(c))) < 1e-12:
+        at = _number(c)
+        knots = sorted(
+            {at, *(_number(k) for k, _ in left.knots if _number(k) < at), *(_number(k) for k, _ in right.knots if _number(k) > at)}
+        )
+        return _through(knots, lambda t: left.at(t) if t < at else right.at(t))
+    raise FormulaError(f"cannot smooth a function with {n}: it is not known to be continuous at x = {c}")
+
+
+def _number(e: Expr) -> float:
+    return float(e.args[0])
+
+
+_READ: dict[str, Any] = {
+    "add": lambda n, f, g: f + g, "sub": lambda n, f, g: f + g.scaled(-1), "neg": lambda n, f: f.scaled(-1),
+    "mul": _product, "div": _quotient, "relu": _relu, "abs": _abs, "max": _max, "min": _min, "clip": _clip, "where": _where,
+}  # fmt: skip

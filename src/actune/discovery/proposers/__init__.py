@@ -1,0 +1,1 @@
+"""What to try next: the space of formulas, and ways to draw from it."""

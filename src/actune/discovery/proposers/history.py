@@ -1,0 +1,86 @@
+"""What a proposer reads and what it gives: the finished trials of a study, and the text of a formula."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import overload
+
+from ...catalogue.registry import Family
+
+__all__ = ["Draft", "History", "Past", "Probe", "Proposer"]
+
+
+@dataclass(frozen=True)
+class Past:
+    """A finished trial.
+
+    loss         the first objective, the smaller the better; infinite if the trial failed, diverged or was pruned
+    fingerprint  equal for candidates that would train alike
+    reported     the last value that a pruned trial reported, infinite without one
+    others       the objectives after the first, the smaller the better
+    probed       what the study's probe told of it; None without one
+    """
+
+    number: int
+    text: str
+    loss: float
+    fingerprint: str
+    reported: float = math.inf
+    others: tuple[float, ...] = ()
+    probed: tuple[float, ...] | None = None
+
+
+class History(Sequence[Past]):
+    """The finished trials, oldest first; what many proposers ask of them is computed once."""
+
+    def __init__(self, trials: Iterable[Past] = ()) -> None:
+        self._trials = tuple(trials)
+
+    @overload
+    def __getitem__(self, at: int) -> Past: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Past, ...]: ...
+    def __getitem__(self, at: int | slice) -> Past | tuple[Past, ...]:
+        return self._trials[at]
+
+    def __iter__(self) -> Iterator[Past]:
+        return iter(self._trials)
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    @functools.cached_property
+    def fingerprints(self) -> frozenset[str]:
+        return frozenset(past.fingerprint for past in self._trials)
+
+    def latest(self, count: int) -> list[Past]:
+        """The latest trials that can be parents, at most `count`, oldest first: what failed, diverged or was pruned cannot."""
+        alive: list[Past] = []
+        for past in reversed(self._trials):
+            if len(alive) == count:
+                break
+            if past.loss < math.inf:
+                alive.append(past)
+        return alive[::-1]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A formula as text, with how it was made and the numbers of the trials that it was made from."""
+
+    text: str
+    kind: str = ""
+    parents: tuple[int, ...] = ()
+
+
+# A candidate from the past and a generator: a formula or the name of a family, as text (or a Draft); None: nothing to propose.
+# Whatever it draws, it draws from the generator: then the same study gives the same candidates.
+Proposer = Callable[[History, Random], str | Draft | None]
+
+# What a look at the user's network tells of a function without training it: always as many numbers, or None (hopeless there).
+# Large ones best as logarithms: functions are alike whose numbers differ little.
+Probe = Callable[[Family], Sequence[float] | None]

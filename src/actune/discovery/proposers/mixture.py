@@ -1,0 +1,155 @@
+"""The next candidate: proposers mixed by weight, and what they return read as text, screened, never executed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from random import Random
+from typing import Any
+
+from ...catalogue.registry import FAMILIES, resolve
+from ...language.expr import shorten, suggestion
+from .evolution import draw_family, draw_random, evolve
+from .history import Draft, History, Past, Probe, Proposer
+from .screening import Screening, screen
+from .settings import Settings
+from .space import fits
+from .surrogate import surrogate
+
+__all__ = ["PROPOSERS", "Proposal", "check_proposers", "find_function", "propose"]
+
+# Ours; with the settings and the probe given, each is a proposer as a user's own is: (history, rng) -> text.
+PROPOSERS: dict[str, Callable[[History, Random, Settings, Probe | None], Draft | None]] = {
+    "random": draw_random, "catalogue": draw_family, "evolution": evolve, "surrogate": surrogate,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The next candidate: text that `resolve` reads, and how it came about.
+
+    kind         what the proposer says that it did
+    parents      the numbers of the trials that it was made from
+    fingerprint  see `screen`
+    proposer     the name of the proposer
+    failed       a user's proposers that were drawn and had nothing usable, with the reason
+    """
+
+    text: str
+    kind: str
+    parents: tuple[int, ...]
+    fingerprint: str
+    proposer: str
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+def propose(
+    history: Sequence[Past],
+    rng: Random,
+    settings: Settings,
+    pending: Collection[str] = (),
+    proposers: Mapping[str, Proposer] | None = None,
+    probe: Probe | None = None,
+) -> Proposal:
+    """The next candidate: with screening, never one whose fingerprint is in the history or pending.
+
+    history    the finished trials, oldest first
+    pending    the fingerprints of the trials that have begun and not finished
+    proposers  a user's own by name: functions (history, rng) -> text. Their weight is 1, unless the settings give them another.
+               One that raises, or returns nothing usable, is passed over for this candidate; `failed` says why.
+    probe      tells the surrogate more of a function than its outputs do, where the history has the same of the past
+    The same arguments and the same state of the generator give the same candidate.
+    """
+    history = history if isinstance(history, History) else History(history)
+    own = proposers or {}
+    weights = check_proposers(settings, own)
+    failed: dict[str, str] = {}
+    for _ in range(settings.attempts):
+        name = rng.choices(list(weights), list(weights.values()))[0]
+        ours = partial(_from_ours, probe if settings.probing else None)
+        source: Callable[..., Proposal | str | None] = partial(_from_outside, own[name]) if name in own else ours
+        found = source(name, history, Random(rng.getrandbits(64)), pending, settings)
+        if isinstance(found, Proposal):
+            return replace(found, failed=failed)
+        if found is not None:
+            del weights[name]  # nothing more from there: another steps in
+            weights = weights or {"evolution": 1.0}
+            failed |= {name: found} if name in own else {}
+    raise RuntimeError(f"no new candidate in attempts={settings.attempts} draws; widen the space of the search, or end it here")
+
+
+def _from_ours(
+    probe: Probe | None, name: str, history: History, rng: Random, pending: Collection[str], settings: Settings
+) -> Proposal | str | None:
+    """A candidate; None: draw again; text: it has nothing, for this reason."""
+    draft = PROPOSERS[name](history, rng, settings, probe)
+    if draft is None:
+        return "nothing left to propose"
+    screening = screen(resolve(draft.text))
+    if settings.screening and _unfit(screening, history, pending) is not None:
+        return None
+    return Proposal(draft.text, draft.kind, draft.parents, screening.fingerprint, name)
+
+
+def _from_outside(
+    draw: Proposer, name: str, history: History, rng: Random, pending: Collection[str], settings: Settings
+) -> Proposal | str:
+    """A candidate, or the reason why there is none. What comes from outside is screened whatever the settings say."""
+    try:
+        drawn = draw(history, rng)
+        draft = Draft(drawn, name) if isinstance(drawn, str) else drawn
+        if not isinstance(draft, Draft) or not isinstance(draft.text, str):
+            return f"it returned no text but {type(drawn).__name__}"
+        f = resolve(draft.text)
+        declared = FAMILIES.get(f.name) is f
+        if not declared and not fits(f.expr, settings.space):
+            return f"{shorten(draft.text)!r} is larger than the space of the search allows (size={settings.space.size})"
+        screening = screen(f)
+        reason = _unfit(screening, history, pending)
+        if reason is not None:
+            return f"{shorten(draft.text)!r} {reason}"
+        text = f.name if declared else f.text
+        return Proposal(text, str(draft.kind) or name, tuple(map(int, draft.parents)), screening.fingerprint, name)
+    except (Exception, SystemExit) as error:
+        return shorten(" ".join(f"{type(error).__name__}: {error}".split()), 200)
+
+
+def _unfit(screening: Screening, history: History, pending: Collection[str]) -> str | None:
+    """Why this is no new candidate."""
+    if screening.reason is not None:
+        return f"cannot be trained: {screening.reason}"
+    known = screening.fingerprint in history.fingerprints or screening.fingerprint in pending
+    return "was tried before" if known else None
+
+
+def check_proposers(settings: Settings, own: Mapping[str, Proposer]) -> dict[str, float]:
+    clash = sorted(set(own) & set(PROPOSERS))
+    if clash:
+        raise ValueError(f"proposers has the name {clash[0]!r}, which is one of ours ({', '.join(PROPOSERS)}); choose another")
+    weights = dict.fromkeys(own, 1.0) | dict(settings.proposers)
+    for name, weight in weights.items():
+        if name not in PROPOSERS and name not in own:
+            known = [*PROPOSERS, *own]
+            raise ValueError(f"unknown proposer {name!r}{suggestion(name, known)} (known: {', '.join(known)})")
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"the weight of the proposer {name!r} must be a finite number from 0, got {weight!r}")
+    positive = {name: weight for name, weight in weights.items() if weight > 0}
+    if not positive:
+        raise ValueError(f"no proposer has a positive weight in {weights}; give one, such as ('evolution', 1.0)")
+    return positive
+
+
+def find_function(name: str, argument: str = "proposer", example: str = "mymodule:propose") -> Callable[..., Any]:
+    """The function that `module:function` names, given as this argument."""
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function) if module and function else None
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"{argument}={name!r} cannot be imported ({error}); write it as {example}, with {example.partition(':')[0]} on the path"
+        ) from None
+    if not callable(found):
+        raise ValueError(f"{argument}={name!r} is no function; write it as {example}")
+    return found

@@ -1,0 +1,253 @@
+"""Search: what is asked for is checked, the study opened, and the trials given to workers."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import Study, StudyDirection
+
+from ..experiments.identity import recipe
+from ..experiments.tasks import Task
+from ..experiments.tasks import task as find_task
+from ..experiments.training.loop import check_device
+from ..language.expr import suggestion
+from .proposers.history import Proposer
+from .proposers.mixture import check_proposers, find_function
+from .proposers.settings import Method, Settings
+from .proposers.settings import method as find_method
+from .study.suggest import BUDGET, TASK, study_seed, training_seed
+from .workers.objective import OBJECTIVES, OwnObjective, TaskObjective
+from .workers.processes import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers
+from .workers.ray import Cluster, run_ray
+from .workers.together import run_batches
+
+__all__ = ["search"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def search(
+    task: str | Task | Objective,
+    *,
+    trials: int,
+    workers: int | None = None,
+    storage: str | Path | BaseStorage | None = None,
+    study: str | Study | None = None,
+    seed: int | None = None,
+    direction: str | None = None,
+    method: str | Method = "better",
+    without: Iterable[str] = (),
+    objectives: tuple[str, ...] | None = None,
+    proposers: Mapping[str, Proposer] | None = None,
+    settings: Settings | None = None,
+    course: bool = False,
+    device: str = "cpu",
+    ray: str | None = None,
+    gpus_per_worker: float = 0.0,
+    progress: Progress | None = None,
+    heartbeat: int = 10,
+    grace: int = 30,
+    together: int = 1,
+) -> Study:
+    """Search the activation function that suits a task, until its study has this number of finished trials.
+
+    task       the name of a task that ships, a Task, or any Optuna objective that calls `suggest_activation`, also by its name,
+               "mymodule:objective"
+    trials     finished trials that the study is to have in the end, those of earlier calls included: complete, pruned (a training
+               that diverged is) and failed ones; not those whose worker died or that were interrupted, which are run again
+    workers    processes on this machine (default: one, this), each with one thread; with more than one the objective must be
+               importable, and a script must call this below `if __name__ == "__main__":`. With `ray` trials at a time, anywhere
+               in the cluster (default: as many as it has room for)
+    storage    a path (SQLite), a database URL, `journal:PATH`, or (one worker) an Optuna storage; None: nothing is kept but the
+               returned study. Searches on one storage and study, on any machine, work together: trials is what all have in the end
+    study      its name (default: the task's), to go on with what is in the storage; or (one worker) an Optuna study
+    seed       of candidates and trainings, written into the study; default 0, or what the study has
+    direction  of a new study: "maximize" for an objective that is the better the larger
+    method     how a task is searched: a row of `METHODS` ("better", "fisher", "pangaea", "evolution", "random"), or your own
+               Method; to an objective, which trains and prunes as it likes, it says only how candidates are bred
+    without    parts of the method to switch off, rows of `PARTS`: "catalogue", "surrogate", "fisher", "screening", …
+    objectives what a trial of a task is worth, rows of `OBJECTIVES` ("loss", "error", "cost"); several are not pruned
+    proposers  your own by name: functions (history, rng) -> text, mixed with the method's
+    settings   how candidates are bred, instead of the method's
+    course     keep in each trial of a task how the parameters moved over its training, in its user attribute `actune:course`
+    ray        trials run as tasks of this Ray cluster: its address, or "local" for one of this machine
+    gpus_per_worker  with `ray`: a trial's share of GPUs; 0.5 trains two on one (and say device="cuda")
+    progress   called as progress(study, trial) after each finished trial
+    heartbeat  seconds between signs of life in a database
+    grace      seconds without one until a trial is run again
+    together   trials of which this process trains the networks side by side (see `train_together`); a task on the CPU only. They
+               are suggested before the first of them is trained, as those of so many workers are
+
+    The same seed and one worker give the same study: candidates, values and order. A trial that raises is marked failed, with
+    the message in its user attribute `actune:error`; ten in a row raise SearchError. Interrupt it and call it again to go on.
+    """
+    _check(trials=trials, workers=1 if workers is None else workers, heartbeat=heartbeat, grace=grace, together=together)
+    if ray is None and gpus_per_worker:
+        raise ValueError(f"gpus_per_worker={gpus_per_worker} is for Ray; give its address, ray='HOST:PORT', or ray='local'")
+    cluster = None if ray is None else Cluster(ray, gpus_per_worker)
+    many = cluster is not None or (workers or 1) > 1
+    if many and (isinstance(study, Study) or isinstance(storage, BaseStorage)):
+        who = f"workers={workers}" if cluster is None else f"ray={ray!r}"
+        raise ValueError(f"{who} needs a storage that processes can open by themselves; give a path or a URL")
+    if cluster is None:
+        check_device(device)  # of Ray's machines they tell
+    chosen = _chosen(method, without, objectives, settings, proposers or {})
+    found, title = _task(task)
+    if together > 1 and (many or device != "cpu" or not isinstance(found, Task)):
+        raise ValueError(f"together={together} is for one worker, device='cpu' and a task; leave it out for anything else")
+    if isinstance(found, Task):
+        found.split(0)  # data that are missing are missed now, and not by each trial
+    else:
+        _check_own(objectives, course, chosen)
+    temporary = many and storage is None
+    with ExitStack() as stack:
+        if temporary:
+            storage = Path(stack.enter_context(TemporaryDirectory(prefix="actune-", ignore_cleanup_errors=True)), "study.db")
+        with quiet():
+            directions = _directions(found, direction, chosen)
+            s = study if isinstance(study, Study) else _open(storage, study or title, directions, heartbeat, grace)
+            _claim(s, title if isinstance(found, Task) else None, direction)
+            study_seed(s, seed)
+            objective: Objective
+            if isinstance(found, Task):
+                objective = replace(_objective(s, found, training_seed(s), chosen, proposers or {}, device), course=course)
+            else:
+                objective = OwnObjective(found, chosen.settings, proposers or {})
+            requeue(s)
+        job = Job(str(storage), s.study_name, objective, heartbeat, grace)
+        if cluster is not None:
+            run_ray(job, s, trials, workers, progress, cluster)
+        elif many:
+            _check_sendable(job)
+            run_workers(job, s, trials, workers or 1, progress)
+        elif together > 1 and isinstance(objective, TaskObjective):
+            run_batches(s, objective, trials, together, progress)
+        else:
+            run_here(s, job.objective, trials, progress)
+        return _copied(s) if temporary else s
+
+
+def _check(**counts: int) -> None:
+    for name, n in counts.items():
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"{name} must be a positive whole number, got {n!r}")
+
+
+def _check_own(objectives: tuple[str, ...] | None, course: bool, chosen: Method) -> None:
+    """Refuse what only a task can give, to an objective of the user's own."""
+    if objectives is not None:
+        raise ValueError(f"objectives={objectives!r} is for tasks; an objective of your own returns what it likes")
+    if course or chosen.fisher:
+        what = "course=True" if course else "the method fisher"
+        raise ValueError(
+            f"{what} is for tasks; an objective of your own says train(…, course=True), suggest_activation(…, probe=…)"
+        )
+
+
+def _directions(found: Task | Objective, direction: str | None, chosen: Method) -> list[str]:
+    """Where to each objective of a new study is to go."""
+    if direction not in (None, "minimize", "maximize"):
+        raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
+    if not isinstance(found, Task):
+        return [direction or "minimize"]
+    if direction == "maximize":
+        raise ValueError("direction='maximize' is for an objective of your own: what a task is worth is the better the smaller")
+    return ["minimize"] * len(chosen.budget.objectives)
+
+
+def _chosen(
+    method: str | Method,
+    without: Iterable[str],
+    objectives: tuple[str, ...] | None,
+    settings: Settings | None,
+    proposers: Mapping[str, Proposer],
+) -> Method:
+    """The method with what was said beside it; wrong names are refused before the first trial."""
+    chosen = find_method(method)
+    chosen = (chosen if settings is None else replace(chosen, settings=settings)).without(without)
+    budget = chosen.budget if objectives is None else replace(chosen.budget, objectives=tuple(objectives))
+    for name in budget.objectives:
+        if name not in OBJECTIVES:
+            raise ValueError(f"unknown objective {name!r}{suggestion(str(name), OBJECTIVES)} (known: {', '.join(OBJECTIVES)})")
+    if not budget.objectives or len(set(budget.objectives)) < len(budget.objectives):
+        raise ValueError(f"objectives must be different names, one at least, got {budget.objectives!r}")
+    check_proposers(chosen.settings, proposers)
+    return replace(chosen, budget=budget)
+
+
+def _objective(
+    study: Study, task: Task, seed: int, chosen: Method, proposers: Mapping[str, Proposer], device: str
+) -> TaskObjective:
+    """The objective of a task, whose trainings are those that the study was begun with."""
+    budget = chosen.budget
+    if len(budget.objectives) > 1 and budget.first_rung > 0:
+        _LOG.warning("several objectives (%s): nothing is pruned, Optuna has no reports for them", ", ".join(budget.objectives))
+    record = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(budget).items()}
+    record |= {"task_epochs" if name == "epochs" else name: v for name, v in recipe(task).items()}
+    before = study.user_attrs.get(BUDGET)
+    if before is None:
+        study.set_user_attr(BUDGET, record)
+    elif other := [f"{k}={v!r}, now {record.get(k)!r}" for k, v in before.items() if record.get(k) != v]:
+        raise ValueError(f"the study {study.study_name!r} was begun with {', '.join(other)}; "
+                         "choose the same method and task, or another study=…")  # fmt: skip
+    if len(study.directions) != len(budget.objectives):
+        raise ValueError(f"the study {study.study_name!r} has {len(study.directions)} values a trial, "
+                         f"objectives={budget.objectives!r} give {len(budget.objectives)}")  # fmt: skip
+    shortened = replace(task, epochs=max(1, round(task.epochs * budget.epochs)))
+    return TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device, chosen.fisher)
+
+
+def _task(what: str | Task | Objective) -> tuple[Task | Objective, str]:
+    """The task or the objective, and the name that its study has by default."""
+    if isinstance(what, str) and ":" in what:
+        return find_function(what, "task", "mymodule:objective"), what
+    if isinstance(what, str | Task):
+        found = find_task(what)
+        return found, found.name
+    if not callable(what):
+        raise ValueError(f"task must be the name of a task, a Task or an objective (trial -> number), got {what!r}")
+    return what, getattr(what, "__qualname__", type(what).__name__)
+
+
+def _open(storage: str | Path | BaseStorage | None, name: str, directions: list[str], heartbeat: int, grace: int) -> Study:
+    opened = open_storage(storage, heartbeat, grace) if isinstance(storage, str | Path) else storage
+    towards = [StudyDirection[d.upper()] for d in directions]
+    return optuna.create_study(study_name=name, storage=opened, directions=towards, load_if_exists=True)
+
+
+def _claim(study: Study, title: str | None, direction: str | None) -> None:
+    """Note the task in a new study; refuse one that belongs to another."""
+    owner = study.user_attrs.get(TASK)
+    name, has = study.study_name, study.directions[0].name.lower()
+    if title is not None and any(d != StudyDirection.MINIMIZE for d in study.directions):
+        raise ValueError(f"the study {name!r} maximises, a task is minimised; choose another study=…")
+    if direction not in (None, has):
+        raise ValueError(f"direction={direction!r}, but the study {name!r} has {has!r}; choose another study=…")
+    if owner is None and title is not None:
+        study.set_user_attr(TASK, title)
+    elif owner != title:
+        raise ValueError(f"the study {name!r} belongs to the task {owner!r}, not {title!r}; choose another study=…")
+
+
+def _check_sendable(job: Job) -> None:
+    try:
+        pickle.dumps(job)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(f"workers cannot be sent what they are to run ({error}); "
+                         "define objective, task and proposers at the top of a module, or say workers=1") from None  # fmt: skip
+
+
+def _copied(study: Study) -> Study:
+    """The study in memory."""
+    storage = optuna.storages.InMemoryStorage()
+    with quiet():
+        optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)
+        return optuna.load_study(study_name=study.study_name, storage=storage)

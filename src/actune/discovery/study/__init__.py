@@ -1,0 +1,1 @@
+"""The Optuna study: the only state of a search."""

@@ -1,0 +1,114 @@
+"""What a study says of its trials, read once for each: with ten thousand of them every suggestion would else read them all."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import threading
+import weakref
+from collections.abc import Iterable
+
+import numpy as np
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from ...catalogue.registry import resolve
+from ..proposers.history import History, Past
+from ..proposers.screening import screen
+from ..workers.processes import superseded
+
+__all__ = ["fingerprint", "loss", "names", "numbers", "past", "ranges", "signs", "view"]
+
+
+def view(study: Study, key: str, own: int) -> tuple[History, list[str]]:
+    """The finished trials with an activation of this name, oldest first, and the fingerprints of the others that have one."""
+    return _ledger(study).view(key, own)
+
+
+class _Ledger:
+    """The finished trials of a study by the name of the activation, and those that were not finished at the last look."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._open: list[FrozenTrial] = []
+        self._again: set[int] = set()
+        self._past: dict[str, list[Past]] = {}
+
+    def view(self, key: str, own: int) -> tuple[History, list[str]]:
+        with self._lock:
+            waiting = [t for t in self._open if key in t.user_attrs and t.number != own and t.number not in self._again]
+            return History(self._past.get(key, ())), sorted(fingerprint(t, key) for t in waiting)
+
+    def update(self, trials: list[FrozenTrial], sign: tuple[float, ...]) -> None:
+        """Read what is new: a finished trial never changes, but may turn out to have been run again."""
+        with self._lock:
+            new = [trials[t.number] for t in self._open] + trials[self._count :]
+            self._count = len(trials)
+            self._open = [t for t in new if not t.state.is_finished()]
+            again = superseded(new) - self._again
+            self._again |= again
+            if again:
+                self._past = {key: [p for p in found if p.number not in again] for key, found in self._past.items()}
+            for t in new:
+                if t.state.is_finished() and t.number not in self._again:
+                    for name in names(t):
+                        key = f"activation:{name}"
+                        bisect.insort(self._past.setdefault(key, []), past(t, key, sign), key=lambda p: p.number)
+
+
+_LEDGERS: weakref.WeakKeyDictionary[Study, _Ledger] = weakref.WeakKeyDictionary()
+
+
+def _ledger(study: Study) -> _Ledger:
+    found = _LEDGERS.setdefault(study, _Ledger())
+    found.update(study.get_trials(deepcopy=False), signs(study))
+    return found
+
+
+def signs(study: Study) -> tuple[float, ...]:
+    """What to multiply each objective by, so that the smaller is the better."""
+    return tuple(-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in study.directions)
+
+
+def past(t: FrozenTrial, key: str, sign: tuple[float, ...]) -> Past:
+    """The record of a finished trial."""
+    values = [s * v for s, v in zip(sign, t.values, strict=True)] if t.state == TrialState.COMPLETE and t.values else []
+    reported = t.intermediate_values[max(t.intermediate_values)] if t.intermediate_values else math.inf
+    last = sign[0] * reported if math.isfinite(reported) else math.inf
+    probed = t.user_attrs.get(f"{key}:origin", {}).get("probed")
+    known = None if probed is None else tuple(probed)
+    return Past(t.number, t.user_attrs[key], loss(t, sign), fingerprint(t, key), last, tuple(values[1:]), known)
+
+
+def loss(t: FrozenTrial, sign: tuple[float, ...]) -> float:
+    """The first objective, the smaller the better; infinite for a trial that failed, diverged or was pruned."""
+    value = sign[0] * t.values[0] if t.state == TrialState.COMPLETE and t.values else math.inf
+    return value if math.isfinite(value) else math.inf
+
+
+def fingerprint(t: FrozenTrial, key: str) -> str:
+    origin = t.user_attrs.get(f"{key}:origin", {})
+    if "fingerprint" in origin:
+        return origin["fingerprint"]
+    try:  # queued by the user, and not begun
+        return screen(resolve(t.user_attrs[key])).fingerprint
+    except ValueError:
+        return "unreadable"
+
+
+def names(t: FrozenTrial) -> list[str]:
+    """The names of the trial's activations."""
+    return [key.split(":")[1] for key in t.user_attrs if key.startswith("activation:") and key.count(":") == 1]
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers in short: "0-31,33"."""
+    found = np.fromiter(numbers, dtype=np.int64)
+    runs = np.split(found, np.flatnonzero(np.diff(found) != 1) + 1) if len(found) else []
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def numbers(ranges: str) -> list[int]:
+    runs = [[int(n) for n in run.split("-")] for run in ranges.split(",") if run]
+    return [n for run in runs for n in range(run[0], run[-1] + 1)]

@@ -1,0 +1,55 @@
+"""What a training depends on, as plain data: two trials with equal marks would train to the same numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import types
+from typing import Any
+
+from ..catalogue.registry import Family
+from ..language.expr import symbol
+from .tasks import Task
+
+__all__ = ["mark", "network", "recipe"]
+
+_FIELDS = ("epochs", "batch_size", "learning_rate", "scope", "loss")
+
+
+def recipe(task: Task) -> dict[str, Any]:
+    """How the task trains, and what; `network` is None for what other processes cannot read, which is not told apart."""
+    return {name: getattr(task, name) for name in _FIELDS} | {"network": network(task)}
+
+
+def network(task: Task) -> str | None:
+    """A digest of the functions that make the task's network and its data, with their arguments; None where they have no names."""
+    written = io.BytesIO()
+    try:
+        _Pickler(written, protocol=4).dump((task.model, task.data))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+    return _digest(written.getvalue())
+
+
+class _Pickler(pickle.Pickler):
+    """Writes the functions and classes of this package by their names alone, so that a study goes on after its code has moved."""
+
+    def persistent_id(self, thing: Any) -> Any:
+        package = __name__.partition(".")[0]
+        named = isinstance(thing, (types.FunctionType, type)) and thing.__module__.partition(".")[0] == package
+        return (package, thing.__qualname__) if named and "<" not in thing.__qualname__ else None
+
+
+def mark(task: Task, seed: int, f: Family) -> str | None:
+    """Equal for trainings with one recipe, seed and function, whatever its parameters are called; None where that is not known."""
+    found = recipe(task)
+    if found["network"] is None:
+        return None
+    names = {s: symbol(f"p{i}_{j}") for i, (name, p) in enumerate(f.params.items()) for j, s in enumerate(p.symbols(name))}
+    params = [(p.init, repr(p.constraint), p.trainable) for p in f.params.values()]
+    return _digest(repr((task.name, found, seed, str(f.expr.substitute(names).simplify()), params)).encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Training: one network, or many side by side."""

@@ -1,0 +1,250 @@
+"""Any formula as one pass over its elements, and its derivatives as another: vector instructions from the kernel column.
+
+A pass reads x (and the gradient), computes every part of the formula once, in registers, and writes one result; the gradients of
+parameters are sums that it keeps beside. What depends on parameters alone is computed once a strip (see `strips`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ...language.expr import Expr
+from ...language.ops import OPS
+from ..operators import ordered
+from . import llvm
+from .lanes import LANES, Code, Lanes, Value, vector
+from .loops import SIGNATURE, when
+from .strips import driver
+
+__all__ = [
+    "STORED",
+    "compiled",
+    "compute_dtype",
+    "cost",
+    "emit",
+    "flushed",
+    "has_kernels",
+    "kernel",
+    "parameter",
+    "read",
+    "written",
+]
+
+STORED = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "i16", torch.float16: "half"}
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What elements of this dtype are computed in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def has_kernels(nodes: Sequence[Expr]) -> bool:
+    """Whether every operator of a formula has a kernel column."""
+    return all(n.leaf or n.op == "where" or OPS[n.op].kernel is not None for n in nodes)
+
+
+def cost(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
+    """How many instructions the formulas take for a vector of elements; those of parameters alone count too."""
+    code = Code(wide512=True)
+    lanes = Lanes(code)
+    emit(lanes, outputs, nodes, {n.args[0]: Value(code, lanes.kind, f"%{n.args[0]}") for n in nodes if n.op == "symbol"})
+    parts = sum(".512(" in line for line in code.lines)  # of which so many make up one instruction
+    return sum("shufflevector" not in line for line in code.lines) - parts + parts * 16 // LANES
+
+
+def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: Mapping[str, Value]) -> list[Value]:
+    """Record the instructions of formulas whose symbols have these values."""
+    found: dict[Expr, Any] = {}
+    for n in nodes:
+        if n.leaf:
+            found[n] = inputs[n.args[0]] if n.op == "symbol" else lanes.const(n.args[0])
+        else:
+            found[n] = kernel(n.op)(lanes, *(found[a] for a in n.args))
+    return [found[e] for e in outputs]
+
+
+def kernel(op: str) -> Any:
+    """The function over Lanes that computes an operator."""
+    return Lanes.where if op == "where" else OPS[op].kernel
+
+
+@functools.lru_cache(maxsize=512)
+def compiled(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> llvm.Library:
+    """The kernel (see `strips`) of formulas of x and the named parameters.
+
+    forward    of the one formula, its values
+    backward   of slopes: the first times the gradient; and the sums of the gradient times each other
+    """
+    return llvm.compiled(assembly(exprs, names, dtype, columns, backward), ("run",))
+
+
+def assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> str:
+    """The same in LLVM assembly."""
+    code = Code(wide512="avx512f" in llvm.features())
+    lanes = Lanes(code, double=dtype == torch.float64)
+    outputs, nodes = ordered(exprs)
+    inputs = {name: Value(code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}
+    x = read(lanes, dtype, "x")
+    first, *others = emit(lanes, outputs, nodes, {"x": x, **inputs})
+    sums: list[Value] = []
+    if backward:
+        g = read(lanes, dtype, "g")
+        sums = [added(lanes, g, other, f"%sum.{k}") for k, other in enumerate(others)]
+        first = g * first
+    result = written(lanes, dtype, first)
+    zero = f"{vector(lanes.kind)} [zeroinitializer, %entry]"
+    carried = "".join(f"\n  %sum.{k} = phi {zero}, [{s.name}, %put.done]" for k, s in enumerate(sums))
+    parameters = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(len(names)))
+    flush = "".join(flushed(lanes, f"flush.{k}", s.name, str(k), columns) for k, s in enumerate(sums))
+    body = "".join(f"\n{line}" for line in code.lines)
+    fetch, put = loaded("xg" if backward else "x", dtype, "%at", "%some"), stored(result, dtype, "%at", "%some")
+    return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}{masks(dtype)}
+{SIGNATURE}{{
+entry:{parameters}{MASK}
+  br label %loop
+loop:
+  %i = phi i64 [0, %entry], [%next, %put.done]
+  %at = phi i64 [0, %entry], [%after, %put.done]{carried}
+  %next = add i64 %i, 1{partly("%some", "%next", columns)}{fetch}{body}{put}
+  %after = add i64 %at, %stride
+  %again = icmp ult i64 %next, %count
+  br i1 %again, label %loop, label %done
+done:{flush}
+  ret void
+}}
+{driver(columns)}"""
+
+
+# -- what comes in and goes out ------------------------------------------------------------------------------------------
+
+
+_ONE = {torch.float32: "float 1.0", torch.float64: "double 1.0", torch.bfloat16: "i16 16256", torch.float16: "half 1.0"}
+
+# The lanes of a vector that is not full.
+MASK = f"""
+  %live.number = trunc i64 %live to i32
+  %live.one = insertelement {vector("i32")} poison, i32 %live.number, i32 0
+  %live.all = shufflevector {vector("i32")} %live.one, {vector("i32")} poison, {vector("i32")} zeroinitializer
+  %mask = icmp ult {vector("i32")} <{", ".join(f"i32 {i}" for i in range(LANES))}>, %live.all
+  %short = icmp slt i64 %live, {LANES}"""
+
+
+def masks(dtype: torch.dtype) -> str:
+    """The declarations of what `loaded` and `stored` call."""
+    kind, suffix = vector(STORED[dtype]), _suffix(dtype)
+    return f"""
+declare {kind} @llvm.masked.load.{suffix}(ptr, i32, {vector("i1")}, {kind})
+declare void @llvm.masked.store.{suffix}({kind}, ptr, i32, {vector("i1")})"""
+
+
+def _suffix(dtype: torch.dtype) -> str:
+    return f"v{LANES}{'i' if dtype == torch.bfloat16 else 'f'}{8 * dtype.itemsize}.p0"
+
+
+def partly(name: str, number: str, columns: bool) -> str:
+    """Under this name, whether the vector with this number, from 1 on, is not full."""
+    return f"""
+  {name}.last = icmp eq i64 {number}, %count
+  {name} = select i1 {"true" if columns else f"{name}.last"}, i1 %short, i1 false"""
+
+
+def loaded(names: str, dtype: torch.dtype, at: str, some: str) -> str:
+    """Load the vectors %x and %g at this element, and %alive, which lanes there are; in the others x is 1 and g is 0."""
+    kind, size, blank = vector(STORED[dtype]), dtype.itemsize, {"x": f"splat ({_ONE[dtype]})", "g": "zeroinitializer"}
+    places = "".join(f"\n  %{t}.at = getelementptr {STORED[dtype]}, ptr %{t.upper()}, i64 {at}" for t in names)
+    masked = "".join(f"""
+  %{t}.some = call {kind} @llvm.masked.load.{_suffix(dtype)}(ptr %{t}.at, i32 {size}, {vector("i1")} %mask, {kind} {blank[t]})"""
+                   for t in names)  # fmt: skip
+    full = "".join(f"\n  %{t}.full = load {kind}, ptr %{t}.at, align {size}" for t in names)
+    both = "".join(f"\n  %{t} = phi {kind} [%{t}.some, %get.yes], [%{t}.full, %get.no]" for t in names)
+    return f"""{places}{when("get", some, masked, full)}{both}
+  %alive = phi {vector("i1")} [%mask, %get.yes], [splat (i1 true), %get.no]"""
+
+
+def stored(result: Value, dtype: torch.dtype, at: str, some: str) -> str:
+    """Store a vector at this element of Y."""
+    kind, size = vector(STORED[dtype]), dtype.itemsize
+    masked = f"\n  call void @llvm.masked.store.{_suffix(dtype)}({kind} {result.name}, ptr %y.at, i32 {size}, {vector('i1')} %mask)"
+    full = f"\n  store {kind} {result.name}, ptr %y.at, align {size}"
+    return f"\n  %y.at = getelementptr {STORED[dtype]}, ptr %Y, i64 {at}{when('put', some, masked, full)}"
+
+
+def added(lanes: Lanes, g: Value, other: Value, total: str) -> Value:
+    """The sum with g times the other in the lanes that there are."""
+    before = Value(lanes.code, lanes.kind, total)
+    return lanes.where(Value(lanes.code, "i1", "%alive"), lanes.fma(g, other, before), before)
+
+
+def read(lanes: Lanes, dtype: torch.dtype, name: str) -> Value:
+    """The elements that were loaded under this name, in the kind that is computed in."""
+    code = lanes.code
+    if dtype == torch.float16:
+        return Value(code, lanes.kind, code.emit(f"fpext {vector('half')} %{name} to {vector('float')}"))
+    if dtype == torch.bfloat16:  # the upper half of a float32
+        bits = Value(code, "i32", code.emit(f"zext {vector('i16')} %{name} to {vector('i32')}"))
+        return lanes.from_bits(bits << 16)
+    return Value(code, lanes.kind, f"%{name}")
+
+
+def written(lanes: Lanes, dtype: torch.dtype, result: Value) -> Value:
+    """The elements as they are stored, rounded to the nearest."""
+    code = lanes.code
+    if dtype == torch.float16:
+        return Value(code, "half", code.emit(f"fptrunc {vector('float')} {result.name} to {vector('half')}"))
+    if dtype == torch.bfloat16:
+        if "avx512bf16" not in llvm.features():
+            return _upper(lanes, result)
+        quick, subnormal = lanes.brief(result)
+        return lanes.rarely(subnormal, _upper, quick, result)
+    return result
+
+
+def _upper(lanes: Lanes, a: Value) -> Value:
+    """The upper half of a float32, rounded: a bfloat16."""
+    bits = lanes.bits(a)
+    upper = (bits + ((bits >> 16) & 1) + 0x7FFF) >> 16  # halves to the even one
+    upper = lanes.where(lanes.isnan(a), Value(lanes.code, "i32", "splat (i32 32704)"), upper)
+    return Value(lanes.code, "i16", lanes.code.emit(f"trunc {vector('i32')} {upper.name} to {vector('i16')}"))
+
+
+def parameter(kind: str, name: str, index: str, columns: bool) -> str:
+    """Load the parameter of this index: one for all lanes, or one each."""
+    name, size = f"%{name}", {"float": 4, "double": 8}[kind]
+    place = f"""
+  {name}.i = mul i64 %distance, {index}
+  {name}.at = getelementptr {kind}, ptr %P, i64 {name}.i"""
+    if columns:
+        return f"""{place}
+  {name} = load {vector(kind)}, ptr {name}.at, align {size}"""
+    return f"""{place}
+  {name}.one = load {kind}, ptr {name}.at, align {size}
+  {name}.first = insertelement {vector(kind)} poison, {kind} {name}.one, i32 0
+  {name} = shufflevector {vector(kind)} {name}.first, {vector(kind)} poison, <{LANES} x i32> zeroinitializer"""
+
+
+def flushed(lanes: Lanes, name: str, total: str, index: str, columns: bool) -> str:
+    """Add the sum in each lane to the float64 of this index, or to one for each lane."""
+    name = f"%{name}"
+    text = f"""
+  {name}.i = mul i64 %distance, {index}
+  {name}.at = getelementptr double, ptr %S, i64 {name}.i"""
+    if not lanes.double:
+        text += f"\n  {name} = fpext {vector('float')} {total} to {vector('double')}"
+    last, size = total if lanes.double else name, LANES
+    while not columns and size > 1:  # the upper half onto the lower one
+        half, kind = size // 2, f"<{size} x double>"
+        low, high = (", ".join(f"i32 {i}" for i in at) for at in (range(half), range(half, size)))
+        text += f"""
+  {name}.low.{half} = shufflevector {kind} {last}, {kind} poison, <{half} x i32> <{low}>
+  {name}.high.{half} = shufflevector {kind} {last}, {kind} poison, <{half} x i32> <{high}>
+  {name}.{half} = fadd <{half} x double> {name}.low.{half}, {name}.high.{half}"""
+        last, size = f"{name}.{half}", half
+    kind = f"<{size} x double>"
+    return f"""{text}
+  {name}.before = load {kind}, ptr {name}.at, align 8
+  {name}.after = fadd {kind} {name}.before, {last}
+  store {kind} {name}.after, ptr {name}.at, align 8"""

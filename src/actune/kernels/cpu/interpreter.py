@@ -1,0 +1,325 @@
+"""Any formula without compilation: a tape of the table's operators, each a loop over a block of elements that stays in the cache.
+
+There is one loop for each operator, and one strip (see `strips`) for each way to lay out memory; they are compiled once and kept. A
+tape has a row for each distinct part of a formula. The operators are the same vector code as in a compiled formula, so the results
+are the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...language.elementary import POWERS
+from ...language.expr import Expr
+from ...language.ops import OPS
+from ..operators import ordered
+from . import llvm
+from .compiler import MASK, flushed, kernel, loaded, masks, parameter, partly, read, stored, written
+from .lanes import LANES, Code, Lanes, Value, vector
+from .loops import SIGNATURE, counters, loop
+from .strips import driver
+
+__all__ = ["Tape", "tape"]
+
+BLOCK = 16  # vectors
+_COLUMNS = 8  # of a row: the operator, where its result goes, and where its three arguments are, each with a stride
+_SUM = "sum"
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """What the strip of the interpreter reads: addresses in the order of `_FIELDS`, and all that they point to."""
+
+    words: NDArray[np.int64]
+    kept: tuple[Any, ...]
+
+    @property
+    def memory(self) -> int:
+        """The bytes that a strip needs on the stack."""
+        return int(self.words[_FIELDS.index("bytes")])
+
+    @property
+    def address(self) -> int:
+        return self.words.ctypes.data
+
+
+_FIELDS = (
+    "constants",
+    "constant_bytes",
+    "parameters",
+    "sums",
+    "rows",
+    "before",
+    "all",
+    "bytes",
+    "x",
+    "g",
+    "alive",
+    "out",
+    "out_stride",
+)
+
+
+@functools.lru_cache(maxsize=512)
+def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward: bool) -> Tape:
+    """The tape of one formula's values, or of slopes (see `assembly.compiled`)."""
+    outputs, nodes = ordered(exprs)
+    addresses, arena = operators(double), _Arena(LANES * (8 if double else 4))
+    constants = [n for n in nodes if n.op == "const"]
+    places = {n: arena.single() for n in constants}
+    parameters, sums = [arena.single() for _ in names], [arena.single() for _ in outputs[1:]]
+    x, g, alive = (arena.block(), arena.block(), arena.block()) if backward else (arena.block(),) * 3
+    places |= {n: x if n.args[0] == "x" else parameters[names.index(n.args[0])] for n in nodes if n.op == "symbol"}
+    moving = {n for n in nodes if "x" in n.symbols()}
+    calls = sorted((n for n in nodes if not n.leaf), key=lambda n: n in moving)  # what x is not in is computed once a strip
+    last = {a: n for n in calls for a in n.args}
+    rows = []
+    for n in calls:
+        arguments = [places[a] for a in _arguments(n)]
+        for a in dict.fromkeys(n.args):
+            if last[a] is n and a in moving and not a.leaf and a not in outputs:
+                arena.free(places[a])  # its block may take the result: each vector is read before it is written
+        places[n] = arena.block() if n in moving else arena.single()
+        rows.append(_row(addresses[_operator_of(n)], places[n], arguments))
+    out = places[outputs[0]]
+    if backward:
+        product = arena.block()
+        rows.append(_row(addresses["mul"], product, [g, out]))
+        rows += [_row(addresses[_SUM], s, [g, places[e], alive]) for s, e in zip(sums, outputs[1:], strict=True)]
+        out = product
+    with np.errstate(over="ignore"):
+        numbers = np.repeat(np.array([n.args[0] for n in constants], np.float64 if double else np.float32), LANES)
+    table = np.array(rows, np.int64).reshape(-1, _COLUMNS)
+    before = len(calls) - sum(n in moving for n in calls)
+    words = (
+        numbers.ctypes.data,
+        numbers.nbytes,
+        len(names),
+        len(sums),
+        table.ctypes.data,
+        before,
+        len(rows),
+        arena.end,
+        x[0],
+        g[0],
+        alive[0],
+        *out,
+    )
+    return Tape(np.array(words, np.int64), (numbers, table))
+
+
+def _operator_of(n: Expr) -> str:
+    """The operator of a node, a key of `operators`: a power that the kernel column treats apart is one by itself."""
+    return _power(n.args[1].args[0]) if n.op == "pow" and n.args[1].op == "const" and n.args[1].args[0] in POWERS else n.op
+
+
+def _power(exponent: float) -> str:
+    return f"pow {exponent:g}"
+
+
+def _arguments(n: Expr) -> tuple[Expr, ...]:
+    """The arguments that its operator takes."""
+    return n.args if _operator_of(n) == n.op else n.args[:1]
+
+
+def _row(operator: int, out: tuple[int, int], arguments: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    places = [*arguments, *[(0, 0)] * (3 - len(arguments))]
+    return operator, out[0], *(number for place in places for number in place)
+
+
+class _Arena:
+    """Places (offset, stride) in the memory of a strip: of one vector, which every vector of a block finds again, or of a block."""
+
+    def __init__(self, vector_bytes: int):
+        self.vector_bytes, self.end = vector_bytes, 0
+        self._unused: list[int] = []
+
+    def single(self) -> tuple[int, int]:
+        self.end += self.vector_bytes
+        return self.end - self.vector_bytes, 0
+
+    def block(self) -> tuple[int, int]:
+        if not self._unused:
+            self._unused.append(self.end)
+            self.end += BLOCK * self.vector_bytes
+        return self._unused.pop(), self.vector_bytes
+
+    def free(self, place: tuple[int, int]) -> None:
+        self._unused.append(place[0])
+
+
+# -- what is compiled, once ----------------------------------------------------------------------------------------------
+
+
+_LOADED: list[llvm.Library] = []  # what must stay in memory
+
+
+@functools.cache
+def operators(double: bool) -> dict[str, int]:
+    """The address of each operator's loop over a block."""
+    kernels = {name: (op.arity, kernel(name)) for name, op in OPS.items() if op.kernel or name == "where"}
+    kernels |= {_power(b): (1, lambda K, a, b=b: kernel("pow")(K, a, K.const(b))) for b in POWERS}
+    symbols = {name: f"op_{i}" for i, name in enumerate([*kernels, _SUM])}
+    functions = [_operator(symbols[name], *of, double) for name, of in kernels.items()] + [_sum(symbols[_SUM], double)]
+    outside = dict.fromkeys(line for code, _ in functions for line in code.outside)
+    library = llvm.compiled("\n".join([*outside, *(text for _, text in functions)]), tuple(symbols.values()))
+    _LOADED.append(library)
+    return {name: library.address(symbol) for name, symbol in symbols.items()}
+
+
+def _operator(symbol: str, arity: int, function: Callable[..., Value], double: bool) -> tuple[Code, str]:
+    """The instructions of an operator, and its function."""
+    lanes = Lanes(Code(wide512="avx512f" in llvm.features()), double)
+    arguments = [Value(lanes.code, lanes.kind, f"%{t}") for t in "abc"[:arity]]
+    if function is Lanes.where:  # a truth value is a number here
+        arguments[0] = arguments[0] != 0
+    result = function(lanes, *arguments)
+    if result.kind == "i1":
+        result = lanes.where(result, 1.0, 0.0)
+    return lanes.code, _over_block(symbol, lanes, "abc"[:arity], f"""
+  %out.at = mul i64 %i, {LANES * _size(double)}
+  %out = getelementptr i8, ptr %OUT, i64 %out.at
+  store {vector(lanes.kind)} {result.name}, ptr %out, align {_size(double)}""")  # fmt: skip
+
+
+def _sum(symbol: str, double: bool) -> tuple[Code, str]:
+    """The products of two arguments, added to the one vector of the result where the third is not zero."""
+    lanes = Lanes(Code(), double)
+    a, b, alive, before = (Value(lanes.code, lanes.kind, f"%{name}") for name in ("a", "b", "c", "total"))
+    total = lanes.where(alive != 0.0, lanes.fma(a, b, before), before)
+    kind, size = vector(lanes.kind), _size(double)
+    fetch = f"\n  %total = load {kind}, ptr %OUT, align {size}"
+    return lanes.code, _over_block(symbol, lanes, "abc", f"\n  store {kind} {total.name}, ptr %OUT, align {size}", fetch)
+
+
+def _over_block(symbol: str, lanes: Lanes, arguments: str, after: str, before: str = "") -> str:
+    """A function that computes `count` vectors from its arguments."""
+    kind, size = vector(lanes.kind), _size(lanes.double)
+    loads = "".join(f"""
+  %{t}.i = mul i64 %i, %{t}.stride
+  %{t}.at = getelementptr i8, ptr %{t.upper()}, i64 %{t}.i
+  %{t} = load {kind}, ptr %{t}.at, align {size}""" for t in arguments)  # fmt: skip
+    body = "".join(f"\n{line}" for line in lanes.code.lines)
+    return f"""
+define void @{symbol}(ptr %OUT, ptr %A, i64 %a.stride, ptr %B, i64 %b.stride, ptr %C, i64 %c.stride, i64 %count)
+    "prefer-vector-width"="512" {{{counters("i")}{loop("i", "0", "%count", "1", loads + before + body + after)}
+  ret void
+}}"""
+
+
+def _size(double: bool) -> int:
+    return 8 if double else 4
+
+
+@functools.cache
+def strip(dtype: torch.dtype, columns: bool, backward: bool) -> llvm.Library:
+    """The kernel that runs a tape, whose address is its context."""
+    return llvm.compiled(_strip(dtype, columns, backward), ("run",))
+
+
+def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
+    code = Code()
+    lanes = Lanes(code, dtype == torch.float64)
+    kind, size = vector(lanes.kind), _size(lanes.double)
+    bytes_ = LANES * size
+    fetch, put = _fetched(lanes, dtype, backward), _put(lanes, dtype)
+    fields = "".join(f"""
+  %f.{name}.at = getelementptr i64, ptr %context, i64 {i}
+  %f.{name} = load i64, ptr %f.{name}.at""" for i, name in enumerate(_FIELDS))  # fmt: skip
+    load = parameter(lanes.kind, "param", "%k", columns) + _single("k", "%f.constant_bytes", bytes_) + f"""
+  store {kind} %param, ptr %k.to, align {size}"""  # fmt: skip
+    flush = _single("s", "%sums.start", bytes_) + f"""
+  %total = load {kind}, ptr %s.to, align {size}""" + flushed(lanes, "flush", "%total", "%s", columns)  # fmt: skip
+    into, out = (_element(i, bytes_, columns) for i in ("in", "out"))
+    block = f"""
+  %left = sub i64 %count, %block
+  %some = call i64 @llvm.smin.i64(i64 %left, i64 {BLOCK})
+  %first = icmp eq i64 %block, 0
+  %start = select i1 %first, i64 0, i64 %f.before{loop("in", "0", "%some", "1", into + fetch)}\
+{loop("row", "%start", "%f.all", "1", _call())}{loop("out", "0", "%some", "1", out + put)}"""
+    return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1){masks(dtype)}
+{SIGNATURE}{{{counters(("k", "s", "block", "in", "row", "out"))}{fields}{MASK}
+  %arena = alloca i8, i64 %f.bytes, align 64
+  %constants = inttoptr i64 %f.constants to ptr
+  call void @llvm.memcpy.p0.p0.i64(ptr %arena, ptr %constants, i64 %f.constant_bytes, i1 false)
+  %parameter.bytes = mul i64 %f.parameters, {bytes_}
+  %sums.start = add i64 %f.constant_bytes, %parameter.bytes
+  %sums.at = getelementptr i8, ptr %arena, i64 %sums.start
+  %sums.bytes = mul i64 %f.sums, {bytes_}
+  call void @llvm.memset.p0.i64(ptr %sums.at, i8 0, i64 %sums.bytes, i1 false)
+  %rows = inttoptr i64 %f.rows to ptr\
+{loop("k", "0", "%f.parameters", "1", load)}{loop("block", "0", "%count", str(BLOCK), block)}{loop("s", "0", "%f.sums", "1", flush)}
+  ret void
+}}
+{driver(columns)}"""
+
+
+def _fetched(lanes: Lanes, dtype: torch.dtype, backward: bool) -> str:
+    """Load a vector of each input at element %in.at, and store it in the arena in the kind that is computed in."""
+    inputs, emitted = "xg" if backward else "x", len(lanes.code.lines)
+    found = {t: read(lanes, dtype, t).name for t in inputs}
+    if backward:
+        found["alive"] = lanes.where(Value(lanes.code, "i1", "%alive"), 1.0, 0.0).name
+    return loaded(inputs, dtype, "%in.at", "%in.some") + _lines(lanes, emitted) + "".join(f"""
+  %{t}.place = add i64 %f.{t}, %in.here
+  %{t}.to = getelementptr i8, ptr %arena, i64 %{t}.place
+  store {vector(lanes.kind)} {name}, ptr %{t}.to, align {_size(lanes.double)}""" for t, name in found.items())  # fmt: skip
+
+
+def _put(lanes: Lanes, dtype: torch.dtype) -> str:
+    """Store a vector of the result at element %out.at."""
+    emitted = len(lanes.code.lines)
+    result = written(lanes, dtype, Value(lanes.code, lanes.kind, "%y"))
+    return f"""
+  %y.i = mul i64 %out, %f.out_stride
+  %y.place = add i64 %f.out, %y.i
+  %y.from = getelementptr i8, ptr %arena, i64 %y.place
+  %y = load {vector(lanes.kind)}, ptr %y.from, align {_size(lanes.double)}""" + _lines(lanes, emitted) + stored(
+        result, dtype, "%out.at", "%out.some")  # fmt: skip
+
+
+def _lines(lanes: Lanes, emitted: int) -> str:
+    """The instructions from this one on."""
+    return "".join(f"\n{line}" for line in lanes.code.lines[emitted:])
+
+
+def _element(i: str, vector_bytes: int, columns: bool) -> str:
+    """Where vector %i of a block is: in the tensor and in the arena; and whether it is not full."""
+    return f"""
+  %{i}.vector = add i64 %block, %{i}
+  %{i}.at = mul i64 %{i}.vector, %stride
+  %{i}.here = mul i64 %{i}, {vector_bytes}
+  %{i}.number = add i64 %{i}.vector, 1{partly(f"%{i}.some", f"%{i}.number", columns)}"""
+
+
+def _single(i: str, start: str, vector_bytes: int) -> str:
+    """The place of vector %i of those from `start` on."""
+    return f"""
+  %{i}.bytes = mul i64 %{i}, {vector_bytes}
+  %{i}.offset = add i64 {start}, %{i}.bytes
+  %{i}.to = getelementptr i8, ptr %arena, i64 %{i}.offset"""
+
+
+def _call() -> str:
+    """Call the operator of a row on a block, or on one vector if x is not in it."""
+    words = "".join(f"""
+  %row.{i} = getelementptr i64, ptr %row.words, i64 {i}
+  %word.{i} = load i64, ptr %row.{i}""" for i in range(_COLUMNS))  # fmt: skip
+    places = "".join(f"""
+  %to.{t} = getelementptr i8, ptr %arena, i64 %word.{i}""" for t, i in (("out", 1), ("a", 2), ("b", 4), ("c", 6)))  # fmt: skip
+    return f"""
+  %row.offset = mul i64 %row, {_COLUMNS}
+  %row.words = getelementptr i64, ptr %rows, i64 %row.offset{words}
+  %operator = inttoptr i64 %word.0 to ptr
+  %still = icmp slt i64 %row, %f.before
+  %many = select i1 %still, i64 1, i64 %some{places}
+  call void %operator(ptr %to.out, ptr %to.a, i64 %word.3, ptr %to.b, i64 %word.5, ptr %to.c, i64 %word.7, i64 %many)"""

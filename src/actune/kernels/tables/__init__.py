@@ -1,0 +1,1 @@
+"""Functions from tables of polynomials."""

@@ -1,0 +1,142 @@
+"""E_{α,β}(z) from tables: as fast as an elementary function, for parameters of one element on the CPU.
+
+The function and its first derivatives are evaluated once at a few hundred points by `special`: Chebyshev points of [0, 1/2],
+[1/2, 1], [1, 2], ..., [128, 256] on both sides. Where E grows, z > 1, it is over exp(z^{1/α}), so that the series are smooth.
+From these series come the cells of a `Table`, for |z| up to 8, and the values beyond, one by one; the rest (nan, |z| ≥ 256, and
+parameters whose series does not converge there) `special` computes as it would without tables.
+
+Tables are kept by the values of α and β, so that they are rebuilt only when a parameter changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...special import contour
+from ..autograd import compute, eager, wanted
+from .polynomials import chebyshev, chebyshev_points, fit, points
+from .precision import DOUBLE, PLAIN, SINGLE, Precision
+from .tabulated import Kernel, Tabulated, loops_work, precision_of
+
+__all__ = ["mittag_leffler"]
+
+Array = NDArray[Any]
+
+ENDS = (0.0, *(2.0**k for k in range(-1, 9)))  # of the intervals of the series, on each side
+SCALED = ENDS.index(1.0)  # the first interval of z > 0 where E is over exp(z^{1/α})
+LEAST = 4096  # elements from which a table is worth its building
+_ROUGH = (16, 1e-8, contour.ROUGH)
+FINER = {SINGLE: _ROUGH, PLAIN: _ROUGH, DOUBLE: (24, 4e-14, contour.FINE)}  # points and error of a series
+VALUE, SLOPES = ((0, 0, 0),), ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """E or its derivatives at one (α, β) as Chebyshev series on intervals, for single elements.
+
+    first          (outputs): the values at 0, to which the first interval adds |z| times its series: exact where E(0) = 0
+    coefficients   (outputs, 2, intervals, points), z >= 0 first
+    good           (2, intervals): where the series is accurate
+    """
+
+    alpha: float
+    beta: float
+    orders: Sequence[contour.Order]
+    first: Array
+    coefficients: Array
+    good: Array
+
+    def __call__(self, z: Array) -> Array:
+        """(outputs, size): the values at these elements, by `special` where the series has none."""
+        from .loops import series_at
+
+        found, rest = np.empty((len(self.orders), len(z))), np.empty(len(z), np.int64)
+        wide = z.astype(np.float64)
+        count = series_at(wide, self.first, self.coefficients, self.good, SCALED, 1 / self.alpha, found, rest)
+        if count:
+            rest = rest[:count]
+            found[:, rest] = contour.compute(wide[rest], self.alpha, self.beta, self.orders)
+        return found
+
+
+@functools.lru_cache(maxsize=64)
+def _kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[contour.Order, ...]) -> tuple[Kernel, Kernel | None]:
+    """E, and these derivatives of it if there are any, from one pass of `special`."""
+    orders = (*VALUE, *slopes)
+    n, tolerance, quality = FINER[precision]
+    ends = np.array(ENDS)
+    size = (ends[:-1, None] + np.diff(ends)[:, None] * chebyshev_points(n)).ravel()
+    z = np.concatenate([size, -size, [0.0]])
+    values = contour.compute(z, alpha, beta, orders, quality, scaled=True)
+    near = (z > 0) & (z < 1)
+    values[:, near] *= np.exp(z[near] ** (1 / alpha))
+    at_zero = values[:, [-1, -1]]
+    values_on = values[:, :-1].reshape(len(orders), 2, len(ENDS) - 1, n)
+    values_on[:, :, 0] = (values_on[:, :, 0] - at_zero[:, :, None]) / size[:n]
+    with np.errstate(all="ignore"):
+        series = values_on @ chebyshev(n).T
+        slope = series @ _slopes(n) * (ends[:-1] / np.diff(ends))[:, None] + series @ (_slopes(n) * chebyshev_points(n))
+        excused = (np.abs(values_on) + np.abs(slope)).min(-1)  # |f| + |z f'|
+        good = (np.abs(series[..., -2:]).max(-1) <= tolerance * excused) & np.isfinite(values_on).all(-1)
+        cells = _cells(at_zero[:, 0], series, good, alpha, precision)
+    table = fit(cells, at_zero, precision)
+    parts = ((slice(0, 1), VALUE), (slice(1, None), slopes))[: 1 + bool(slopes)]
+    kernels = [
+        Kernel(table.part(k), Series(alpha, beta, of, at_zero[k, 0], np.ascontiguousarray(series[k]), good[k].all(0)))
+        for k, of in parts
+    ]
+    return kernels[0], kernels[1] if slopes else None
+
+
+def _cells(first: Array, series: Array, good: Array, alpha: float, precision: Precision) -> Array:
+    """The values at the points of the table's cells, from the series; nan where they are not accurate."""
+    z = points(precision)
+    found = np.full((len(series), *z.shape), np.nan)
+    for k, (low, high) in enumerate(itertools.pairwise(e for e in ENDS if e <= precision.reach)):
+        cells, basis = _basis(precision, low, high, series.shape[-1])
+        found[:, :, cells] = np.where(good[:, :, k, None], series[:, :, k] @ basis, np.nan).reshape(found[:, :, cells].shape)
+    near, grown = z[0] < ENDS[1], z[0] >= 1
+    found[:, :, near] = first[:, None, None] + z[0][near] * found[:, :, near]
+    found[:, 0, grown] *= np.exp(z[0][grown] ** (1 / alpha))
+    return found
+
+
+@functools.cache
+def _slopes(n: int) -> Array:
+    """(n, n): from the coefficients of a series on [0, 1] to derivatives at its points."""
+    derivative = np.polynomial.chebyshev.chebder(np.eye(n), scl=2)
+    return (np.polynomial.chebyshev.chebvander(2 * chebyshev_points(n) - 1, n - 2) @ derivative).T
+
+
+@functools.cache
+def _basis(precision: Precision, low: float, high: float, n: int) -> tuple[slice, Array]:
+    """The cells in [low, high], and (n, cells * points): the polynomials of a series on it at their points."""
+    cells = slice(round(low / precision.width), round(high / precision.width))
+    z = points(precision)[0, cells].ravel()
+    return cells, np.polynomial.chebyshev.chebvander(2 * (z - low) / (high - low) - 1, n - 1).T
+
+
+def mittag_leffler(z: Tensor, alpha: contour.Real, beta: contour.Real = 1.0) -> Tensor:
+    if not isinstance(z, Tensor) or z.numel() < LEAST:
+        return contour.mittag_leffler(z, alpha, beta)
+    parameters = [p if isinstance(p, Tensor) else z.new_tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
+    if not (all(p.numel() == 1 for p in parameters) and eager(z, parameters) and loops_work()):
+        return contour.mittag_leffler(z, alpha, beta)
+    a, b = (p.item() for p in parameters)
+    if not (0 < a <= 2 and 0 <= b <= 3):
+        return contour.mittag_leffler(z, alpha, beta)
+    slopes = tuple(SLOPES[i] for i in wanted(z, parameters))
+    way = Tabulated(*_kernels(a, b, precision_of(z.dtype), slopes), contour.mittag_leffler)
+    return compute(way, z, parameters)
+
+
+mittag_leffler.__doc__ = contour.mittag_leffler.__doc__

@@ -1,0 +1,1 @@
+"""The language of formulas: primitives, expressions over them, their exact meaning."""

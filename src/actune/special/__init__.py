@@ -1,0 +1,1 @@
+"""The Mittag-Leffler function and its derivatives."""

@@ -1,0 +1,89 @@
+"""Declaring a family: what is refused, and that nothing which was there before changes its meaning."""
+
+from __future__ import annotations
+
+import pytest
+from torch.distributions import constraints
+
+import actune
+from actune.catalogue.registry import FAMILIES, Param, declare
+from actune.language.expr import Expr, symbol
+from actune.language.ops import ALIASES, OPS
+
+
+@pytest.fixture(autouse=True)
+def registries_as_before():
+    kept = [(table, dict(table)) for table in (FAMILIES, ALIASES, OPS)]
+    yield
+    for table, entries in kept:
+        table.clear()
+        table.update(entries)
+
+
+def test_a_declared_family_is_everywhere() -> None:
+    @declare(paper="here", k=Param(2.0), aliases=("twice",))
+    def scaled_line(x: Expr, k: Expr) -> Expr:
+        """A line."""
+        return k * x
+
+    assert "scaled_line" in actune.list_families()
+    assert actune.family("twice") is scaled_line
+    assert actune.parse("twice(x) + 1").expand() is actune.parse("2*x + 1")
+    assert scaled_line(symbol("x")).expand() is actune.parse("2*x")
+    assert scaled_line.with_initial(k=3.0)(symbol("x")) is actune.parse("3*x")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gelu", {}, "gelu is declared twice"),
+        ("mine", {"aliases": ("gelu",)}, "gelu is declared twice"),
+        ("mine", {"aliases": ("ln",)}, "ln is declared twice"),
+        ("b", {}, "'b' cannot name a function"),
+        ("f", {}, "'f' cannot name a function"),
+        ("alpha", {}, "'alpha' cannot name a function"),
+        ("mine", {"aliases": ("x",)}, "'x' cannot name a function"),
+        ("add", {}, "add is declared twice"),
+        ("mine", {"sin": Param(1.0)}, "the formula takes"),
+        ("mine", {"paper2": 1}, "unexpected keyword"),
+    ],
+)
+def test_a_declaration_that_would_change_others_is_refused(name: str, options: dict, message: str) -> None:
+    def formula(x: Expr) -> Expr:
+        """A line."""
+        return 2 * x
+
+    formula.__name__ = name
+    before = (dict(FAMILIES), dict(ALIASES), dict(OPS))
+    with pytest.raises((ValueError, TypeError), match=message):
+        declare(paper="here", **options)(formula)
+    assert before == (FAMILIES, ALIASES, OPS)
+
+
+def test_a_declaration_that_is_wrong_fails_where_it_stands() -> None:
+    with pytest.raises(ValueError, match=r"the value at x=0\.0 and the initial parameters is"):
+
+        @declare(paper="here")
+        def broken(x: Expr) -> Expr:
+            """Infinite at zero."""
+            return 1 / x
+
+    with pytest.raises(ValueError, match="no docstring"):
+
+        @declare(paper="here")
+        def silent(x: Expr) -> Expr:
+            return 2 * x
+
+    with pytest.raises(ValueError, match="does not occur in the formula"):
+
+        @declare(paper="here", k=Param(1.0))
+        def idle(x: Expr, k: Expr) -> Expr:
+            """A line."""
+            return 2 * x
+
+    with pytest.raises(ValueError, match=r"initial value -1\.0 is outside its constraint"):
+        Param(-1.0, constraints.positive)
+
+
+def test_initial_values_may_be_given_twice_the_argument_wins() -> None:
+    assert actune.resolve("swish; beta=2", beta=3.0).params["beta"].init == 3.0

@@ -1,0 +1,84 @@
+"""Importing actune is cheap and brings nothing that a forward pass does not need."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import actune
+
+HEAVY = ("numba", "optuna", "ray", "matplotlib", "sklearn", "scipy", "typer", "rich", "pooch", "sqlalchemy")
+SOURCE = Path(actune.__file__).parent
+
+# The floors of the house, the lowest first: a module imports from its own floor and from those below.
+FLOORS = [
+    "special",
+    "language",
+    "catalogue",
+    "kernels",
+    "module",
+    "surgery export",
+    "experiments",
+    "bench",
+    "discovery",
+    "show",
+    "cli",
+]
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_no_heavy_package_is_imported() -> None:
+    found = run(f"import sys, actune; print([m for m in {HEAVY} if m in sys.modules])")
+    assert found.strip() == "[]"
+
+
+def test_import_takes_less_than_half_of_torch_on_top() -> None:
+    """Total time of `import actune` below 1.5 times that of `import torch`, both in the same process, median of several."""
+    code = "from time import perf_counter as t; a = t(); import torch; b = t(); import actune; c = t(); print((c - a)/(b - a))"
+    ratios = [float(run(code)) for _ in range(5)]
+    assert statistics.median(ratios) < 1.5, ratios
+
+
+def imports() -> dict[str, set[str]]:
+    """What each module imports of the package, also inside functions; `TYPE_CHECKING` blocks are for readers and do not count."""
+    modules = {".".join(p.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): p for p in SOURCE.rglob("*.py")}
+    found: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text())
+        hidden = {n for block in ast.walk(tree) if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+                  for n in ast.walk(block)}  # fmt: skip
+        base = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+        found[name] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level and node not in hidden:
+                target = [*base[: len(base) + 1 - node.level], *(node.module.split(".") if node.module else [])]
+                whole = [".".join([*target, alias.name]) for alias in node.names]
+                found[name] |= {w if w in modules else ".".join(target) for w in whole} & set(modules)
+    return found
+
+
+IMPORTS = imports()
+
+
+def test_imports_only_go_down() -> None:
+    floors = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
+    rooms = {(a.partition(".")[0], b.partition(".")[0]) for a, targets in IMPORTS.items() for b in targets}
+    assert {room for pair in rooms for room in pair} <= {*floors, "__init__", "__main__"}
+    assert [(a, b) for a, b in rooms if a in floors and floors.get(b, 0) > floors[a]] == []
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    list(graphlib.TopologicalSorter(IMPORTS).static_order())  # raises CycleError, which names the circle
+
+
+def test_public_names() -> None:
+    for name in actune.__all__:
+        assert getattr(actune, name) is not None
+    assert set(actune.__all__) <= set(dir(actune))
