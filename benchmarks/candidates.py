@@ -151,11 +151,11 @@ def main() -> None:
             found = lenet(options.count or 20, options.seed)
         else:
             found = measure(options.count or 200, options.rounds, options.seed, options.compiled)
-        report.append(STORED, report.facts(**settings) | found)
-        print(text(report.read(STORED)[-1]))
+        report.append_result(STORED, report.provenance(**settings) | found)
+        print(text(report.read_results(STORED)[-1]))
         return
-    latest = {(r["settings"]["compiled"], "a_minute" in r): r for r in report.read(STORED)}
-    report.write_block("candidates", "\n\n".join(f"{text(r)}\n\n{report.source(r)}" for r in latest.values()))
+    latest = {(r["settings"]["compiled"], "a_minute" in r): r for r in report.read_results(STORED)}
+    report.write_block("candidates", "\n\n".join(f"{text(r)}\n\n{report.source_line(r)}" for r in latest.values()))
 
 
 if __name__ == "__main__":

@@ -73,11 +73,11 @@ def line(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def write() -> None:
-    latest = {r["settings"]["task"]: r for r in report.read(STORED)}
+    latest = {r["settings"]["task"]: r for r in report.read_results(STORED)}
     gains = "each rival, the winner's gain over it (95 % interval)"
     head = ("task", "trials", "winner", "on the test part", gains, "seeds", "it is")
-    sources = dict.fromkeys(report.source(r) for r in latest.values())
-    report.write_block("claims", "\n\n".join([report.table(head, map(line, latest.values())), *sources]))
+    sources = dict.fromkeys(report.source_line(r) for r in latest.values())
+    report.write_block("claims", "\n\n".join([report.markdown_table(head, map(line, latest.values())), *sources]))
 
 
 def main() -> None:
@@ -100,10 +100,10 @@ def main() -> None:
         return
     names = ("task", "trials", "share", "leaders", "runs", "seeds", "rivals", "seed", "workers", "together")
     settings = {name: getattr(options, name) for name in names}
-    if settings in [r["settings"] for r in report.read(STORED)]:
+    if settings in [r["settings"] for r in report.read_results(STORED)]:
         print("stored already")
         return
-    report.append(STORED, report.facts(**settings) | run(options))
+    report.append_result(STORED, report.provenance(**settings) | run(options))
 
 
 if __name__ == "__main__":

@@ -132,9 +132,9 @@ def main() -> None:
     given = parser.parse_args()
     import report  # here, so that the tests can import this file from anywhere
 
-    stored = report.read(given.json)
+    stored = report.read_results(given.json)
     if given.table:
-        report.write_block("kills", f"{report.table(HEAD, rows(stored))}\n\n{report.source(stored[-1])}")
+        report.write_block("kills", f"{report.markdown_table(HEAD, rows(stored))}\n\n{report.source_line(stored[-1])}")
         return
     for seed in sorted(set(range(given.runs)) - {r["seed"] for r in stored}):
         with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +142,7 @@ def main() -> None:
             storage = f"{'journal:' if kind == 'journal' else ''}{folder}/study.{'log' if kind == 'journal' else 'db'}"
             result = {"storage": kind, **run(seed, storage, Path(folder))}
         print(result, flush=True)
-        report.append(given.json, report.facts(seed=seed) | result)
+        report.append_result(given.json, report.provenance(seed=seed) | result)
 
 
 def rows(runs: list[dict[str, Any]]) -> list[tuple[str, ...]]:

@@ -138,11 +138,11 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
             f"Training time over that of torch's Mish: median and quartiles of all turns of {TURN} batches; and as a whole, with "
             f"what is compiled or prepared at the start. Epochs: {settings['epochs']}; seeds: {', '.join(seeds)}; one thread. Test "
             "accuracy: mean ± standard deviation over the seeds, and paired difference from Mish:",
-            report.table(["activation", "time", "time as a whole", "test accuracy %", "difference in points"], rows),
+            report.markdown_table(["activation", "time", "time as a whole", "test accuracy %", "difference in points"], rows),
             "What adaptive parameters learned, for each of the four places (seed: start → end), and the share of turns after which "
             "the parameter had a finite gradient that is not 0:",
-            report.table(["activation", "parameter", "learned", "with gradient"], learned),
-            report.source(results[-1]),
+            report.markdown_table(["activation", "parameter", "learned", "with gradient"], learned),
+            report.source_line(results[-1]),
         ]
     )
 
@@ -204,7 +204,7 @@ def main() -> None:
 
     def stored() -> dict[int, dict[str, Any]]:
         """The results of this very experiment, by seed."""
-        lines = {x["settings"]["seed"]: x for x in report.read(options.json) if list(x["activations"]) == list(activations)}
+        lines = {x["settings"]["seed"]: x for x in report.read_results(options.json) if list(x["activations"]) == list(activations)}
         return {s: x for s, x in sorted(lines.items()) if s < options.seeds and x["settings"] == {**fixed, "seed": s}}
 
     if not options.table:
@@ -212,8 +212,8 @@ def main() -> None:
         data = mnist()
         for seed in range(options.seeds):
             if seed not in stored():
-                line = report.facts(**fixed, seed=seed) | {"activations": train(activations, seed, options.epochs, data)}
-                report.append(options.json, line)
+                line = report.provenance(**fixed, seed=seed) | {"activations": train(activations, seed, options.epochs, data)}
+                report.append_result(options.json, line)
                 print(f"seed {seed}: " + ", ".join(f"{n} {r['accuracy']:.4f}" for n, r in line["activations"].items()), flush=True)
     results = list(stored().values())
     if not results:

@@ -177,7 +177,11 @@ def run(size: int, rounds: int, seed: int) -> dict[str, Any]:
         peers[name] = [line for pair in PAIRS for line in measure_peer(peer, z, *pair, max(3, rounds // 4))]
         reference[name] = list(over_reference(peer.function, peer.negative))
         print(f"{name}: done", flush=True)
-    return report.facts(size=size, rounds=rounds, seed=seed, threads=1) | {"actune": own, "peers": peers, "reference": reference}
+    return report.provenance(size=size, rounds=rounds, seed=seed, threads=1) | {
+        "actune": own,
+        "peers": peers,
+        "reference": reference,
+    }
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -194,7 +198,7 @@ def tables(result: dict[str, Any]) -> str:
             _peer_table(result["peers"]),
             "Errors in float64 over the reference values of the tests (0 < α ≤ 2, 0 < β ≤ 3; dfsc: z ≤ 0 only):",
             _reference_table(result["reference"]),
-            report.source(result),
+            report.source_line(result),
         ]
     )
 
@@ -206,7 +210,7 @@ def _own_table(lines: list[dict[str, Any]]) -> str:
     for x in lines:
         errors = [_error(x["errors"][dtype]) for dtype in ("float32", "float64")]
         rows.append([_pair(x), *(str(timing.Ratio(**x["ratios"][k])) for k in HEADINGS), *errors])
-    return report.table(header, [wanted, *rows])
+    return report.markdown_table(header, [wanted, *rows])
 
 
 def _peer_table(peers: dict[str, list[dict[str, Any]]]) -> str:
@@ -215,7 +219,7 @@ def _peer_table(peers: dict[str, list[dict[str, Any]]]) -> str:
         for x in lines:
             ratios = [str(timing.Ratio(**x["ratios"][k])) if k in x["ratios"] else "no gradients" for k in ("forward", "training")]
             rows.append([name, _pair(x), x["dtype"], *ratios, _error(x["error"])])
-    return report.table(["package", "α, β", "type", "forward", "forward + backward", "largest error"], rows)
+    return report.markdown_table(["package", "α, β", "type", "forward", "forward + backward", "largest error"], rows)
 
 
 def _reference_table(reference: dict[str, list[dict[str, Any]]]) -> str:
@@ -225,7 +229,7 @@ def _reference_table(reference: dict[str, list[dict[str, Any]]]) -> str:
         for name, lines in reference.items()
         for x in lines
     ]
-    return report.table(header, rows)
+    return report.markdown_table(header, rows)
 
 
 def _pair(line: dict[str, Any]) -> str:
@@ -249,14 +253,14 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write the last stored result into README.md, and measure nothing")
     options = parser.parse_args()
     if options.table:
-        results = report.read(STORED)
+        results = report.read_results(STORED)
         if not results:
             raise SystemExit(f"nothing stored in {STORED.name}; run with --json results/{STORED.name} first")
         return report.write_block("mittag_leffler", tables(results[-1]))
     result = run(options.size, options.rounds, options.seed)
     print(tables(result))
     if options.json:
-        report.append(options.json, result)
+        report.append_result(options.json, result)
     return None
 
 

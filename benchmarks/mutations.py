@@ -73,12 +73,12 @@ def main() -> None:
     parser.add_argument("--only", help="starts, separated by commas")
     options = parser.parse_args()
     chosen = options.only.split(",") if options.only else starts()
-    known = [r["settings"] for r in report.read(stored)]
+    known = [r["settings"] for r in report.read_results(stored)]
     for start in chosen:
         settings = {"start": start, "count": options.count, "seed": options.seed}
         if settings not in known:
             found = mutations(start, options.count, options.seed)
-            report.append(stored, report.facts(**settings) | found)
+            report.append_result(stored, report.provenance(**settings) | found)
             print(f"{start}: {found['kinds']}, p = {found['p']}, largest {found['largest']}", flush=True)
 
 

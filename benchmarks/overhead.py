@@ -89,8 +89,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write what is stored into README.md")
     given = parser.parse_args()
     if given.table:
-        stored = report.read(given.json)
-        report.write_block("overhead", "\n\n".join([table(stored), *map(report.source, stored)]))
+        stored = report.read_results(given.json)
+        report.write_block("overhead", "\n\n".join([table(stored), *map(report.source_line, stored)]))
         return
     rounds = []
     for number in range(given.rounds):
@@ -101,7 +101,7 @@ def main() -> None:
         print(f"round {number}: {rounds[-1]}, {rounds[-1]['plain'] / seconds:.3f}", flush=True)
     settings = {name: getattr(given, name) for name in ("task", "trials", "rounds", "storage")}
     result = {"task": given.task, "storage": given.storage, "workers": WORKERS, "rounds": rounds}
-    report.append(given.json, report.facts(**settings) | result)
+    report.append_result(given.json, report.provenance(**settings) | result)
     print(table([result]))
 
 
@@ -113,7 +113,7 @@ def table(results: list[dict[str, Any]]) -> str:
         ratios = sorted(x["plain"] / x["search"] for x in r["rounds"])
         told = f"{statistics.median(ratios):.3f} ({', '.join(f'{x:.3f}' for x in ratios)})"
         rows.append((r["task"], r["storage"], f"{r['rounds'][0]['trials']}, {len(ratios)}", told))
-    return report.table(head, rows)
+    return report.markdown_table(head, rows)
 
 
 if __name__ == "__main__":

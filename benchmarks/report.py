@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -10,26 +9,25 @@ from typing import Any
 
 import timing  # noqa: F401 - before anything that imports torch
 
-from actune.bench import report
-from actune.bench.report import append, read, source, table
+from actune import results
+from actune.results import append_result, markdown_table, read_results, source_line
 
-__all__ = ["README", "RESULTS", "append", "facts", "read", "source", "table", "write_block"]
+__all__ = ["README", "RESULTS", "append_result", "markdown_table", "provenance", "read_results", "source_line", "write_block"]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results"
 README = HERE / "README.md"
 
 
-def facts(**settings: Any) -> dict[str, Any]:
-    """What a result depends on besides the code."""
+PACKAGES = ("actune", "torch", "numpy", "numba", "llvmlite", "pymittagleffler", "dfsc", "optuna")
+
+
+def provenance(**settings: Any) -> dict[str, Any]:
+    """What a result of this script depends on besides the code."""
     command = f"python benchmarks/{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
-    return report.facts(command, settings, ("actune", "torch", "numpy", "numba", "llvmlite", "pymittagleffler", "dfsc", "optuna"))
+    return results.provenance(command, settings, PACKAGES)
 
 
-def write_block(name: str, text: str) -> None:
-    """Put a text between the marks of this name in README.md."""
-    marked = re.compile(rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-    written, count = marked.subn(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", README.read_text())
-    if count != 1:
-        raise SystemExit(f"{README.name} has {count} places marked {name!r}; it needs one")
-    README.write_text(written)
+def write_block(name: str, content: str) -> None:
+    """Put a text into the block of this name in this folder's README.md."""
+    README.write_text(results.write_block(README.read_text(), name, content))

@@ -92,7 +92,7 @@ def table(rows: Sequence[Study]) -> str:
         found = {seed: r for (n, seed), r in studies.items() if n == name and seed in bars}
         if found:
             lines.append(_line(name, found, bars))
-    return report.table(head, lines)
+    return report.markdown_table(head, lines)
 
 
 def _line(name: str, found: dict[int, Study], bars: dict[int, float]) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def sources(rows: Sequence[Study]) -> list[str]:
     lengths: dict[int, list[Study]] = {}
     for r in longest(rows).values():
         lengths.setdefault(r["settings"]["trials"], []).append(r)
-    return list(dict.fromkeys(report.source(r | {"command": _command(same)}) for same in lengths.values() for r in same))
+    return list(dict.fromkeys(report.source_line(r | {"command": _command(same)}) for same in lengths.values() for r in same))
 
 
 def _command(rows: Sequence[Study]) -> str:
@@ -126,7 +126,7 @@ def _command(rows: Sequence[Study]) -> str:
 
 def write() -> None:
     groups: dict[tuple[str, int], list[Study]] = {}
-    for r in report.read(STORED):
+    for r in report.read_results(STORED):
         groups.setdefault((r["settings"]["task"], r["settings"]["seed"] // GROUP), []).append(r)
     texts = []
     for (task, _), rows in sorted(groups.items()):
@@ -152,14 +152,14 @@ def main() -> None:
     names = [name.strip() for name in options.methods.split(",")]
     for name in names:
         chosen(name)  # a wrong name fails now
-    known = [r["settings"] for r in report.read(STORED)] if STORED.exists() else []
+    known = [r["settings"] for r in report.read_results(STORED)] if STORED.exists() else []
     for seed in range(options.first, options.first + options.studies):
         for name in names:
             settings = {"task": options.task, "method": name, "seed": seed, "trials": options.trials}
             if settings in known:
                 continue
             found = run(options.task, name, seed, options.trials, options.storage)
-            report.append(STORED, report.facts(**settings) | found)
+            report.append_result(STORED, report.provenance(**settings) | found)
             print(f"{name}, seed {seed}: best loss {lowest(found):.4f} ({found['best']}), {found['seconds']:.0f} s", flush=True)
 
 

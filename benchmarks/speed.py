@@ -91,10 +91,10 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
             f"{settings['rounds']} interleaved rounds; what misses its bar is bold (the heavy ones, {' and '.join(HEAVY)}, have "
             f"{HEAVY_BAR}). Families without parameters have one scope. Backward gives the gradients of x and of the parameters "
             "that the family trains. Bytes kept for backward: an element, in float32 and bfloat16.",
-            report.table([*header, "bytes kept"], [wanted, *map(_row, lines)]),
+            report.markdown_table([*header, "bytes kept"], [wanted, *map(_row, lines)]),
             f"{len(missed) or 'No'} bars are missed; `python benchmarks/speed.py` names them.",
             _beside(lines),
-            report.source(lines[-1]),
+            report.source_line(lines[-1]),
         ]
     )
 
@@ -131,14 +131,14 @@ def main() -> None:
 
     def stored() -> dict[str, dict[str, Any]]:
         """The rows of these very plans; JSON has no tuples."""
-        lines = {x["function"]: x for x in report.read(options.json)}
+        lines = {x["function"]: x for x in report.read_results(options.json)}
         return {n: lines[n] for n, p in plans.items() if n in lines and _plain(lines[n]["settings"]) == _plain(asdict(p))}
 
     if options.again:
         options.json.unlink(missing_ok=True)
     for name, plan in {} if options.table else {n: p for n, p in plans.items() if n not in stored()}.items():
-        line = report.facts(**asdict(plan)) | {"function": name, "records": [r for step in measure(plan) for r in step]}
-        report.append(options.json, line)
+        line = report.provenance(**asdict(plan)) | {"function": name, "records": [r for step in measure(plan) for r in step]}
+        report.append_result(options.json, line)
         print(name, ", ".join(str(r) for r in ratios(line).values()), flush=True)
     lines = list(stored().values())
     if not lines:

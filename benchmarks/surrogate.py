@@ -123,7 +123,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         found = (f"{r:.2f}, {c}" for r, c in zip(rhos, cells, strict=True))
         name = f"{row['method']} ({row['studies']} × 200)"
         lines.append((name, row["way"], *found, _cell(row["needed"], base["needed"], 1)))
-    return report.table(head, lines)
+    return report.markdown_table(head, lines)
 
 
 def _cell(own: Sequence[float], base: Sequence[float], digits: int = 2) -> str:
@@ -142,14 +142,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.table:
-        last = report.read(STORED)[-1]
+        last = report.read_results(STORED)[-1]
         count = ", ".join(f"{len(last['rows'][0]['cases'][str(n)])} from {n}" for n in SIZES)
         text = f"`{last['settings']['task']}`; cases of {last['rows'][0]['method']}: {count}; {last['settings']['rounds']} searches"
-        report.write_block("surrogate", f"{text}.\n\n{table(last['rows'])}\n\n{report.source(last)}")
+        report.write_block("surrogate", f"{text}.\n\n{table(last['rows'])}\n\n{report.source_line(last)}")
         return
     found = studies(options.storage, options.task)
     settings = {"task": options.task, "rounds": options.rounds, "seed": options.seed}
-    report.append(STORED, report.facts(**settings) | {"rows": measure(found, options.rounds, options.seed)})
+    report.append_result(STORED, report.provenance(**settings) | {"rows": measure(found, options.rounds, options.seed)})
 
 
 if __name__ == "__main__":

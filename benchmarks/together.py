@@ -85,7 +85,7 @@ def row(result: dict[str, Any]) -> list[str]:
 
 def table(result: dict[str, Any]) -> str:
     header = ["task", "networks", "one by one, a network", *(f"stacks of {size}" for size in SIZES), "largest difference"]
-    return report.table(header, map(row, result["results"]))
+    return report.markdown_table(header, map(row, result["results"]))
 
 
 def main() -> None:
@@ -97,15 +97,17 @@ def main() -> None:
     torch.set_num_threads(1)
     if not options.table:
         results = measure(options.rounds, options.networks)
-        report.append(STORED, report.facts(rounds=options.rounds, seed=SEED, epochs=EPOCHS, threads=1) | {"results": results})
-        print(table(report.read(STORED)[-1]))
+        report.append_result(
+            STORED, report.provenance(rounds=options.rounds, seed=SEED, epochs=EPOCHS, threads=1) | {"results": results}
+        )
+        print(table(report.read_results(STORED)[-1]))
         return
-    last = report.read(STORED)[-1]
+    last = report.read_results(STORED)[-1]
     lines = (
         "How many times as fast as `train` one by one: median (quartiles) of the rounds; and the largest relative difference of a "
         "validation loss after the first epoch.",
         table(last),
-        report.source(last),
+        report.source_line(last),
     )
     report.write_block("together", "\n\n".join(lines))
 

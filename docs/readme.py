@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from actune import results
 from actune.bench import report
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +32,7 @@ def demo(result: dict) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in comparison["versions"].items())
     lines = [
         f"`{result['command']}` tries {result['trials']} functions and proves the best on {len(comparison['seeds'])} fresh seeds:",
-        report.table(
+        results.markdown_table(
             ("function", "test accuracy %", "gain over the baseline", "corrected p"),
             [row(f, comparison["baseline"]) for f in comparison["functions"]],
         ),
@@ -50,13 +50,13 @@ def speed(result: dict) -> str:
     header = ("function", *WAYS.values(), OTHERS, "bytes kept: actune, torch operators", "first calls: actune, torch.compile")
     lines = ["Time over that of `F.gelu`: forward; forward + backward with the gradients of `x` and of the parameters."]
     for place, functions in places.items():
-        lines += [f"{place}:", report.table(header, [speed_row(name, records) for name, records in functions.items()])]
+        lines += [f"{place}:", results.markdown_table(header, [speed_row(name, records) for name, records in functions.items()])]
     lines += [
         "Medians of interleaved rounds; the quartiles are in `results/bench.jsonl` and in the picture below. Bytes: for each "
         "element. First calls: one forward and one forward + backward with empty caches, compilation included; the next process "
         "reads what was compiled from a cache folder.",
         *(f"{package}: not installed." for package in result["absent"]),
-        report.source(result),
+        results.source_line(result),
     ]
     return "\n\n".join(lines)
 
@@ -83,13 +83,7 @@ def written() -> str:
     """The README as the stored results make it."""
     text = (ROOT / "README.md").read_text()
     for name, (file, block) in BLOCKS.items():
-        start, end = f"<!-- {name}: written by `make readme` from results/{file}.jsonl -->", f"<!-- end of {name} -->"
-        result = json.loads((ROOT / f"results/{file}.jsonl").read_text().splitlines()[-1])
-        before, found, rest = text.partition(start)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise SystemExit(f"README.md has no block {name!r}; put {start} and {end} where it belongs")
-        text = before + "\n\n".join([start, block(result), end]) + after
+        text = results.write_block(text, name, block(results.read_results(ROOT / f"results/{file}.jsonl")[-1]))
     return text
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import actune
+from actune.results import write_block
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -65,3 +66,11 @@ def test_claims_about_the_catalogue() -> None:
     assert len(actune.list_families()) > 80
     for paper in ("2409.19239", "2109.13210", "2111.04682", "2402.08244", "2411.13010", "2006.03179"):
         assert any(paper in actune.family(name).paper for name in actune.list_families()), paper
+
+
+def test_a_document_without_the_block_is_refused() -> None:
+    text = "a\n<!-- b: from c -->\nold\n<!-- end of b -->\nd"
+    assert write_block(text, "b", "new") == "a\n<!-- b: from c -->\n\nnew\n\n<!-- end of b -->\nd"
+    for wrong in ("", text.replace("end of b", "end of x"), text + text):
+        with pytest.raises(ValueError, match=r"has [02] blocks 'b'; it needs one, from <!-- b: … --> to <!-- end of b -->"):
+            write_block(wrong, "b", "new")

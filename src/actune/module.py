@@ -20,7 +20,8 @@ from .catalogue.registry import Family, Param, resolve
 from .kernels.autograd import memory_order, restored
 from .kernels.cpu.fused import Held, symbols
 from .kernels.dispatch import activate, by_kernel
-from .language.expr import Expr, suggestion
+from .language.expr import Expr
+from .messages import suggestion
 
 __all__ = ["SCOPES", "Activation"]
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import actune
-from actune import bench
+from actune import bench, results
 from actune.bench import measure, process, report, timing, ways
 from actune.bench.plan import Plan, from_text
 from actune.bench.ways import Computed, Where
@@ -54,7 +54,7 @@ def record(function: str = "swish", by: str = "actune", forward: float = 1.0, tr
 
 def result(*records: dict[str, Any], **more: Any) -> dict[str, Any]:
     settings = {"rounds": 3, "train_all": False}
-    return report.facts("a command", settings) | {"starting": {"actune": 0.25}, "absent": [], "records": list(records)} | more
+    return results.provenance("a command", settings) | {"starting": {"actune": 0.25}, "absent": [], "records": list(records)} | more
 
 
 # -- the formula that a user would write -----------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ def test_bars_that_are_missed_are_named(monkeypatch: pytest.MonkeyPatch) -> None
     speed = script("benchmarks/speed.py", monkeypatch)
 
     def line(family: str, *records: dict[str, Any]) -> dict[str, Any]:
-        return report.facts("a command", {"rounds": 3}) | {"function": family, "records": list(records)}
+        return results.provenance("a command", {"rounds": 3}) | {"function": family, "records": list(records)}
 
     good = line("swish", record(forward=1.5, training=1.3), record(forward=1.6, training=9.0, dtype="bfloat16", kept=2.01))
     assert speed.misses(good) == []

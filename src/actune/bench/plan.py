@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from ..catalogue.registry import resolve
-from ..language.expr import suggestion
+from ..messages import suggestion
 from ..module import SCOPES
 from .ways import Where
 

@@ -13,9 +13,9 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from ..experiments.training.loop import check_device
+from ..results import provenance
 from .measure import measure, starting
 from .plan import Plan
-from .report import facts
 from .timing import PASSIVE
 from .ways import absent
 
@@ -48,7 +48,7 @@ def run(plan: Plan | None = None, *, progress: Progress | None = None, command: 
     if process.returncode or done < len(plan):
         raise ChildProcessError(f"the measuring process ended with exit code {process.returncode} after {last}; "
                                 "if its memory ran out, ask for smaller sizes")  # fmt: skip
-    return facts(command, asdict(plan)) | start | {"records": records}
+    return provenance(command, asdict(plan)) | start | {"records": records}
 
 
 @contextmanager

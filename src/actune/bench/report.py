@@ -2,70 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import re
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
+from ..results import markdown_table, source_line
 from .timing import WHY_KEPT, WHY_PASSIVE, Ratio
 
-__all__ = ["HEADER", "append", "duration", "facts", "markdown", "notes", "place", "read", "rows", "source", "table"]
+__all__ = ["HEADER", "duration", "markdown", "notes", "place", "rows"]
 
-PACKAGES = ("actune", "torch", "numpy", "numba", "llvmlite", "torch-activation", "rational-activations")
 HEADER = ("function", "computed by", "forward", "forward + backward", "bytes kept", "first calls")
-
-
-def facts(command: str, settings: dict[str, Any], packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """What a result depends on besides the code: among it the versions of packages, if they are installed."""
-    return {
-        "command": command,
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.system()},
-        "versions": {"python": platform.python_version()} | {p: v for p in packages if (v := _version(p))},
-        "settings": settings,
-    }
-
-
-def append(path: Path, line: dict[str, Any]) -> None:
-    """Add one result; numbers that JSON does not have are refused."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """All results of a file that need not exist."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
-
-
-def source(result: dict[str, Any]) -> str:
-    """The line under a table: the command that made it, and on what."""
-    versions = ", ".join(f"{name} {v}" for name, v in result["versions"].items())
-    machine = result["machine"]
-    return f"`{result['command']}`, {result['date']}, {machine['cores']} cores of {machine['cpu']}; {versions}."
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 # -- the rows of a measurement -------------------------------------------------------------------------------------------
@@ -118,5 +62,5 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 def markdown(result: dict[str, Any]) -> str:
     """A result in Markdown: a table for each kind of tensor, and what it depends on."""
-    tables = [f"{title}:\n\n{table(HEADER, cells)}" for title, cells in rows(result, "`")]
-    return "\n\n".join([*tables, *notes(result), source(result)])
+    tables = [f"{title}:\n\n{markdown_table(HEADER, cells)}" for title, cells in rows(result, "`")]
+    return "\n\n".join([*tables, *notes(result), source_line(result)])

@@ -15,7 +15,8 @@ from typing import Any
 
 from torch.distributions import constraints
 
-from ..language.expr import from_json, shorten, to_json
+from ..language.expr import from_json, to_json
+from ..messages import shorten
 from .interval import Closed
 from .registry import FAMILIES, Family, Param, nonnegative, positive, real, resolve
 

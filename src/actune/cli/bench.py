@@ -72,9 +72,9 @@ def _print_speed(result: dict[str, Any], *written: Path | None) -> None:
 
 def _keep(path: Path, result: dict[str, Any]) -> None:
     """A file of one result, or one line more in a file of results."""
-    from ..bench.report import append
+    from ..results import append_result
 
     if path.suffix == ".jsonl":
-        append(path, result)
+        append_result(path, result)
     else:
         path.write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -138,12 +138,12 @@ def _board(folder: Path | None) -> Iterator[Any]:
 
 def _save(path: Path, winners: dict[str, Any], record: dict[str, Any], seed: int) -> list[Path]:
     """Write the winner to the file; of several activations each to one of its own, FILE.NAME.json."""
-    from ..bench.report import facts
     from ..catalogue.files import save
+    from ..results import provenance
 
     files = {name: path if len(winners) == 1 else path.with_suffix(f".{_plain(name)}{path.suffix}") for name in winners}
     for name, file in files.items():
-        save(file, winners[name], search=record, **facts(command(), {"seed": seed}))
+        save(file, winners[name], search=record, **provenance(command(), {"seed": seed}))
     return [*files.values()]
 
 

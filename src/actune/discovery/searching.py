@@ -18,7 +18,7 @@ from ..experiments.identity import recipe
 from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
 from ..experiments.training.loop import check_device
-from ..language.expr import suggestion
+from ..messages import suggestion
 from .proposers.history import Proposer
 from .proposers.mixture import check_proposers, find_function
 from .proposers.settings import Method, Settings

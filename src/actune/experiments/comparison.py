@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..catalogue.registry import Family, resolve
-from ..language.expr import suggestion
+from ..messages import suggestion
 from ..module import Activation
+from ..results import versions
 from .losses import ACCURACY, LOSSES, Measure
 from .stats import LEVEL, Estimate, estimate, holm, paired_p
 from .tasks import Task, task
@@ -168,7 +168,7 @@ def compare(
     outcomes = dict(zip(named, _train_all(t, list(named.values()), used, workers, True, progress, device, together), strict=True))
     measure = LOSSES[t.loss].measure
     rows = _rows({name: _formula(a) for name, a in named.items()}, outcomes, base, measure)
-    return Comparison(t.name, base, used, rows, _versions(), measure)
+    return Comparison(t.name, base, used, rows, versions(("actune", "torch")), measure)
 
 
 @dataclass(frozen=True)
@@ -343,13 +343,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("actune")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        own = "not installed"
-    return {"actune": own, "torch": torch.__version__, "python": platform.python_version()}

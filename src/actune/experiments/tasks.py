@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import nn
 
-from ..language.expr import suggestion
+from ..messages import suggestion
 from .data.files import california, cifar10, cifar100, idx_images, series, sign_digits, text, uci
 from .data.parts import Split, digits
 from .data.synthetic import OUTPUTS, VARIABLES, feynman, harmonic, polynomial

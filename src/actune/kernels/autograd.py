@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ..special.contour import is_bare, plain, traced
+from ..tensors import is_bare, is_plain, is_traced
 
 __all__ = ["Way", "compute", "eager", "filled", "flat", "memory_order", "on_gpu", "order_of", "restored", "wanted"]
 
@@ -48,7 +48,7 @@ def wanted(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, ...]:
 
 def eager(x: Any, parameters: Sequence[Any]) -> bool:
     """Whether kernels may run: plain tensors on the CPU that nobody traces or transforms."""
-    return not _watched() and all(plain(t) and t.is_floating_point() for t in (x, *parameters))
+    return not _watched() and all(is_plain(t) and t.is_floating_point() for t in (x, *parameters))
 
 
 def on_gpu(x: Any, parameters: Sequence[Any]) -> bool:
@@ -58,7 +58,7 @@ def on_gpu(x: Any, parameters: Sequence[Any]) -> bool:
 
 
 def _watched() -> bool:
-    return traced() or bool(torch._C._get_tracing_state()) or torch.autograd.forward_ad._current_level >= 0
+    return is_traced() or bool(torch._C._get_tracing_state()) or torch.autograd.forward_ad._current_level >= 0
 
 
 def memory_order(x: Tensor) -> tuple[int, ...] | None:

@@ -6,7 +6,6 @@ and every walk is a loop over the distinct nodes in order: no formula is too dee
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import math
@@ -16,9 +15,10 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from ..messages import shorten, suggestion
 from .ops import ALIASES, OPS, Op
 
-__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "number", "parse", "shorten", "suggestion", "symbol"]
+__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "number", "parse", "symbol"]
 
 T = TypeVar("T")
 
@@ -243,12 +243,6 @@ def apply(name: str, *args: Any) -> Expr:
     if op.name == "neg" and exprs[0].op == "const":
         return const(-exprs[0].args[0])
     return Expr(op.name, exprs)
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for an error message, or nothing when no known name is near."""
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 # -- derivative ----------------------------------------------------------------------------------------------------------
@@ -618,11 +612,6 @@ class _Parser:
         while name in ("max", "min") and len(args) > 2:
             args[:2] = [self.build(place, name, *args[:2])]
         return self.build(place, name, *args)
-
-
-def shorten(text: str, width: int = 60) -> str:
-    """The text, cut to this width for a message or a legend."""
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------------------

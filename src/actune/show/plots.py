@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..catalogue.registry import FAMILIES, Family, Param, resolve
 from ..kernels.operators import evaluate
-from ..language.expr import shorten
+from ..messages import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bench.report import HEADER, place, rows
-from ..language.expr import shorten
+from ..messages import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

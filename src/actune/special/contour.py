@@ -37,6 +37,8 @@ import numpy
 import torch
 from torch import Tensor
 
+from ..tensors import is_plain, is_traced
+
 __all__ = ["mittag_leffler", "mittag_leffler_derivative", "mittag_leffler_scaled"]
 
 Order: TypeAlias = tuple[int, int, int]
@@ -165,7 +167,7 @@ def _nodes(mu: float, quality: Quality, like: Array) -> tuple[Pair, Pair]:
     """log s and the weight e^s ds/du h/(πi) at the nodes u = (k + 1/2)h of the upper half; the lower one mirrors it."""
     if not isinstance(like, Tensor):
         return _kept_nodes(mu, quality, None)
-    keep = like.device.type == "cpu" and not traced()
+    keep = like.device.type == "cpu" and not is_traced()
     return _kept_nodes(mu, quality, like.device) if keep else _new_nodes(mu, quality, like.device)
 
 
@@ -191,7 +193,7 @@ def _rgamma(x: Array, order: int) -> list[Array]:
     t = x - n
     taylor = t[..., None] ** _constant(range(len(_RGAMMA)), x) @ _constant(_TAYLOR[: order + 1], x).T
     jet = [taylor[..., m] for m in range(order + 1)]
-    lowest, highest = (-4, 5) if traced() or 0 in x.shape else (int(n.min()), int(n.max()))
+    lowest, highest = (-4, 5) if is_traced() or 0 in x.shape else (int(n.min()), int(n.max()))
 
     def choose(mask: Array, new: list[Array], old: list[Array]) -> list[Array]:
         return new if lowest == highest else [xp.where(mask, q, p) for p, q in zip(old, new, strict=True)]
@@ -402,12 +404,7 @@ def _elementary(out: Array, z: Array, alpha: Array, beta: Array, orders: Sequenc
 
 def _single(*parameters: Array) -> bool:
     """Whether these are numbers whose values may be looked at: not while tracing."""
-    return not traced() and all(p.ndim == 0 for p in parameters)
-
-
-def traced() -> bool:
-    """Whether torch compiles, exports or transforms what is computed."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return not is_traced() and all(p.ndim == 0 for p in parameters)
 
 
 def _growth(z: Array, alpha: Array) -> Array:
@@ -465,22 +462,11 @@ def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], s
     x, *parameters = (t.to(torch.float64) for t in (z, alpha, beta))
     x = x.expand(shape).reshape(-1)
     a, b = (t.reshape(()) if t.numel() == 1 else t.expand(shape).reshape(-1) for t in parameters)
-    if _single(a, b) and all(plain(t) for t in (z, alpha, beta)):
+    if _single(a, b) and all(is_plain(t) for t in (z, alpha, beta)):
         values = torch.from_numpy(compute(x.numpy(force=True), a.item(), b.item(), orders, scaled=scaled))
     else:
         values = _compute(x, a, b, orders, FINE, scaled)
     return tuple(y.reshape(shape).to(z.dtype, copy=True) for y in values)  # a view could not be changed in place
-
-
-def plain(t: Tensor) -> bool:
-    """Whether NumPy may have its elements: on the CPU, and nothing but a tensor."""
-    return t.is_cpu and is_bare(t)
-
-
-def is_bare(t: Tensor) -> bool:
-    """Dense, of no subclass, and watched by no dispatch mode."""
-    known = type(t) in (Tensor, torch.nn.Parameter) and t.layout is torch.strided
-    return known and not torch._C._len_torch_dispatch_stack()
 
 
 class _MittagLeffler(torch.autograd.Function):

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from ...catalogue.registry import FAMILIES, resolve
-from ...language.expr import shorten, suggestion
+from ...messages import shorten, suggestion
 from .evolution import draw_family, draw_random, evolve
 from .history import Draft, History, Past, Probe, Proposer
 from .screening import Screening, screen

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from ...language.expr import suggestion
+from ...messages import suggestion
 from .space import Space
 
 __all__ = ["METHODS", "PARTS", "Budget", "Method", "Ranking", "Settings", "method"]

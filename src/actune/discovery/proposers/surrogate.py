@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ...catalogue.registry import Family, resolve
 from ...kernels.operators import evaluate
-from ...language.expr import shorten
+from ...messages import shorten
 from .evolution import draw_family, draw_random, evolve
 from .history import Draft, History, Past, Probe
 from .screening import Screening, screen
