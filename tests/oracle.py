@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,10 @@ from torch.distributions import transform_to
 
 import actune
 from actune.catalogue.interval import Closed
-from actune.kernels.cpu import fused
 from actune.kernels.cpu.compiler import has_kernels
+from actune.kernels.cpu.fused import cpu_way
 from actune.kernels.operators import activate, ordered
+from actune.kernels.request import Request, request, subject_of_symbols
 from actune.language.exact import value
 from actune.language.expr import Expr
 from actune.language.ops import OPS
@@ -160,10 +161,18 @@ def computed(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:
     return y.detach().double().numpy(), torch.stack([s.double() for s in slopes]).numpy()
 
 
+def asked(e: Expr, x: Tensor, p: Mapping[str, Tensor], place: str = "cpu") -> Request:
+    """What `activate` asks of a way, with a tensor per symbol."""
+    values = tuple(p.values())
+    return request(subject_of_symbols(e, tuple(p)), place, x, values, tuple(tuple(t.shape) for t in values))
+
+
 def by_kernels(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:
     """What the kernels give: the points are the neurons of one row."""
-    way, row = fused.Fused(e, tuple(values)), x.detach()[None]
+    row = x.detach()[None]
     p = [torch.full_like(row, v) for v in values.values()]
+    way = cpu_way(asked(e, row, dict(zip(values, p, strict=True))))
+    assert way is not None
     y = way.values(row, p)
     slopes = way.pullback(row, p, torch.ones_like(row), [True] * (1 + len(p)))
     return y[0].double().numpy(), torch.cat([s for s in slopes if s is not None]).double().numpy()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import os
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,11 +15,13 @@ from torch.nn.parameter import UninitializedParameter, is_lazy
 
 from .catalogue.files import load
 from .catalogue.registry import Family, Param, resolve
-from .kernels.autograd import memory_order, restored
-from .kernels.cpu.fused import Held, symbols
-from .kernels.dispatch import activate, by_kernel
+from .code_objects import with_own_code
+from .initial import InitialValues
+from .kernels.dispatch import activate, activate_stored
+from .kernels.request import subject_of_family, symbol_values
 from .language.expr import Expr
 from .messages import suggestion
+from .tensors import check_input
 
 __all__ = ["SCOPES", "Activation"]
 
@@ -65,7 +65,7 @@ class Activation(nn.Module):
         self.family = resolve(formula, **initial)
         self.scope, self.dim = scope, dim
         self.channels = _checked_channels(scope, channels)
-        self._seen: tuple[Any, bool] = ((), True)
+        self._initial_values = InitialValues()
         clash = [name for name in self.family.params if hasattr(self, name)]
         if clash:
             raise ValueError(f"the parameter {clash[0]!r} of {self.family} has the name of an attribute of a module; rename it")
@@ -90,49 +90,39 @@ class Activation(nn.Module):
         return _compute_of(self.family.expr)(self, x)  # this module itself is what is compiled
 
     def _compute(self, x: Tensor) -> Tensor:
+        check_input(x)
         if not self.family.params:
             return activate(self.family.expr, x, {})
         if self.scope != "layer" and not self._is_sized():
             self.materialize(self._shape_of(x))
-        if self.family.closed is not None and self._takes_closed():
+        if self.family.closed is not None and self._has_initial_values():
             return activate(self.family.closed, x, {})
-        if not torch.compiler.is_dynamo_compiling():
-            stored = [self._ready(name) for name in self.family.params]
-            y = by_kernel(_held(self.family, self._broadcast_shape(x)), x, stored)
-            if y is not None:
-                return y
-        return activate(self.family.expr, x, self._symbols(x))
+        if torch.compiler.is_dynamo_compiling():
+            return activate(self.family.expr, x, self._symbols(x))
+        shapes = (self._broadcast_shape(x),) * len(self.family.params)
+        return activate_stored(subject_of_family(self.family), x, self._stored(), shapes)
 
     def _names(self) -> tuple[tuple[str, ...], ...]:
-        return _names(self.family)
+        return tuple(names for names, _ in subject_of_family(self.family).sources)
 
     def _is_sized(self) -> bool:
         return self.channels is not None
 
-    def _is_closed(self) -> bool:
+    def _stored(self) -> tuple[Tensor, ...]:
+        return tuple(self._ready(name) for name in self.family.params)
+
+    def _has_initial_values(self) -> bool:
         """Whether the closed form holds: no parameter is trained and all have their initial values.
 
-        Tensors without values (of an exporter, or on the meta device) get what the last call found.
+        Compiled code takes the values as they are; it is made anew when training starts or a state is loaded.
         """
-        parameters = [getattr(self, name) for name in self.family.params]
-        if any(p.requires_grad for p in parameters):
-            return False
-        if any(torch._C._functorch.is_functorch_wrapped_tensor(p) for p in parameters):
-            return False
-        # Off the CPU reading a value waits for the device: it is read again only after a write.
-        state = tuple((id(p), p.data_ptr(), p._version) for p in parameters if p.device.type != "cpu")
-        if not any(p.is_meta or hasattr(p, "fake_mode") for p in parameters) and (not state or state != self._seen[0]):
-            starts = self.family.params.values()
-            with _untraced():
-                self._seen = state, all(_is_initial(p, q) for p, q in zip(starts, parameters, strict=True))
-        return self._seen[1]
-
-    def _takes_closed(self) -> bool:
-        """`_is_closed`; compiled code takes the values as they are, and is made anew when training starts or a state is loaded."""
         if not torch.compiler.is_dynamo_compiling():
-            return self._is_closed()
+            return self._look_at_values()
         learns = any(getattr(self, name).requires_grad for name in self.family.params)
-        return not learns and _look_at(self) and self._seen[1]
+        return not learns and self._look_at_values() and self._initial_values.hold
+
+    def _look_at_values(self) -> bool:
+        return self._initial_values.look(self.family.params.values(), [getattr(self, name) for name in self.family.params])
 
     def values(self) -> dict[str, Tensor]:
         """The parameters as the formula sees them, inside their constraints; differentiable."""
@@ -187,9 +177,9 @@ class Activation(nn.Module):
 
     def _symbols(self, x: Tensor) -> dict[str, Tensor]:
         """Each symbol of the formula, shaped to broadcast against x."""
-        sources = tuple(zip(self._names(), self.family.params.values(), strict=True))
-        found = symbols(sources, self._broadcast_shape(x), [self._ready(name) for name in self.family.params])
-        return {name: _laid_as(x, p) for name, p in found.items()} if self.scope == "neuron" else found
+        sources = zip(self._names(), self.family.params.values(), strict=True)
+        shapes = (self._broadcast_shape(x),) * len(self.family.params)
+        return symbol_values(x, sources, self._stored(), shapes)
 
     def _shape_of(self, x: Tensor) -> int | tuple[int, ...]:
         if self.scope == "neuron":
@@ -233,7 +223,7 @@ class Activation(nn.Module):
                 self.materialize(shape[0] if self.scope == "channel" else shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
         if self.family.closed is not None and not any(is_lazy(getattr(self, name)) for name in self.family.params):
-            self._is_closed()
+            self._look_at_values()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Activation:
         new = self.__new__(type(self))
@@ -242,29 +232,14 @@ class Activation(nn.Module):
         return new
 
 
-@contextlib.contextmanager
-def _untraced() -> Iterator[None]:
-    """What is done here is no part of what torch.jit.trace records, and may look at values."""
-    state = torch._C._get_tracing_state()
-    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
-
-
-def _look_at(module: Activation) -> bool:
-    return module._is_closed()
-
-
 # The compiler runs these when it compiles, and takes what they give as constant: torch.compiler.assume_constant_result would do
 # the same, and would import the whole compiler now.
-_constant: tuple[Any, ...] = (_look_at, Activation._is_sized, Activation._names, Activation.materialize)
+_constant: tuple[Any, ...] = (Activation._look_at_values, Activation._is_sized, Activation._names, Activation.materialize)
 for _function in _constant:
     _function._dynamo_marked_constant = True
 
-# The compiler keeps up to eight versions of a code object, then runs it as it is. So each formula has a code object of its own: it
-# is compiled if a module is compiled by itself, for `forward` is then passed over. In a larger model `forward` is part of its code.
+# Each formula has a code object of its own (see `code_objects`). It is compiled if a module is compiled by itself, for `forward` is
+# then passed over; in a larger model `forward` is part of its code.
 _compiler = eval_frame.get_eval_frame_callback
 eval_frame.set_code_exec_strategy(
     Activation.forward.__code__, eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.DEFAULT)
@@ -273,39 +248,8 @@ eval_frame.set_code_exec_strategy(
 
 @functools.lru_cache(maxsize=512)
 def _compute_of(e: Expr) -> Callable[[Activation, Tensor], Tensor]:
-    """`Activation._compute` once more, for modules of this formula."""
-    function = Activation._compute
-    return types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-
-
-@functools.lru_cache(maxsize=512)
-def _held(family: Family, shape: tuple[int, ...]) -> Held:
-    return Held(family.expr, tuple(zip(_names(family), family.params.values(), strict=True)), shape)
-
-
-def _names(family: Family) -> tuple[tuple[str, ...], ...]:
-    """The symbols of each parameter: of a vector, one for each entry."""
-    return tuple(p.symbols(name) for name, p in family.params.items())
-
-
-@functools.cache
-def _stored_numbers(p: Param, dtype: torch.dtype) -> Any:
-    return p.stored().to(dtype).tolist()
-
-
-def _is_initial(p: Param, stored: Tensor) -> bool:
-    start = _stored_numbers(p, stored.dtype)
-    if stored.numel() == 1 and isinstance(start, float):  # four microseconds less than the tensors below
-        return bool(stored.item() == start)
-    return torch.equal(stored, stored.new_tensor(start).reshape(-1, *(1,) * (stored.ndim - 1)).expand_as(stored))
-
-
-def _laid_as(x: Tensor, p: Tensor) -> Tensor:
-    """The same numbers, in memory in the order of x: operators with one of each would give the result the order of the other."""
-    order = memory_order(x)
-    if order is None:
-        return p
-    return restored(p.permute(order).contiguous(), order)
+    """A copy of `Activation._compute` for modules of this formula."""
+    return with_own_code(Activation._compute)
 
 
 def _tuple(channels: int | tuple[int, ...] | None) -> tuple[int, ...]:

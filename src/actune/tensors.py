@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["is_bare", "is_plain", "is_traced"]
+__all__ = ["Array", "check_input", "is_bare", "is_plain", "is_traced"]
+
+
+Array = NDArray[Any]
+
+
+def check_input(x: Any) -> None:
+    """Raise TypeError, saying what to pass, unless x is a tensor on whose elements a formula can be computed."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"the input must be a tensor, got {type(x).__name__}; convert it with torch.as_tensor(x)")
+    if not x.is_floating_point():
+        raise TypeError(f"an activation function needs a floating-point tensor, got {x.dtype}; convert it with .float()")
+    if x.dtype.itemsize == 1:
+        raise TypeError(f"{x.dtype} is a format for storing: torch has no arithmetic in it; convert the input with .float()")
+    if x.layout is not torch.strided and x.layout is not torch.jagged:
+        raise TypeError(f"the input must be a dense tensor, got layout {x.layout}; convert it with .to_dense()")
+    if x.is_nested and x.layout is torch.strided:
+        raise TypeError("nested tensors need layout=torch.jagged, got torch.strided; make the input with that, or pad it")
 
 
 def is_traced() -> bool:

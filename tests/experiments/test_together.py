@@ -20,7 +20,7 @@ from actune.experiments.training.loop import activation_factory
 from actune.experiments.training.stack import Stack, function_of
 from actune.experiments.training.together import stackable, train_together
 from actune.kernels.cpu import tiers
-from actune.kernels.cpu.bound import arranged
+from actune.kernels.cpu.bound import row_layout
 from actune.kernels.cpu.fused import slopes
 
 together_module = sys.modules["actune.experiments.training.together"]
@@ -279,7 +279,7 @@ def test_a_formula_on_fixed_memory_has_the_bits_of_the_module(name, shape):
     x, g = torch.randn(shape, requires_grad=True), torch.randn(shape)
     y = act(x)
     y.backward(g)
-    at, distance = arranged(*shape)
+    at, distance = row_layout(*shape)
     numbers, sums = torch.ones(len(f.names), distance), torch.zeros(len(f.names), distance, dtype=torch.float64)
 
     def own(rows: torch.Tensor) -> torch.Tensor:

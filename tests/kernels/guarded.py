@@ -13,7 +13,8 @@ from passes import DTYPES, EXTENTS, KERNELS, strip
 from torch import Tensor
 
 from actune.kernels.cpu.lanes import LANES
-from actune.kernels.cpu.strips import layout, run
+from actune.kernels.cpu.strips import cut, run
+from actune.kernels.layout import layout_of
 
 PAGE = mmap.PAGESIZE
 
@@ -43,7 +44,7 @@ def main() -> None:
         for how in KERNELS:
             for dtype in DTYPES:
                 for extent in EXTENTS:
-                    at = layout(extent, [(1, extent[1], 1)])
+                    at = cut(*layout_of(extent, None, ((1, extent[1], 1),)).extents)
                     assert at is not None
                     x, g, y = (m.tensor(torch.ones(math.prod(extent), dtype=dtype), side) for m in memories[:3])
                     kind = torch.float64 if dtype == torch.float64 else torch.float32

@@ -17,7 +17,8 @@ from actune.kernels.cpu.compiler import has_kernels
 from actune.kernels.cpu.strips import Strip
 from actune.language.expr import Expr
 
-KERNELS = ("interpreted", "compiled")
+MAKERS = {"interpreted": tiers.interpret_strip, "compiled": tiers.compile_strip}
+KERNELS = tuple(MAKERS)
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # Parts of x alone, of parameters alone, and of both; the slopes in a and b are not 0 where x is.
 E = actune.parse("(a*b + 1)*x*tanh(b*x) - a^2")
@@ -36,7 +37,7 @@ def families() -> list[str]:
 
 def forced(how: str) -> Any:
     """While it lasts, every kernel is of one sort; gives the mock that counts them."""
-    return mock.patch.object(fused, "chosen", side_effect=lambda *key: getattr(tiers, how)(*key[:-1]))
+    return mock.patch.object(fused, "kernel_for", side_effect=lambda *key: MAKERS[how](*key[:-1]))
 
 
 def passes(how: str, e: Expr, x: Tensor, p: Mapping[str, Tensor], g: Tensor) -> list[Tensor]:
@@ -59,7 +60,7 @@ def _through_autograd(function: Any, e: Expr, x: Tensor, p: Mapping[str, Tensor]
 def strip(how: str, dtype: torch.dtype, columns: bool, backward: bool) -> Strip:
     """The kernel of E, or of its slopes."""
     slopes = (E.diff("x"), E.diff("a"), E.diff("b"))
-    found: Strip = getattr(tiers, how)(slopes if backward else (E,), ("a", "b"), dtype, columns, backward)
+    found: Strip = MAKERS[how](slopes if backward else (E,), ("a", "b"), dtype, columns, backward)
     return found
 
 

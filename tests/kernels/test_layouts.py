@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracle import asked
 from passes import DTYPES, EXTENTS, KERNELS, E, forced, passes, same, strip
 from torch import Tensor
 
 from actune.kernels import dispatch, operators
 from actune.kernels.cpu import fused
 from actune.kernels.cpu.lanes import LANES
-from actune.kernels.cpu.strips import LENGTH, layout, run
+from actune.kernels.cpu.strips import LENGTH, cut, run
+from actune.kernels.layout import layout_of
 
 every_kernel = pytest.mark.parametrize("how", KERNELS)
 U = 2.0**-24
@@ -138,7 +140,7 @@ def test_parameters_that_form_no_run_in_memory_are_left_to_the_formula() -> None
     """In (channels, height), channels last has the width between them."""
     x = normal((2, 3, 4, 5), 11).contiguous(memory_format=torch.channels_last)
     p = parameters((1, 3, 4, 1))
-    assert not fused.Fused(E, ("a", "b")).fits(x, tuple(p.values()))
+    assert fused.cpu_way(asked(E, x, p)) is None
     assert torch.equal(dispatch.activate(E, x, p), operators.activate(E, x, p))
 
 
@@ -308,7 +310,7 @@ def test_nothing_is_written_beside_the_result_and_nothing_beside_the_input_count
     margin = 64
     for outer, channels, inner in EXTENTS:
         size = outer * channels * inner
-        at = layout((outer, channels, inner), [(1, channels, 1)])
+        at = cut(*layout_of((outer, channels, inner), None, ((1, channels, 1),)).extents)
         assert at is not None
 
         def inside(t: Tensor, size: int = size) -> Tensor:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,28 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import actune
 from actune.kernels import dispatch, operators
 from actune.kernels.cpu import llvm
-from actune.kernels.tables import loops, special, tabulated
+from actune.kernels.tables import loops, special, tabulated, whole
 from actune.kernels.tables.polynomials import fit, points
 from actune.kernels.tables.precision import DOUBLE, PLAIN, SINGLE
 from actune.special import contour
 
-SIZE = 4 * dispatch.LEAST + 7  # no multiple of 16
+SIZE = 4 * whole.ELEMENTS + 7  # no multiple of 16
 U = 2.0**-24
 HOSTILE = torch.tensor([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-30, -1e-30, 1e4, -1e4, 3e38, -3e38, 7.99, 8.0, -8.0])
 
 
+def pays_from(monkeypatch: pytest.MonkeyPatch, instructions: int) -> None:
+    """A table is asked for formulas that cost more than this."""
+    monkeypatch.setattr(whole, "HEAVY", {4: instructions, 2: instructions})
+    dispatch._suiting.cache_clear()
+
+
 @pytest.fixture(autouse=True)
-def _whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+def _whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tables for any formula that has one, also where a kernel would be as fast."""
-    monkeypatch.setattr(dispatch, "HEAVY", {4: -1, 2: -1})
+    pays_from(monkeypatch, -1)
+    yield
+    dispatch._suiting.cache_clear()
 
 
 @pytest.fixture
@@ -45,7 +54,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[tabulated.Kernel]:
         seen.append(value)
         return tabulated.Tabulated(value, *rest)
 
-    for module in (dispatch, special):
+    for module in (whole, special):
         monkeypatch.setattr(module, "Tabulated", spy)
     return seen
 
@@ -204,13 +213,13 @@ def test_second_derivatives_of_e() -> None:
 def test_tables_are_kept_by_value_and_rebuilt_when_a_parameter_changed() -> None:
     x, f = sample(), actune.family("swish")
     p = {"beta": torch.tensor([1.25])}
-    before = dispatch._kernels.cache_info().misses
+    before = whole.table_kernels.cache_info().misses
     first = dispatch.activate(f.expr, x, p)
     assert torch.equal(dispatch.activate(f.expr, x, {"beta": torch.tensor([1.25])}), first) or first.isnan().any()
-    assert dispatch._kernels.cache_info().misses == before + 1
+    assert whole.table_kernels.cache_info().misses == before + 1
     p["beta"].data.fill_(0.5)  # no version counter sees this
     y = dispatch.activate(f.expr, x, p)
-    assert dispatch._kernels.cache_info().misses == before + 2
+    assert whole.table_kernels.cache_info().misses == before + 2
     assert torch.allclose(y[20:], x[20:] * torch.sigmoid(0.5 * x[20:]), rtol=1e-6, atol=1e-7)
 
 
@@ -238,7 +247,7 @@ def test_no_table_serves_everything_else(case: str, used: list[tabulated.Kernel]
     elif case == "make_fx":
         y = make_fx(lambda t: dispatch.activate(e, t, p))(x + 1)(x)
     elif case == "cheap":
-        monkeypatch.setattr(dispatch, "HEAVY", {4: 1000, 2: 1000})
+        pays_from(monkeypatch, 1000)
         y = dispatch.activate(e, x, p)
     elif case == "trained":
         y = dispatch.activate(e, x, {"beta": p["beta"].requires_grad_()}).detach()
@@ -262,17 +271,18 @@ def test_a_table_serves(used: list[tabulated.Kernel]) -> None:
 def test_small_and_large_are_the_same_function(dtype: torch.dtype) -> None:
     """A kernel below the threshold, a table above it: within what the bar of either allows."""
     f = actune.family("mish")
-    x = sample(2 * dispatch.LEAST)[len(HOSTILE) :].to(dtype)
-    whole, parts = dispatch.activate(f.expr, x, {}), torch.cat([dispatch.activate(f.expr, c, {}) for c in x.split(4096)])
-    assert ((whole.double() - parts.double()).abs() <= 4 * torch.finfo(dtype).eps * (x.abs() + 1) * parts.double().abs()).all()
+    x = sample(2 * whole.ELEMENTS)[len(HOSTILE) :].to(dtype)
+    at_once, parts = dispatch.activate(f.expr, x, {}), torch.cat([dispatch.activate(f.expr, c, {}) for c in x.split(4096)])
+    assert ((at_once.double() - parts.double()).abs() <= 4 * torch.finfo(dtype).eps * (x.abs() + 1) * parts.double().abs()).all()
 
 
 def test_what_is_cheap_is_left_to_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """The threshold is of instructions: no table for a sigmoid, one for what takes several functions."""
     monkeypatch.undo()
+    dispatch._suiting.cache_clear()
     seen: list[tabulated.Kernel] = []
     make = tabulated.Tabulated
-    monkeypatch.setattr(dispatch, "Tabulated", lambda value, *rest: seen.append(value) or make(value, *rest))
+    monkeypatch.setattr(whole, "Tabulated", lambda value, *rest: seen.append(value) or make(value, *rest))
     for text, tables in (
         ("sigmoid(x)", 0),
         ("x*sigmoid(x)", 0),
@@ -448,7 +458,7 @@ def test_e_and_its_gradients_at_zero(dtype: torch.dtype) -> None:
     ],
 )  # fmt: skip
 def test_corners_beside_the_edge_of_a_cell_and_double_roots_end_a_table(text: str, end: float) -> None:
-    value, _ = dispatch._kernels(actune.parse(text), ("x",), (), tabulated.precision_of(torch.float32), ("x",))
+    value, _ = whole.table_kernels(actune.parse(text), ("x",), (), tabulated.precision_of(torch.float32), ("x",))
     assert value.table.limits[0] <= end
 
 

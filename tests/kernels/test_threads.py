@@ -131,8 +131,8 @@ def test_from_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 FORK = """
 import faulthandler, os, threading
 import torch
-from passes import E, actune, forced
-from actune.kernels import fused, native
+from passes import E, actune, asked, forced
+from actune.kernels.cpu import fused, llvm
 
 torch.set_num_threads(2)
 x = torch.randn(400_000, generator=torch.Generator().manual_seed(0))
@@ -140,18 +140,18 @@ p = [torch.ones(1), torch.ones(1)]
 
 def computed(how):
     with forced(how):
-        way = fused.Fused(E, ("a", "b"))
+        way = fused.cpu_way(asked(E, x, dict(zip("ab", p))))
         return [t.numpy().tobytes() for t in (way.values(x, p), *way.pullback(x, p, x, [True] * 3))]
 
 def compile_more():
     n, kept = 0, []
     while not stop:
         n += 1
-        kept += [native.compiled(f"define i64 @answer() {{\\n  ret i64 {n}\\n}}", ("answer",))]
+        kept += [llvm.compiled(f"define i64 @answer() {{\\n  ret i64 {n}\\n}}", ("answer",))]
 
 before, compiling, stop = BEFORE, COMPILING, False
 wanted = computed("interpreted") if before else None
-native.works(torch.float32)  # Python's own import of the compiler does not bear a fork
+llvm.works(torch.float32)  # Python's own import of the compiler does not bear a fork
 if compiling:
     threading.Thread(target=compile_more, daemon=True).start()
 seen = []
@@ -162,8 +162,8 @@ for turn in range(8 if compiling else 3):
         faulthandler.dump_traceback_later(10, exit=True)
         found = computed("interpreted")
         if compiling:
-            native.compiled(f"define i64 @answer() {{\\n  ret i64 {-turn - 1}\\n}}", ("answer",))
-        os.write(send, native.hashlib.sha256(b"".join(found)).digest())
+            llvm.compiled(f"define i64 @answer() {{\\n  ret i64 {-turn - 1}\\n}}", ("answer",))
+        os.write(send, llvm.hashlib.sha256(b"".join(found)).digest())
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     assert status == 0, f"turn {turn}: status {status}"
@@ -171,7 +171,7 @@ for turn in range(8 if compiling else 3):
 stop = True
 found = computed("compiled")
 assert wanted in (None, found)
-assert set(seen) == {native.hashlib.sha256(b"".join(found)).digest()}
+assert set(seen) == {llvm.hashlib.sha256(b"".join(found)).digest()}
 print("done")
 """
 

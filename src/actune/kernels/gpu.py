@@ -7,103 +7,90 @@ of one and then runs it uncompiled; and it sees tensors of one dimension, or of 
 from __future__ import annotations
 
 import functools
-import math
-import types
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..code_objects import with_own_code
 from ..language.expr import Expr, from_json, to_json
 from . import operators
-from .autograd import compute, memory_order, restored
+from .autograd import apply_way
+from .layout import Layout, restore_order
+from .request import Request, Subject
 
-__all__ = ["activate"]
+__all__ = ["gpu_way"]
 
 
-def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-    """The value of the formula at `x`, in the dtype, shape and layout of `x`; parameters must broadcast to it.
+def gpu_way(asked: Request) -> Callable[..., Tensor | None] | None:
+    """A compiled function of the value and one of the pullback; none for a Mittag-Leffler function, which takes minutes to compile.
 
-    Differentiable to any order in `x` and the parameters; the first by a compiled function, those above by the torch formula.
-    Where nothing can be compiled, all is computed by the torch formula, with one warning; so is, without one, a formula with
-    Mittag-Leffler functions: it would be compiled for minutes.
+    Differentiable to any order in `x` and the parameters: the first by a compiled function, those above by the torch formula. Where
+    nothing can be compiled, that is said once, and torch operators compute all.
     """
-    names, values = ("x", *parameters), tuple(parameters.values())
-    layout = None if operators.compile_program((e,), names).wide else _layout(x, values)
-    if layout is None or not _compiles(x.device.type):
-        return operators.activate(e, x, parameters)
-    return compute(_Compiled(e, names, layout), x, values)
+    subject, layout = asked.subject, asked.layout
+    if asked.place != "gpu" or layout is None or not asked.elements or operators.needs_float64(subject.e):
+        return None
+    return _on_device(subject, asked.shapes, layout)
+
+
+def _on_device(subject: Subject, shapes: tuple[tuple[int, ...], ...], layout: Layout) -> Callable[..., Tensor | None]:
+    way = GpuWay(subject.e, ("x", *subject.names), layout)
+
+    def compute(x: Tensor, tensors: Sequence[Tensor]) -> Tensor | None:
+        if not _compiles(x.device.type):
+            return None
+        return apply_way(way, x, tuple(subject.symbols(x, tensors, shapes).values()))
+
+    return compute
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How the elements lie in memory, and along which of their dimensions in that order, [first, last), parameters differ."""
-
-    order: tuple[int, ...]
-    first: int
-    last: int
-
-    def flat(self, t: Tensor) -> Tensor:
-        """x, or a tensor like it, as one dimension or as (outer, channels, inner)."""
-        t = t.detach().permute(self.order)
-        if self.first == self.last:
-            return t.reshape(-1)
-        sizes = (math.prod(part) for part in (t.shape[: self.first], t.shape[self.first : self.last], t.shape[self.last :]))
-        return t.reshape(*sizes)
-
-    def channels(self, p: Tensor) -> Tensor:
-        """A parameter, to broadcast against that."""
-        if p.numel() == 1:
-            return p.detach().reshape((1,) * (1 if self.first == self.last else 3))
-        return p.detach().permute(self.order).reshape(1, -1, 1)
-
-    def restored(self, flat: Tensor, like: Tensor) -> Tensor:
-        """The inverse, for x and for a parameter: the shape of `like`, and the layout of x."""
-        if flat.numel() == 1:
-            return flat.reshape(like.shape)
-        return restored(flat.reshape([like.shape[d] for d in self.order]), self.order)
-
-
-def _layout(x: Tensor, parameters: tuple[Tensor, ...]) -> Layout | None:
-    """None: no elements, or parameters that do not differ along adjacent dimensions, or not all along the same."""
-    if x.numel() == 0:
-        return None
-    varied = {tuple(d for d, size in enumerate(p.shape, start=x.ndim - p.ndim) if size > 1) for p in parameters if p.numel() > 1}
-    if len(varied) > 1 or any(p.ndim != x.ndim for p in parameters if p.numel() > 1):
-        return None
-    order = tuple(memory_order(x) or range(x.ndim))
-    at = sorted(order.index(d) for d in (varied.pop() if varied else ()))
-    if not at:
-        return Layout(order, 0, 0)
-    first, last = at[0], at[-1] + 1
-    between = {order[i] for i in range(first, last)} - {order[i] for i in at}
-    return None if any(x.shape[d] > 1 for d in between) else Layout(order, first, last)
-
-
-@dataclass(frozen=True)
-class _Compiled:
-    """A formula of x and the named parameters as a `Way`."""
+class GpuWay:
+    """The compiled functions of a formula of x and the named parameters, as a `Way`."""
 
     e: Expr
     names: tuple[str, ...]
     layout: Layout
 
     def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        inputs = self.layout.flat(x), *map(self.layout.channels, parameters)
+        inputs = self._flat(x), *map(self._channels, parameters)
         (y,) = _run(self.e, self.names, None, inputs)
-        return _alone(self.layout.restored(y, x))  # a view could not be changed in place
+        return _alone(self._restored(y, x))  # a view could not be changed in place
 
     def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
         wanted = tuple(i for i, n in enumerate(needs) if n)
-        inputs = self.layout.flat(g.expand_as(x)), self.layout.flat(x), *map(self.layout.channels, parameters)
+        inputs = self._flat(g.expand_as(x)), self._flat(x), *map(self._channels, parameters)
         found = iter(_run(self.e, self.names, wanted, inputs))
-        return [self.layout.restored(next(found), t) if n else None for t, n in zip((x, *parameters), needs, strict=True)]
+        return [self._restored(next(found), t) if n else None for t, n in zip((x, *parameters), needs, strict=True)]
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return operators.activate(self.e, x, dict(zip(self.names[1:], parameters, strict=True)))
+
+    @property
+    def _varies(self) -> bool:
+        return self.layout.last > self.layout.first
+
+    def _flat(self, t: Tensor) -> Tensor:
+        """x, or a tensor like it, as one dimension or as (outer, channels, inner)."""
+        t = t.detach() if self.layout.order is None else t.detach().permute(self.layout.order)
+        return t.reshape(self.layout.extents if self._varies else -1)
+
+    def _channels(self, p: Tensor) -> Tensor:
+        """A parameter, to broadcast against that."""
+        p = p.detach()
+        if p.numel() == 1:
+            return p.reshape((1,) * (3 if self._varies else 1))
+        return (p if self.layout.order is None else p.permute(self.layout.order)).reshape(1, -1, 1)
+
+    def _restored(self, flat: Tensor, like: Tensor) -> Tensor:
+        """The inverse, for x and for a parameter: the shape of `like`, and the layout of x."""
+        if flat.numel() == 1 or self.layout.order is None:
+            return flat.reshape(like.shape)
+        return restore_order(flat.reshape([like.shape[d] for d in self.layout.order]), self.layout.order)
 
 
 def _run(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | None, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -133,8 +120,7 @@ def _function(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | None, k
 
     slopes = wanted or ()
     chosen = value if wanted is None else pullback
-    own = types.FunctionType(chosen.__code__.replace(), globals(), chosen.__name__, None, chosen.__closure__)
-    return torch.compile(own, fullgraph=True, dynamic=True)
+    return torch.compile(with_own_code(chosen), fullgraph=True, dynamic=True)
 
 
 def _values(text: str, names: tuple[str, ...], *inputs: Tensor) -> tuple[Tensor, ...]:

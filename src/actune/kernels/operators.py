@@ -19,7 +19,7 @@ from ..language.exact import folded
 from ..language.expr import Expr, FormulaError, const, from_json, order, to_json
 from ..language.ops import OPS
 
-__all__ = ["ExportError", "activate", "evaluate", "ordered"]
+__all__ = ["ExportError", "activate", "evaluate", "needs_float64", "ordered"]
 
 
 class ExportError(BaseException):
@@ -88,6 +88,12 @@ def ordered(exprs: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]
     """The formulas in their simplest form, and all their parts, each before what is made of it."""
     outputs = tuple(_multiplied(folded(e.expand().simplify())).simplify() for e in exprs)
     return outputs, order(outputs)
+
+
+@functools.lru_cache(maxsize=512)
+def needs_float64(e: Expr) -> bool:
+    """Whether some operator of a formula, a Mittag-Leffler function, has to be computed in float64."""
+    return compile_program((e,), e.symbols()).wide
 
 
 def _joined(calls: list[Expr]) -> list[tuple[Expr, ...]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ...catalogue.registry import Param
-from ...kernels.cpu.bound import Placed, Ways, arranged
+from ...kernels.cpu.bound import BoundFormula, KernelPair, row_layout
 from ...module import Activation
 from ..losses import Loss
 
@@ -26,7 +26,7 @@ __all__ = ["Function", "Stack", "function_of"]
 class Function:
     """What an activation module computes, and which rows of the formula's parameters each of its stored parameters gives."""
 
-    formula: Placed
+    formula: BoundFormula
     rows: tuple[tuple[str, Param, slice], ...]
 
 
@@ -34,7 +34,7 @@ def function_of(act: Activation) -> Function:
     """Of a module as it was made, its parameters at their initial values."""
     learns = {name: getattr(act, name).requires_grad for name in act.family.params}
     if act.family.closed is not None and not any(learns.values()):
-        return Function(Placed(act.family.closed), ())
+        return Function(BoundFormula(act.family.closed), ())
     ordered = sorted(act.family.params.items(), key=lambda item: not learns[item[0]])  # those that learn first
     names: list[str] = []
     rows: list[tuple[str, Param, slice]] = []
@@ -42,7 +42,7 @@ def function_of(act: Activation) -> Function:
         rows.append((name, p, slice(len(names), len(names) + len(p.symbols(name)))))
         names += p.symbols(name)
     learned = max((part.stop for name, _, part in rows if learns[name]), default=0)
-    return Function(Placed(act.family.expr, tuple(names[:learned]), tuple(names[learned:])), tuple(rows))
+    return Function(BoundFormula(act.family.expr, tuple(names[:learned]), tuple(names[learned:])), tuple(rows))
 
 
 class Stack:
@@ -64,7 +64,7 @@ class Stack:
         rows = [(p, i, part) for i, f in enumerate(self._functions) for _, p, part in f.rows]
         self._constrained = [found for found in rows if found[0].constraint is not constraints.real]
         self._elements = [0, 0]  # that have gone through each activation since `refresh`, forward and backward
-        self._ways: list[Ways] = []
+        self._ways: list[KernelPair] = []
         self._places: dict[int, _Place] = {}
         for i in range(len(self.models)):
             for ours, theirs in self._pairs(i):
@@ -198,9 +198,9 @@ class _Views:
 class _Place:
     """The memory for so many samples of each network, and the kernels on it."""
 
-    def __init__(self, n: int, shapes: Sequence[torch.Size], functions: Sequence[Placed], ways: Sequence[Ways]):
+    def __init__(self, n: int, shapes: Sequence[torch.Size], functions: Sequence[BoundFormula], ways: Sequence[KernelPair]):
         networks, layers, rows, width = shapes[-1]
-        self._at, distance = arranged(n, width)
+        self._at, distance = row_layout(n, width)
         self.elements = n * width * layers
         self.numbers = torch.ones(networks, layers, rows, distance)
         self.sums = torch.zeros(networks, layers, rows, distance, dtype=torch.float64)

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ...kernels.dispatch import has_kernel
+from ...kernels.cpu.fused import has_kernel
 from ...module import Activation
 from ..data.parts import Part, Split
 from ..losses import LOSSES, Loss
@@ -76,7 +76,7 @@ def stackable(what: Task | str, activation: ActivationLike) -> bool:
     if not isinstance(act, Activation) or (act.family.params and act.scope != "channel"):
         return False
     f = function_of(act).formula
-    return has_kernel(f.e, f.names, torch.float32) and t.split(0).train.inputs.dtype == torch.get_default_dtype() == torch.float32
+    return has_kernel(f.e, torch.float32) and t.split(0).train.inputs.dtype == torch.get_default_dtype() == torch.float32
 
 
 @dataclass

@@ -14,18 +14,19 @@ import torch
 from torch import Tensor
 
 from ...language.expr import Expr
+from ..layout import layout_of
 from .fused import slopes
 from .lanes import LANES
-from .strips import Layout, Strip, bound, layout
-from .tiers import chosen
+from .strips import Cut, Strip, bound, cut
+from .tiers import kernel_for
 
-__all__ = ["Placed", "Ways", "arranged"]
+__all__ = ["BoundFormula", "KernelPair", "row_layout"]
 
 Call = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Ways:
+class KernelPair:
     """What computes the values of a formula now, and what its gradients."""
 
     values: Strip
@@ -33,7 +34,7 @@ class Ways:
 
 
 @dataclass(frozen=True)
-class Placed:
+class BoundFormula:
     """A formula of x and parameters, of which the learned ones are the first."""
 
     e: Expr
@@ -44,27 +45,28 @@ class Placed:
     def names(self) -> tuple[str, ...]:
         return self.learned + self.fixed
 
-    def ways(self, channels: int, forward: int, backward: int) -> Ways:
+    def ways(self, channels: int, forward: int, backward: int) -> KernelPair:
         """The kernels for so many elements more; they may be others each time, and give the same bits."""
         columns = bool(self.names) and channels > 1
-        values = chosen((self.e,), self.names, torch.float32, columns, False, forward)
-        return Ways(values, chosen(slopes(self.e, self.learned), self.names, torch.float32, columns, True, backward))
+        values = kernel_for((self.e,), self.names, torch.float32, columns, False, forward)
+        return KernelPair(values, kernel_for(slopes(self.e, self.learned), self.names, torch.float32, columns, True, backward))
 
-    def values(self, ways: Ways, x: Tensor, y: Tensor, numbers: Tensor) -> Call:
-        """Writes the values at x to y, when called; numbers: a row for each parameter, see `arranged`."""
+    def values(self, ways: KernelPair, x: Tensor, y: Tensor, numbers: Tensor) -> Call:
+        """Writes the values at x to y, when called; numbers: a row for each parameter, see `row_layout`."""
         return bound(ways.values, self._layout(x), numbers, x, y)
 
-    def pullback(self, ways: Ways, x: Tensor, g: Tensor, gx: Tensor, numbers: Tensor, sums: Tensor) -> Call:
+    def pullback(self, ways: KernelPair, x: Tensor, g: Tensor, gx: Tensor, numbers: Tensor, sums: Tensor) -> Call:
         """Writes the gradient of x to gx, adds those of the learned parameters to sums: float64, laid out as numbers."""
         return bound(ways.pullback, self._layout(x), numbers, x, gx, g, sums)
 
-    def _layout(self, x: Tensor) -> Layout:
-        return arranged(*x.shape)[0] if self.names else Layout(1, 1, x.numel())
+    def _layout(self, x: Tensor) -> Cut:
+        return row_layout(*x.shape)[0] if self.names else Cut(1, 1, x.numel())
 
 
 @functools.lru_cache(maxsize=256)
-def arranged(samples: int, channels: int) -> tuple[Layout, int]:
+def row_layout(samples: int, channels: int) -> tuple[Cut, int]:
     """How a matrix is cut, and the length of a row of numbers: those of all channels, `repeats` times, filled up to vectors."""
-    at = layout((samples, channels), ((1, channels),))
-    assert at is not None  # the channels are a run of dimensions
+    layout = layout_of((samples, channels), None, ((1, channels),))
+    assert layout is not None  # the channels are a run of dimensions
+    at = cut(*layout.extents)
     return at, math.ceil(at.channels / LANES) * LANES if at.columns else at.channels

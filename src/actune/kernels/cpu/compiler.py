@@ -29,6 +29,7 @@ __all__ = [
     "flushed",
     "has_kernels",
     "kernel",
+    "kernel_cost",
     "parameter",
     "read",
     "written",
@@ -54,6 +55,13 @@ def cost(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
     emit(lanes, outputs, nodes, {n.args[0]: Value(code, lanes.kind, f"%{n.args[0]}") for n in nodes if n.op == "symbol"})
     parts = sum(".512(" in line for line in code.lines)  # of which so many make up one instruction
     return sum("shufflevector" not in line for line in code.lines) - parts + parts * 16 // LANES
+
+
+@functools.lru_cache(maxsize=512)
+def kernel_cost(e: Expr) -> int | None:
+    """The instructions that a kernel of this formula takes for a vector of elements; None: there can be no such kernel."""
+    outputs, nodes = ordered((e,))
+    return cost(outputs, nodes) if has_kernels(nodes) else None
 
 
 def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: Mapping[str, Value]) -> list[Value]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ from .lanes import LANES
 from .loops import VECTORS, counters, loop
 from .threads import shared_out
 
-__all__ = ["Layout", "Strip", "bound", "driver", "layout", "linked", "run"]
+__all__ = ["Cut", "Strip", "bound", "cut", "driver", "linked", "run"]
 
 LENGTH = 128  # vectors in a strip of a row
 TALL = 16  # and in one of columns
@@ -54,8 +54,8 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A tensor in memory as (outer, channels, inner).
+class Cut:
+    """A tensor in memory as (outer, channels, inner), as strips see it.
 
     repeats   how often the row of all channels is repeated in `channels`
     spread    how often each channel is repeated in there
@@ -78,27 +78,22 @@ class Layout:
         return self.inner == 1 and self.channels > 1
 
 
-def layout(sizes: Sequence[int], shapes: Sequence[Sequence[int]]) -> Layout | None:
-    """The layout of a tensor of these sizes with parameters of these shapes, dimensions in the order of memory; None: no such."""
-    total = math.prod(sizes)
-    own = [d for d in range(len(sizes)) if any(shape[d] != 1 for shape in shapes)]
-    if not own:
-        return Layout(1, 1, total)
-    first, last = own[0], own[-1] + 1
-    run = tuple(sizes[first:last])
-    if any(tuple(shape[first:last]) not in (run, (1,) * len(run)) for shape in shapes):
-        return None
-    outer, channels, inner = (math.prod(part) for part in (sizes[:first], run, sizes[last:]))
+def cut(outer: int, channels: int, inner: int) -> Cut:
+    """The cut of a tensor of so many elements before, along and after the dimensions along which parameters vary.
+
+    (8, 3, 20) has strips too short for vectors: it is cut as (2, 240, 1), in which each of the 3 channels stands 20 times, and the
+    row of them all 4 times, so that 240 parameters fill vectors.
+    """
     repeats, spread = 1, 1
-    if 0 < inner < _SHORT:  # too short for strips of their own
+    if channels > 1 and 0 < inner < _SHORT:
         channels, inner, spread = channels * inner, 1, inner
         while channels % LANES and outer % 2 == 0 and 2 * channels <= _WIDEST:
             outer, channels, repeats = outer // 2, 2 * channels, 2 * repeats
-    return Layout(outer, channels, inner, repeats, spread)
+    return Cut(outer, channels, inner, repeats, spread)
 
 
 def run(
-    strip: Strip, at: Layout, parameters: NDArray[Any], x: Tensor, y: Tensor, g: Tensor | None = None, sums: int = 0
+    strip: Strip, at: Cut, parameters: NDArray[Any], x: Tensor, y: Tensor, g: Tensor | None = None, sums: int = 0
 ) -> NDArray[np.float64]:
     """Call a kernel for all strips of flat tensors; gives the sums of a pullback, (sums, channels).
 
@@ -123,7 +118,7 @@ def run(
     return found
 
 
-def bound(strip: Strip, at: Layout, parameters: Tensor, x: Tensor, y: Tensor, g: Tensor | None = None,
+def bound(strip: Strip, at: Cut, parameters: Tensor, x: Tensor, y: Tensor, g: Tensor | None = None,
           sums: Tensor | None = None) -> Callable[[], None]:  # fmt: skip
     """`run` in one thread with the sums in one group, as a function to be called many times while these tensors stay in memory.
 
@@ -138,7 +133,7 @@ def bound(strip: Strip, at: Layout, parameters: Tensor, x: Tensor, y: Tensor, g:
     )
 
 
-def _units(at: Layout) -> tuple[int, int]:
+def _units(at: Cut) -> tuple[int, int]:
     """Strips of a tensor, and the length of what is cut."""
     if at.columns:
         return math.ceil(at.outer / TALL), at.outer

@@ -14,7 +14,7 @@ from ...language.expr import Expr
 from . import compiler, interpreter
 from .strips import Strip, linked
 
-__all__ = ["WORTH", "chosen"]
+__all__ = ["WORTH", "kernel_for"]
 
 _STACK = 2**18  # bytes that a tape may take of it
 WORTH = 20_000_000  # elements: interpreting them costs about as much more as compiling (7e6 to 4e8, by formula)
@@ -29,16 +29,16 @@ class _Use:
     compiled: Strip | None = None
 
 
-def chosen(
+def kernel_for(
     exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool, elements: int
 ) -> Strip:
     """The kernel of these formulas (see `assembly.compiled`) for so many elements more."""
     use = _use(exprs, names, dtype, columns, backward)
     use.elements += elements
     if use.elements < WORTH and use.interpreted is None:
-        use.interpreted = interpreted(exprs, names, dtype, columns, backward)
+        use.interpreted = interpret_strip(exprs, names, dtype, columns, backward)
     if use.compiled is None and (use.elements >= WORTH or use.interpreted is None):
-        use.compiled = compiled(exprs, names, dtype, columns, backward)
+        use.compiled = compile_strip(exprs, names, dtype, columns, backward)
     found = use.compiled or use.interpreted
     assert found is not None
     return found
@@ -49,11 +49,13 @@ def _use(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, co
     return _Use()
 
 
-def compiled(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> Strip:
+def compile_strip(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> Strip:
     return linked(compiler.compiled(exprs, names, dtype, columns, backward))
 
 
-def interpreted(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> Strip | None:
+def interpret_strip(
+    exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool
+) -> Strip | None:
     """None: too large for the stack."""
     library, tape = interpreter.strip(dtype, columns, backward), interpreter.tape(exprs, names, dtype == torch.float64, backward)
     return linked(library, tape.address, tape) if tape.memory <= _STACK else None

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...special import contour
-from ..autograd import compute, eager, wanted
+from ..autograd import apply_way, needed_gradients
+from ..request import place_of
 from .polynomials import chebyshev, chebyshev_points, fit, points
 from .precision import DOUBLE, PLAIN, SINGLE, Precision
 from .tabulated import Kernel, Tabulated, loops_work, precision_of
@@ -129,14 +130,14 @@ def mittag_leffler(z: Tensor, alpha: contour.Real, beta: contour.Real = 1.0) -> 
     if not isinstance(z, Tensor) or z.numel() < LEAST:
         return contour.mittag_leffler(z, alpha, beta)
     parameters = [p if isinstance(p, Tensor) else z.new_tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
-    if not (all(p.numel() == 1 for p in parameters) and eager(z, parameters) and loops_work()):
+    if not (all(p.numel() == 1 for p in parameters) and place_of(z, parameters) == "cpu" and loops_work()):
         return contour.mittag_leffler(z, alpha, beta)
     a, b = (p.item() for p in parameters)
     if not (0 < a <= 2 and 0 <= b <= 3):
         return contour.mittag_leffler(z, alpha, beta)
-    slopes = tuple(SLOPES[i] for i in wanted(z, parameters))
+    slopes = tuple(SLOPES[i] for i in needed_gradients(z, parameters))
     way = Tabulated(*_kernels(a, b, precision_of(z.dtype), slopes), contour.mittag_leffler)
-    return compute(way, z, parameters)
+    return apply_way(way, z, parameters)
 
 
 mittag_leffler.__doc__ = contour.mittag_leffler.__doc__

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..autograd import filled, flat, memory_order
+from ..layout import as_flat, fill, memory_order
 from .polynomials import Table
 from .precision import DOUBLE, PLAIN, SINGLE, Precision
 
@@ -70,15 +70,15 @@ class Tabulated:
 
     def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         y, order, kind = torch.empty_like(x), memory_order(x), _computed(x)
-        filled(y, order, kind, lambda out: self.value.values(flat(x, order, kind).view(-1), out.view(-1)))
+        fill(y, order, kind, lambda out: self.value.values(as_flat(x, order, kind).view(-1), out.view(-1)))
         return y
 
     def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
         assert self.slopes is not None
         gx, order, kind = torch.empty_like(x), memory_order(x), _computed(x)
-        elements, gradients = (flat(t, order, kind).view(-1) for t in (x, g.expand_as(x)))
+        elements, gradients = (as_flat(t, order, kind).view(-1) for t in (x, g.expand_as(x)))
         slopes = self.slopes
-        total = iter(filled(gx, order, kind, lambda out: slopes.pullback(elements, gradients, out.view(-1))))
+        total = iter(fill(gx, order, kind, lambda out: slopes.pullback(elements, gradients, out.view(-1))))
         return gx, *(p.new_tensor(next(total)).reshape(p.shape) if n else None for p, n in zip(parameters, needs[1:], strict=True))
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:

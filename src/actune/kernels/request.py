@@ -1,0 +1,125 @@
+"""What is asked of a way: a formula, how its parameters are kept, and all of the tensors that the choice depends on."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..catalogue.registry import Family, Param
+from ..language.expr import Expr
+from ..tensors import is_bare, is_plain, is_traced
+from .layout import Layout, laid_as, layout_of
+
+__all__ = ["Request", "Subject", "place_of", "request", "subject_of_family", "subject_of_symbols", "symbol_values"]
+
+Source = tuple[tuple[str, ...], Param]
+_ANY = Param(0.0)  # what a symbol's tensor stores is its value
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A formula of x and of parameters in the form in which tensors keep them.
+
+    sources   for each tensor: the symbols that it gives (of a vector, one per entry), and the Param that maps it to their values
+
+    A module stores `b > 0` as its logarithm: its subject has the family's Params. Where tensors are the values of symbols, each
+    Param is the identity. Equal subjects are one object.
+    """
+
+    e: Expr
+    sources: tuple[Source, ...]
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """All symbols but x."""
+        return tuple(name for names, _ in self.sources for name in names)
+
+    def symbols(self, x: Tensor, tensors: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:
+        """The value of each symbol, shaped to broadcast against x; differentiable in the tensors."""
+        return symbol_values(x, self.sources, tensors, shapes)
+
+
+def symbol_values(
+    x: Tensor, sources: Iterable[Source], tensors: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]
+) -> dict[str, Tensor]:
+    """`Subject.symbols` as a function that torch's compiler can follow."""
+    found: dict[str, Tensor] = {}
+    for (names, p), t, shape in zip(sources, tensors, shapes, strict=True):
+        if p is _ANY:
+            found[names[0]] = t
+        else:
+            entries = p.value(t) if len(names) > 1 else (p.value(t),)
+            found |= {name: laid_as(x, entries[i].reshape(shape)) for i, name in enumerate(names)}
+    return found
+
+
+@functools.lru_cache(maxsize=512)
+def subject_of_family(family: Family) -> Subject:
+    """The family with its parameters as a module stores them."""
+    return Subject(family.expr, tuple((p.symbols(name), p) for name, p in family.params.items()))
+
+
+@functools.lru_cache(maxsize=512)
+def subject_of_symbols(e: Expr, names: tuple[str, ...]) -> Subject:
+    """The formula with a tensor per symbol."""
+    return Subject(e, tuple(((name,), _ANY) for name in names))
+
+
+class Request(NamedTuple):
+    """All that the choice of a way depends on; equal requests are served in the same way.
+
+    shapes    in which each tensor of parameters broadcasts against x
+    place     "cpu" or "gpu": where kernels may run
+    strides   of x; None: it is contiguous
+    learns    whether some parameter requires a gradient
+    """
+
+    subject: Subject
+    shapes: tuple[tuple[int, ...], ...]
+    place: str
+    dtype: torch.dtype
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    learns: bool
+
+    @property
+    def elements(self) -> int:
+        """The number of elements of x."""
+        return math.prod(self.sizes)
+
+    @property
+    def has_single_parameters(self) -> bool:
+        """Whether every parameter is one number for all of x."""
+        return all(math.prod(shape) == 1 for shape in self.shapes)
+
+    @property
+    def layout(self) -> Layout | None:
+        """How x lies in memory beside these parameters; None: they vary in a way that kernels do not know."""
+        return layout_of(self.sizes, self.strides, self.shapes)
+
+
+def request(subject: Subject, place: str, x: Tensor, tensors: Sequence[Tensor], shapes: tuple[tuple[int, ...], ...]) -> Request:
+    """The request to compute a subject at x, in this place, with these tensors of parameters."""
+    learns = any(t.requires_grad for t in tensors)
+    strides = None if x.is_contiguous() else x.stride()
+    return Request(subject, shapes, place, x.dtype, tuple(x.shape), strides, learns)
+
+
+def place_of(x: Tensor, tensors: Sequence[Tensor]) -> str:
+    """Where kernels may run for these tensors: "cpu", "gpu", or "" for nowhere.
+
+    Kernels read memory, which nobody may watch: no compiler, exporter, tracer or function transform, no tensor subclass.
+    """
+    if is_traced() or torch._C._get_tracing_state() or torch.autograd.forward_ad._current_level >= 0:
+        return ""
+    if not all(t.is_floating_point() for t in (x, *tensors)):
+        return ""
+    if all(is_plain(t) for t in (x, *tensors)):
+        return "cpu"
+    return "gpu" if all(is_bare(t) and t.is_cuda for t in (x, *tensors)) else ""

@@ -1,0 +1,87 @@
+"""A whole formula as one table: for large tensors of a formula that costs more instructions than a look-up."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...language.expr import Expr
+from .. import operators
+from ..autograd import apply_way, needed_gradients
+from ..cpu.compiler import kernel_cost
+from ..cpu.fused import has_kernel
+from ..request import Request
+from .polynomials import fit, points, trials
+from .precision import Precision
+from .tabulated import Kernel, Tabulated, loops_work, precision_of
+
+__all__ = ["by_table", "table_way"]
+
+ELEMENTS = 32768  # from which tables pay
+HEAVY = {4: 50, 2: 70}  # instructions, by bytes per element, up to which a formula is computed as fast as looked up
+REACH = 2.0  # |x| that a table must cover to be of use
+_FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
+
+Array = NDArray[Any]
+
+
+def table_way(asked: Request) -> Callable[..., Tensor | None] | None:
+    """A table for large tensors of a heavy formula whose parameters are single numbers that nobody trains."""
+    e = asked.subject.e
+    if asked.place != "cpu" or asked.dtype == torch.float64 or not has_kernel(e, asked.dtype) or not loops_work():
+        return None
+    if asked.learns or not asked.has_single_parameters or asked.elements < ELEMENTS:
+        return None
+    if (kernel_cost(e) or 0) <= HEAVY[asked.dtype.itemsize]:
+        return None
+    return lambda x, tensors: by_table(e, x, asked.subject.symbols(x, tensors, asked.shapes))
+
+
+def by_table(e: Expr, x: Tensor, parameters: Mapping[str, Tensor], one_sided: bool = False) -> Tensor | None:
+    """The value from tables; None where there are none for both signs (one_sided: for neither)."""
+    names, values = ("x", *parameters), tuple(parameters.values())
+    slopes = tuple(names[i] for i in needed_gradients(x, values))
+    value, slope = table_kernels(e, names, tuple(p.item() for p in values), precision_of(x.dtype), slopes)
+    limits = value.table.limits if slope is None else tuple(map(min, value.table.limits, slope.table.limits))
+    if (max if one_sided else min)(limits) < REACH:
+        return None
+    return apply_way(Tabulated(value, slope, functools.partial(_by_operators, e, names[1:])), x, values)
+
+
+def _by_operators(e: Expr, names: tuple[str, ...], x: Tensor, *values: Tensor) -> Tensor:
+    return operators.activate(e, x, dict(zip(names, values, strict=True)))
+
+
+@functools.lru_cache(maxsize=256)
+def table_kernels(
+    e: Expr, names: tuple[str, ...], values: tuple[float, ...], precision: Precision, slopes: tuple[str, ...]
+) -> tuple[Kernel, Kernel | None]:
+    """The value of a formula, and its slopes in these symbols if there are any."""
+    exprs = (e, *(e.diff(name) for name in slopes))
+    at = points(precision)
+    zeros, extra = np.array([0.0, -0.0]), trials(precision)
+    found = np.array(_outputs(exprs, names, values, torch.float64, np.concatenate([at.ravel(), extra.ravel(), zeros])))
+    on_cells, tried, at_zero = np.split(found, [at.size, at.size + extra.size], axis=1)
+    slope = at_zero[1] if slopes else _outputs((e.diff(),), names, values, torch.float64, zeros)[0]
+    shapes = ((len(exprs), *a.shape) for a in (at, extra))
+    on_cells, tried = (a.reshape(shape) for a, shape in zip((on_cells, tried), shapes, strict=True))
+    table = fit(on_cells, at_zero, precision, np.array([0.0] + [_FLOOR] * len(slopes)), slope, tried)
+    parts = (slice(0, 1), slice(1, None))[: 1 + bool(slopes)]
+    kernels = [Kernel(table.part(k), functools.partial(_outputs, exprs[k], names, values, precision.dtype)) for k in parts]
+    return kernels[0], kernels[1] if slopes else None
+
+
+def _outputs(
+    exprs: tuple[Expr, ...], names: tuple[str, ...], values: tuple[float, ...], dtype: torch.dtype, x: Array
+) -> list[Array]:
+    """The formulas at these elements and parameters, computed as in this dtype."""
+    program = operators.compile_program(exprs, names)
+    inputs = torch.from_numpy(x), *(torch.tensor([v], dtype=torch.float64, device="cpu") for v in values)
+    found = program.run(inputs, program.precision(dtype))
+    return [y.expand(x.shape).numpy() for y in found]
