@@ -333,6 +333,30 @@ def test_a_first_call_for_inference_does_not_hinder_training() -> None:
     assert act.beta.grad is not None
 
 
+@pytest.mark.parametrize("scope", ["layer", "channel", "neuron"])
+def test_a_module_that_is_made_in_inference_mode_can_be_trained(scope: str) -> None:
+    with torch.inference_mode():
+        act = Activation("swish", scope=scope)
+    act.double()(torch.randn(2, 3)).sum().backward()
+    assert act.beta.grad is not None
+    act.load_state_dict(act.state_dict())
+    act.reset_parameters()
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_frozen_module_with_parameters_of_inference_mode(device: str) -> None:
+    with torch.inference_mode():
+        act = copy.deepcopy(Activation("ml_tanh", device=device))
+    assert act.beta2.is_inference()
+    x = torch.linspace(-3, 3, 7, device=device)
+    assert act(x).shape == x.shape
+    if device == "cpu":
+        assert torch.equal(act(x), x.tanh())
+        with torch.inference_mode():
+            act.beta2.fill_(1.5)
+        assert not torch.allclose(act(x), x.tanh())
+
+
 @pytest.mark.parametrize("name", ["training", "forward", "scope", "values"])
 def test_a_parameter_with_the_name_of_an_attribute_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="has the name of an attribute of a module; rename it"):

@@ -34,7 +34,10 @@ class InitialValues:
         """Whether nobody trains these tensors and they store the initial values."""
         if any(t.requires_grad for t in tensors) or any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors):
             return False
-        versions = tuple((id(t), t.data_ptr(), t._version) for t in tensors if t.device.type != "cpu")
+        try:
+            versions = tuple((id(t), t.data_ptr(), t._version) for t in tensors if t.device.type != "cpu")
+        except RuntimeError:  # made in inference mode, by a copy for example: its writes are not counted
+            versions = ()
         has_values = not any(t.is_meta or hasattr(t, "fake_mode") for t in tensors)
         if has_values and (not versions or versions != self.versions):
             with _untraced():

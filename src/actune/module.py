@@ -71,10 +71,11 @@ class Activation(nn.Module):
             raise ValueError(f"the parameter {clash[0]!r} of {self.family} has the name of an attribute of a module; rename it")
         chosen = _trainable(self.family, trainable)
         for name, p in self.family.params.items():
-            if scope != "layer" and channels is None:
-                parameter: Any = UninitializedParameter(requires_grad=chosen[name], device=device, dtype=dtype)  # type: ignore[call-arg]
-            else:
-                parameter = nn.Parameter(self._initial(p, device=device, dtype=dtype), requires_grad=chosen[name])
+            with torch.inference_mode(False):  # what inference mode makes could neither be trained nor given a size afterwards
+                if scope != "layer" and channels is None:
+                    parameter: Any = UninitializedParameter(requires_grad=chosen[name], device=device, dtype=dtype)  # type: ignore[call-arg]
+                else:
+                    parameter = nn.Parameter(self._initial(p, device=device, dtype=dtype), requires_grad=chosen[name])
             self.register_parameter(name, parameter)
 
     @classmethod
