@@ -3,12 +3,15 @@
 import copy
 import random
 import re
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import lr_scheduler as schedulers
 
 from actune import Activation, resolve
 from actune.surgery import is_activation, parameter_groups, restore, swap
@@ -774,6 +777,82 @@ def test_an_optimizer_that_cannot_follow(make, message):
         swap(model, LEARNING, optimizer=optimizer)
     assert kinds(model) == kinds(mlp())
     assert all(len(a["params"]) == len(b) for a, b in zip(optimizer.param_groups, groups, strict=True))
+
+
+SCHEDULERS = {
+    "LambdaLR": lambda optimizer: schedulers.LambdaLR(optimizer, lambda epoch: 0.9**epoch),
+    "MultiplicativeLR": lambda optimizer: schedulers.MultiplicativeLR(optimizer, lambda epoch: 0.9),
+    "StepLR": lambda optimizer: schedulers.StepLR(optimizer, 2),
+    "MultiStepLR": lambda optimizer: schedulers.MultiStepLR(optimizer, [1, 3]),
+    "ConstantLR": lambda optimizer: schedulers.ConstantLR(optimizer, total_iters=3),
+    "LinearLR": lambda optimizer: schedulers.LinearLR(optimizer, total_iters=3),
+    "ExponentialLR": lambda optimizer: schedulers.ExponentialLR(optimizer, 0.9),
+    "SequentialLR": lambda optimizer: schedulers.SequentialLR(
+        optimizer, [schedulers.ConstantLR(optimizer), schedulers.LambdaLR(optimizer, lambda epoch: 0.9**epoch)], [3]
+    ),
+    "CosineAnnealingLR": lambda optimizer: schedulers.CosineAnnealingLR(optimizer, 3),
+    "ChainedScheduler": lambda optimizer: schedulers.ChainedScheduler(
+        [schedulers.LambdaLR(optimizer, lambda epoch: 0.9**epoch), schedulers.ConstantLR(optimizer)]
+    ),
+    "ReduceLROnPlateau": lambda optimizer: schedulers.ReduceLROnPlateau(optimizer, patience=0),
+    "CyclicLR": lambda optimizer: schedulers.CyclicLR(optimizer, 0.01, 0.1, step_size_up=2),
+    "CosineAnnealingWarmRestarts": lambda optimizer: schedulers.CosineAnnealingWarmRestarts(optimizer, 3),
+    "OneCycleLR": lambda optimizer: schedulers.OneCycleLR(optimizer, 0.1, total_steps=9),
+    "PolynomialLR": lambda optimizer: schedulers.PolynomialLR(optimizer, 6),
+    "SWALR": lambda optimizer: torch.optim.swa_utils.SWALR(optimizer, 0.05),
+}
+
+
+def rates(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, epochs: int) -> list[float]:
+    """The learning rate of the first group after each of these epochs, in none of which the loss falls."""
+    found = []
+    for _ in range(epochs):
+        step(model, optimizer)
+        scheduler.step(*[1.0] * isinstance(scheduler, schedulers.ReduceLROnPlateau))
+        found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_every_scheduler_of_torch_is_tried():
+    assert set(schedulers.__all__) - {"LRScheduler"} == set(SCHEDULERS) - {"SWALR"}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_scheduler_that_was_made_after_the_swap_goes_on_after_restore(name):
+    found = []
+    for swapped in (True, False):
+        model, _ = trained()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        report = swap(model, LEARNING, optimizer=optimizer) if swapped else None
+        scheduler = SCHEDULERS[name](optimizer)
+        first = rates(model, optimizer, scheduler, 2)
+        if report is not None:
+            restore(model, report)
+            assert {id(p) for group in optimizer.param_groups for p in group["params"]} == {id(p) for p in model.parameters()}
+        found.append(first + rates(model, optimizer, scheduler, 4))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULERS if name != "ReduceLROnPlateau"])
+def test_a_scheduler_that_was_made_before_the_swap_is_refused(name):
+    model, _ = trained()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    SCHEDULERS[name](optimizer)
+    with pytest.raises(ValueError, match="has a learning-rate scheduler, which allows no new groups; make it after the swap"):
+        swap(model, LEARNING, optimizer=optimizer)
+
+
+def test_what_reduces_on_a_plateau_may_be_made_before_the_swap_and_says_what_a_list_needs():
+    """It leaves no trace in the optimizer; with one minimum per group torch itself says what to do."""
+    for least, expected in ((0.0, nullcontext()), ([0.001], pytest.raises(RuntimeError, match="modify the `min_lrs` field"))):
+        model, _ = trained()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scheduler = schedulers.ReduceLROnPlateau(optimizer, patience=0, min_lr=least)
+        report = swap(model, LEARNING, optimizer=optimizer)
+        with expected:
+            rates(model, optimizer, scheduler, 2)
+        restore(model, report)
+        assert rates(model, optimizer, scheduler, 1)
 
 
 def test_an_optimizer_needs_sizes():

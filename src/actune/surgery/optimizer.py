@@ -36,8 +36,13 @@ def check(optimizer: torch.optim.Optimizer, model: nn.Module, changes: list[Chan
             raise ValueError(f"optimizer={kind} cannot hold the parameters of {name!r}, whose size is unknown; pass example=")
     if added and isinstance(optimizer, torch.optim.LBFGS):
         raise ValueError("optimizer=LBFGS allows one parameter group only; make it after the swap")
-    if added and getattr(optimizer.step, "_wrapped_by_lr_sched", False):
+    if added and _is_scheduled(optimizer):
         raise ValueError(f"optimizer={kind} has a learning-rate scheduler, which allows no new groups; make it after the swap")
+
+
+def _is_scheduled(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a learning-rate scheduler was made for it: each wraps `step`, but ReduceLROnPlateau, which allows new groups."""
+    return bool(getattr(optimizer.step, "_wrapped_by_lr_sched", False))
 
 
 def add(optimizer: torch.optim.Optimizer, changes: list[Change]) -> tuple[nn.Parameter, ...]:
@@ -76,6 +81,7 @@ def take_out(optimizer: torch.optim.Optimizer, gone: set[int]) -> tuple[Removed,
 
 
 def put_back(optimizer: torch.optim.Optimizer, removed: tuple[Removed, ...], added: tuple[nn.Parameter, ...]) -> None:
+    """Undo `add` and `take_out`; the groups of `add` stay, empty, where a scheduler that was made since counts them."""
     emptied = {out.group for out in take_out(optimizer, {id(p) for p in added})}
     for out in removed:
         group = optimizer.param_groups[out.group]
@@ -84,5 +90,6 @@ def put_back(optimizer: torch.optim.Optimizer, removed: tuple[Removed, ...], add
             group["param_names"].insert(out.position, out.name)
         if out.state is not None:
             optimizer.state[out.parameter] = out.state
-    kept = [group for index, group in enumerate(optimizer.param_groups) if group["params"] or index not in emptied]
-    optimizer.param_groups[:] = kept
+    if not _is_scheduled(optimizer):
+        kept = [group for index, group in enumerate(optimizer.param_groups) if group["params"] or index not in emptied]
+        optimizer.param_groups[:] = kept

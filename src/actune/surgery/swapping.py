@@ -184,7 +184,9 @@ def _replacement(change: Change) -> Replacement:
 def restore(model: nn.Module, report: SwapReport) -> nn.Module:
     """Undo a swap: the very modules from before, in their places, with their hooks and their state in the optimizer.
 
-    Returns the model (from before, where the root itself was swapped). Several swaps are undone in reverse order.
+    Returns the model (from before, where the root itself was swapped). Several swaps are undone in reverse order. Where a
+    learning-rate scheduler was made after the swap, the groups of the new parameters stay in the optimizer, without parameters:
+    schedulers hold a list of one value per group.
     """
     undo = report._undo
     if model is not report.model:
