@@ -194,6 +194,26 @@ def test_replay_notices_a_changed_record():
     assert list(replay(study))[:1] == ["7:activation"]
 
 
+def test_replay_tells_trials_that_were_drawn_in_another_study():
+    other = optuna.create_study()
+    other.set_user_attr("actune:seed", 1)
+    other.optimize(quick, n_trials=12)
+    study = optuna.create_study()
+    study.optimize(quick, n_trials=3)
+    study.add_trials(other.trials[8:])  # these saw trials 0 to 7, 8, ..., which are others here or none
+    study.add_trials(other.trials[:2])
+    study.optimize(quick, n_trials=3)  # these saw them
+    told = "it was drawn in another study; replay the one that it comes from"
+    assert replay(study) == {f"{n}:activation": told for n in range(3, 9)}
+
+
+def test_a_whole_study_that_was_copied_replays():
+    study, copy = optuna.create_study(), optuna.create_study()
+    study.optimize(quick, n_trials=8)
+    copy.add_trials(study.trials)
+    assert replay(copy) == {}
+
+
 def test_settings_are_recorded_for_the_replay():
     settings = Settings(EVOLUTION, start=3, sample=2, space=Space(families=0.0, unary=("tanh(x)", "erf(x)", "exp(x)")))
     study = optuna.create_study()
@@ -292,6 +312,8 @@ def test_unreadable_attribute_and_bad_name():
         suggest_activation(study.ask())
     with pytest.raises(ValueError, match="without ':'"):
         suggest_activation(study.ask(), "a:b")
+    with pytest.raises(ValueError, match="without ':', got 3"):
+        suggest_activation(study.ask(), 3)
 
 
 def ten_thousand():

@@ -51,7 +51,7 @@ def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> 
         "summary": f.summary, "notes": f.notes, "name": f.name, "tree": json.loads(to_json(f.expr)), "facts": facts,
     }  # fmt: skip
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    place = Path(path)
+    place = _path(path)
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=place.name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -62,6 +62,12 @@ def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> 
         with suppress(OSError):
             os.unlink(name)
         raise
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must be the name of a file, got {shorten(repr(path))}")
+    return Path(path)
 
 
 def _umask() -> int:
@@ -75,8 +81,9 @@ def load(path: str | os.PathLike[str]) -> Family:
 
     A family of the catalogue comes back as itself if its formula is still the same, with what is known of it.
     """
+    place = _path(path)
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(place.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read the function in {str(path)!r}: {error.strerror}; `actune.save` writes one") from None
     except ValueError as error:

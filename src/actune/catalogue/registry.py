@@ -24,7 +24,7 @@ from torch.distributions import constraints, transform_to
 from ..language.exact import folded, latex, value
 from ..language.expr import Expr, FormulaError, apply, number, parse, symbol, to_text
 from ..language.ops import ALIASES, OPS, Op
-from ..messages import suggestion
+from ..messages import shorten, suggestion
 
 __all__ = ["FAMILIES", "Family", "Param", "declare", "family", "list_families", "resolve"]
 
@@ -40,7 +40,11 @@ class Param:
     trainable: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "init", tuple(map(float, self.init)) if isinstance(self.init, tuple) else float(self.init))
+        try:
+            numbers = tuple(map(float, self.init)) if isinstance(self.init, tuple) else float(self.init)
+        except (TypeError, ValueError):
+            raise ValueError(f"an initial value must be a number or a tuple of numbers, got {shorten(repr(self.init))}") from None
+        object.__setattr__(self, "init", numbers)
         if not bool(self.constraint.check(torch.tensor(self.init, dtype=torch.float64)).all()):
             raise ValueError(f"initial value {self.init} is outside its constraint {self.constraint}; choose one inside")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..catalogue.registry import Family, resolve
-from ..messages import suggestion
+from ..messages import shorten, suggestion
 from ..module import Activation
 from ..results import versions
 from .losses import ACCURACY, LOSSES, Measure
@@ -312,6 +312,8 @@ def _named(given: Sequence[ActivationLike] | Mapping[str, ActivationLike]) -> di
     if isinstance(given, Mapping):
         return dict(given)
     named: dict[str, ActivationLike] = {}
+    if not isinstance(given, str | Sequence):
+        raise ValueError(f"names must be a list of functions, or a mapping from names to functions, got {shorten(repr(given))}")
     for activation in [given] if isinstance(given, str) else given:
         name = _name(activation)
         if _formula(named.setdefault(name, activation)) != _formula(activation):
@@ -332,9 +334,9 @@ def _name(activation: ActivationLike) -> str:
 def _formula(activation: ActivationLike) -> str:
     if isinstance(activation, Activation):
         return activation.family.text
-    if isinstance(activation, (str, Family)):
-        return resolve(activation).text
-    return repr(activation) if isinstance(activation, nn.Module) else f"torch: {activation.__name__}"
+    if isinstance(activation, type):
+        return f"torch: {activation.__name__}"
+    return repr(activation) if isinstance(activation, nn.Module) else resolve(activation).text
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import nn
 
-from ..messages import suggestion
+from ..messages import shorten, suggestion
 from .data.files import california, cifar10, cifar100, idx_images, series, sign_digits, text, uci
 from .data.parts import Split, digits
 from .data.synthetic import OUTPUTS, VARIABLES, feynman, harmonic, polynomial
@@ -144,6 +144,8 @@ def task(name: str | Task) -> Task:
     """The task of this name; a Task is returned as it is, an unknown name raises ValueError with the nearest known one."""
     if isinstance(name, Task):
         return name
+    if not isinstance(name, str):
+        raise ValueError(f"a task must be a Task or the name of one, got {shorten(repr(name))} (known: {', '.join(list_tasks())})")
     if name not in TASKS:
         raise ValueError(f"unknown task {name!r}{suggestion(name, TASKS)} (known: {', '.join(list_tasks())})")
     return TASKS[name]

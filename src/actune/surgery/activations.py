@@ -7,9 +7,12 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from ..messages import shorten
 from ..module import Activation
 
-__all__ = ["FUNCTIONS", "NOT_ELEMENTWISE", "RECURRENT", "is_activation", "is_bare", "is_function", "parameter_groups"]
+__all__ = [
+    "FUNCTIONS", "NOT_ELEMENTWISE", "RECURRENT", "check_model", "is_activation", "is_bare", "is_function", "parameter_groups",
+]  # fmt: skip
 
 ELEMENTWISE: tuple[type[nn.Module], ...] = (
     Activation, nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid,
@@ -50,11 +53,17 @@ def is_function(value: object) -> bool:
     return callable(value) and getattr(value, "__name__", "").strip("_") in FUNCTIONS
 
 
+def check_model(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {shorten(repr(model))}")
+
+
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer: those of activations (PReLU's too) without weight decay, all others with it.
 
     A parameter that several modules share appears once; a group without parameters is left out.
     """
+    check_model(model)
     inside = {id(p) for module in model.modules() if is_activation(module) for p in module.parameters()}
     for name, p in model.named_parameters():
         if is_lazy(p):

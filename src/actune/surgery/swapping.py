@@ -14,8 +14,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 
+from ..messages import shorten
 from ..module import Activation
 from . import optimizer as optimizers
+from .activations import check_model
 from .observe import HOOKS, observe
 from .plan import Act, Change, maker, plan
 from .select import Where, select
@@ -157,6 +159,7 @@ def swap(
     Raises ValueError where `where` matches no activation or the arguments do not fit the model, TypeError for an argument of
     another kind. The model is then as it was.
     """
+    check_model(model)
     fit_scope, make = maker(act, scope)
     places, skipped = select(model, where)
     seen, calls = ({}, None) if example is None else observe(model, example, places)
@@ -188,6 +191,8 @@ def restore(model: nn.Module, report: SwapReport) -> nn.Module:
     learning-rate scheduler was made after the swap, the groups of the new parameters stay in the optimizer, without parameters:
     schedulers hold a list of one value per group.
     """
+    if not isinstance(report, SwapReport):
+        raise TypeError(f"report must be what swap returned, got {shorten(repr(report))}")
     undo = report._undo
     if model is not report.model:
         raise ValueError(f"model={type(model).__name__} is not the one of this report; pass report.model")

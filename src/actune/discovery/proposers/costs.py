@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from ...catalogue.registry import Family
+from ...catalogue.registry import Family, resolve
 from ...kernels.cpu.compiler import cost as instructions
 from ...kernels.operators import ordered
 from ...language.expr import Expr, apply, symbol
@@ -17,11 +17,12 @@ _WIDE = 1000  # what is no vector code, a Mittag-Leffler function: a table at be
 _X = symbol("x")
 
 
-def cost(f: Family) -> int:
+def cost(f: str | Family) -> int:
     """The instructions of a pass forward and one backward: the value; the slope and the gradients of trained parameters.
 
     Each distinct part counts once, whatever the machine: a study with this objective replays anywhere.
     """
+    f = resolve(f)
     passes = ((f.expr,), (f.expr.diff(), *(f.expr.diff(name) for name in trained(f))))
     return sum(_instructions(n.op) for exprs in passes for n in ordered(exprs)[1] if not n.leaf)
 

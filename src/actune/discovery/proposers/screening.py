@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...catalogue.registry import Family
+from ...catalogue.registry import Family, resolve
 from ...kernels.operators import compile_program
 from ...language.expr import Expr
 
@@ -29,7 +29,7 @@ class Screening:
     fingerprint: str
 
 
-def screen(f: Family) -> Screening:
+def screen(f: str | Family) -> Screening:
     """Evaluate the function, its slope and its parameter gradients at the initial values, in float32 as training does.
 
     Rejected: what is not finite on normal draws, on a grid over |x| <= 5 with 0 in it, or at ±8 … ±64; what exceeds `LARGEST`
@@ -39,6 +39,7 @@ def screen(f: Family) -> Screening:
     about five digits, and the gradients in any order: so neither the way of writing a function nor the names of its parameters
     matter, while the same function with other learnable parameters is another candidate. It says nothing about constraints.
     """
+    f = resolve(f)
     return _screen(f.expr, tuple(f.initial()), trained(f))
 
 

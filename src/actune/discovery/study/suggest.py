@@ -26,6 +26,7 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 from ...catalogue.registry import Family, resolve
 from ...experiments.identity import network
 from ...experiments.tasks import TASKS
+from ...messages import shorten
 from ..proposers.evolution import front as undominated
 from ..proposers.fisher import Fisher
 from ..proposers.history import History, Probe, Proposer
@@ -74,6 +75,8 @@ def suggest_activation(
     study's seed (its user attribute `actune:seed`, 0 if never set), the trial's number, the name, the trials that are in the
     study, the families that are declared and what your own proposers and probe return, and on nothing else.
     """
+    if not isinstance(trial, BaseTrial):
+        raise ValueError(f"trial must be the Optuna trial that your objective is called with, got {shorten(repr(trial))}")
     of_search, own = _BREEDING.get()
     settings, proposers = settings or of_search, own if proposers is None else proposers
     key, asked = _key(name), probe if settings.probing else None
@@ -102,7 +105,7 @@ def breeding(settings: Settings, proposers: Mapping[str, Proposer]) -> Iterator[
 
 
 def _key(name: str) -> str:
-    if not name or ":" in name:
+    if not isinstance(name, str) or not name or ":" in name:
         raise ValueError(f"the name of an activation must be text without ':', got {name!r}")
     return f"activation:{name}"
 
@@ -169,6 +172,11 @@ def twin(trial: Trial, attributes: Mapping[str, Any], name: str = "activation") 
     return next((t for t in same if all(t.user_attrs.get(k) == v for k, v in attributes.items())), None)
 
 
+def _check_study(study: object) -> None:
+    if not isinstance(study, Study):
+        raise ValueError(f"study must be an Optuna study, as search and optuna.load_study return one, got {shorten(repr(study))}")
+
+
 def study_seed(study: Study, wanted: int | None = None) -> int:
     """The seed of the study, written at its first use, and read once: it does not change."""
     seed = _SEEDS[study] if study in _SEEDS else study.user_attrs.get(SEED)
@@ -230,7 +238,10 @@ def replay(study: Study, proposers: Mapping[str, Proposer] | None = None, probe:
     proposers  your own, where trials had some. One that is not given is not called: what it returned is only read again, and
                must have the recorded fingerprint. One that failed is taken to fail again.
     probe      the study's, where it had one; of a task that ships it is found. Without it, what it had a say in is only read again
+
+    Of a trial that was drawn in another study and added to this one, the text says that: only there can it be derived.
     """
+    _check_study(study)
     trials = study.get_trials(deepcopy=False)
     seed, sign = study_seed(study), signs(study)
     probe = probe or _probe_of(study)
@@ -239,13 +250,27 @@ def replay(study: Study, proposers: Mapping[str, Proposer] | None = None, probe:
         for name in names(t):
             key = _key(name)
             origin = t.user_attrs.get(f"{key}:origin", {})
-            if "proposer" in origin:
+            if "proposer" in origin and not _was_drawn_here(trials, key, origin):
+                different[f"{t.number}:{name}"] = "it was drawn in another study; replay the one that it comes from"
+            elif "proposer" in origin:
                 history = History(past(trials[n], key, sign) for n in numbers(origin["seen"]))
                 rng = _generator(seed, origin["trial"], name)
                 again = _again(t.user_attrs[key], origin, history, rng, proposers or {}, probe)
                 if again != t.user_attrs[key]:
                     different[f"{t.number}:{name}"] = again
     return different
+
+
+def _was_drawn_here(trials: list[FrozenTrial], key: str, origin: dict[str, Any]) -> bool:
+    """Whether these trials have what the record of one tells of them: the trial that drew it, and those that were seen.
+
+    A trial that is run again has the record of the first; one that was added from another study may speak of numbers that others
+    have here.
+    """
+    drawn, seen = origin["trial"], numbers(origin["seen"])
+    if max([drawn, *seen]) >= len(trials) or trials[drawn].user_attrs.get(f"{key}:origin") != origin:
+        return False
+    return all(key in trials[n].user_attrs for n in seen)
 
 
 def _probe_of(study: Study) -> Probe:
@@ -295,6 +320,8 @@ def leaders(study: Study, n: int = 10, name: str | None = None) -> list[Family]:
 
     name   which activation, where trials have several
     """
+    if not isinstance(n, int) or n < 0:
+        raise ValueError(f"n must be a number of functions, from 0 on, got {shorten(repr(n))}")
     key, complete = _complete(study, name)
     sign = signs(study)
     found: dict[str, str] = {}
@@ -352,6 +379,7 @@ def activation_names(study: Study) -> list[str]:
 
 def finite_trials(study: Study) -> list[FrozenTrial]:
     """The trials that are complete, all values finite."""
+    _check_study(study)
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [t for t in trials if all(map(math.isfinite, t.values))]
 
@@ -365,6 +393,7 @@ def best(study: Study, name: str | None = None) -> Family:
 
     Where leaders were trained again on fresh seeds (`confirm`, `prove`) and no trial has finished since, the best of them.
     """
+    _check_study(study)
     ranking = study.user_attrs.get(RANKING)
     if name is None and ranking is not None and ranking["finished"] == len(finished(study.get_trials(deepcopy=False))):
         return resolve(ranking["leaders"][0]["text"]).simplify()
