@@ -102,6 +102,17 @@ def test_bad_input_is_one_line_and_exit_code_2(actune_command, arguments: list[s
     assert errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [("mine_that_fails:objective",), ("digits", "--proposer", "mine_that_fails:propose")])
+def test_a_users_module_that_fails_is_one_line(actune_command, arguments: tuple[str, ...], tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "mine_that_fails.py").write_text("import math\n\nmath.sqrt(-1)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    code, _, errors = actune_command("search", *arguments)
+    assert code == 2
+    assert f"importing 'mine_that_fails' failed at {tmp_path / 'mine_that_fails.py'}:3 with ValueError: " in errors
+    assert errors.count("\n") == 1
+
+
 def test_every_command_has_an_example(actune_command) -> None:
     for command in app.registered_commands:
         name = command.name or command.callback.__name__  # type: ignore[union-attr]

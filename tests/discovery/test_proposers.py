@@ -193,6 +193,31 @@ def test_find_function(tmp_path, monkeypatch):
     sys.modules.pop("ideas_of_mine")
 
 
+BROKEN = {
+    "x = 1\n1 / 0\n": (2, "ZeroDivisionError: division by zero"),
+    "def propose(history, rng)\n    return 1\n": (1, "SyntaxError: expected ':'"),
+    "import torch\n\ntorch.nn.Linear(2, None)\n": (3, "TypeError: "),  # raised deep inside of torch
+    "\nimport no_such_package\n": (2, "ModuleNotFoundError: No module named 'no_such_package'"),
+    "import sys\nsys.exit(0)\n": (2, "SystemExit: 0"),
+    "raise ValueError('one\\ntwo')\n": (1, "ValueError: one two"),
+}
+
+
+@pytest.mark.parametrize("argument", ["task", "proposer"])
+@pytest.mark.parametrize("source", BROKEN)
+def test_a_module_that_fails_is_named_with_the_error_and_its_place(source, argument, tmp_path, monkeypatch):
+    line, said = BROKEN[source]
+    (tmp_path / "broken_of_mine.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("broken_of_mine", None)
+    with pytest.raises(ValueError, match=f"{argument}=") as failed:
+        find_function("broken_of_mine:propose", argument)
+    told = str(failed.value)
+    place = f"{tmp_path / 'broken_of_mine.py'}:{line}"
+    assert told.startswith(f"{argument}='broken_of_mine:propose': importing 'broken_of_mine' failed at {place} with {said}")
+    assert "\n" not in told
+
+
 def test_a_failed_trial_keeps_its_candidate():
     study = optuna.create_study()
     trial = study.ask()

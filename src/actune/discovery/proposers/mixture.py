@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sysconfig
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -141,14 +144,28 @@ def check_proposers(settings: Settings, own: Mapping[str, Proposer]) -> dict[str
     return positive
 
 
+def _place(error: BaseException) -> str | None:
+    """Where in the user's code an import failed, `FILE:LINE`; None if no code of a module has run."""
+    if isinstance(error, SyntaxError) and os.path.isfile(error.filename or ""):
+        return f"{error.filename}:{error.lineno}"
+    calls = traceback.extract_tb(error.__traceback__)[1:]  # after the one of `find_function`
+    calls = [call for call in calls if not call.filename.startswith(("<frozen importlib", importlib.__file__))]
+    installed = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    last = ([call for call in calls if not call.filename.startswith(installed)] or calls)[-1:]
+    return f"{last[0].filename}:{last[0].lineno}" if last else None
+
+
 def find_function(name: str, argument: str = "proposer", example: str = "mymodule:propose") -> Callable[..., Any]:
-    """The function that `module:function` names, given as this argument."""
+    """The function that `module:function` names, given as this argument; a module that fails is named with the error's place."""
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function) if module and function else None
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # the module is the user's: it may raise anything
+        said, place = shorten(" ".join(f"{type(error).__name__}: {error}".split()), 200), _place(error)
+        if place is not None:
+            raise ValueError(f"{argument}={name!r}: importing {module!r} failed at {place} with {said}; mend it there") from error
         raise ValueError(
-            f"{argument}={name!r} cannot be imported ({error}); write it as {example}, with {example.partition(':')[0]} on the path"
+            f"{argument}={name!r} cannot be imported ({said}); write it as {example}, with {example.partition(':')[0]} on the path"
         ) from None
     if not callable(found):
         raise ValueError(f"{argument}={name!r} is no function; write it as {example}")
