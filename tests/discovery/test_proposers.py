@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import collections
+import inspect
 import logging
 import math
 import random
+import re
 import sys
+from pathlib import Path
 
 import optuna
 import pytest
@@ -83,6 +86,26 @@ def test_a_users_proposer_joins():
     assert found.text == "relu"
     found = propose(HISTORY, random.Random(0), OWN, (), {"mine": fixed(Draft("sin(x)", "crossover", (1, 2)))})
     assert (found.kind, found.parents) == ("crossover", (1, 2))
+
+
+def test_contributing_says_what_the_table_takes():
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    (arguments,) = re.findall(r"`\(([a-z, ]*)\) -> Draft \| None`", text)
+    assert PROPOSERS
+    for proposer in PROPOSERS.values():
+        assert [*inspect.signature(proposer).parameters] == arguments.split(", ")
+
+
+def test_a_row_of_the_table_as_contributing_says(monkeypatch):
+    def steeper(history, rng, settings, probe):
+        return Draft(f"tanh({len(history) + 1 + rng.random()}*x)", "steeper") if len(history) < 3 else None
+
+    monkeypatch.setitem(PROPOSERS, "steeper", steeper)
+    settings = Settings((("steeper", 1.0),))
+    study = actune.search(lambda trial: len(suggest_activation(trial).text), trials=5, settings=settings)
+    origins = [t.user_attrs[f"{KEY}:origin"] for t in study.trials]
+    assert [o["proposer"] for o in origins] == [*["steeper"] * 3, "evolution", "evolution"]  # another steps in
+    assert replay(study) == {}
 
 
 def raising(error):
@@ -193,7 +216,7 @@ def test_find_function(tmp_path, monkeypatch):
     sys.modules.pop("ideas_of_mine")
 
 
-BROKEN = {
+FAILING = {
     "x = 1\n1 / 0\n": (2, "ZeroDivisionError: division by zero"),
     "def propose(history, rng)\n    return 1\n": (1, "SyntaxError: expected ':'"),
     "import torch\n\ntorch.nn.Linear(2, None)\n": (3, "TypeError: "),  # raised deep inside of torch
@@ -204,9 +227,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("argument", ["task", "proposer"])
-@pytest.mark.parametrize("source", BROKEN)
+@pytest.mark.parametrize("source", FAILING)
 def test_a_module_that_fails_is_named_with_the_error_and_its_place(source, argument, tmp_path, monkeypatch):
-    line, said = BROKEN[source]
+    line, said = FAILING[source]
     (tmp_path / "broken_of_mine.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     sys.modules.pop("broken_of_mine", None)
