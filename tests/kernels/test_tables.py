@@ -223,7 +223,7 @@ def test_tables_are_kept_by_value_and_rebuilt_when_a_parameter_changed() -> None
     assert torch.allclose(y[20:], x[20:] * torch.sigmoid(0.5 * x[20:]), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize(
     "case", ["small", "float64", "each element", "channels", "trained", "vmap", "jvp", "cheap", "subclass", "trace", "make_fx"]
