@@ -10,7 +10,8 @@ from .catalogue.files import load, save
 from .catalogue.registry import Family, Param, declare, family, list_families, resolve
 from .catalogue.smoothing import smooth
 from .kernels.tables.special import mittag_leffler
-from .language.expr import Expr, FormulaError, parse
+from .language.expr import Expr, FormulaError
+from .language.parser import parse
 from .module import Activation
 from .surgery import SwapReport, parameter_groups, restore, swap
 

@@ -22,7 +22,7 @@ from actune.bench.plan import Plan, from_text
 from actune.bench.ways import Computed, Where
 from actune.cli import main
 from actune.export.python import eager, source, writable
-from actune.language.expr import parse
+from actune.language.parser import parse
 from actune.show.speed import plot_speed, speed_figure, speed_tables
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,8 @@ from actune.catalogue.interval import Closed
 from actune.catalogue.registry import FAMILIES, Param
 from actune.kernels import dispatch
 from actune.language.exact import value
-from actune.language.expr import FormulaError, parse
+from actune.language.expr import FormulaError
+from actune.language.parser import parse
 from actune.special.exact import scaled
 
 BUILT_IN: dict[str, Callable[[Tensor], Tensor]] = {

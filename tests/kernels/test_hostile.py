@@ -13,7 +13,7 @@ from torch import Tensor
 
 import actune
 from actune.kernels.dispatch import activate
-from actune.language.expr import parse
+from actune.language.parser import parse
 
 
 def test_inputs_that_depend_on_one_another_count_once() -> None:

@@ -17,8 +17,9 @@ import torch
 from actune.catalogue.registry import resolve
 from actune.kernels.operators import compile_program, evaluate
 from actune.language.exact import value
-from actune.language.expr import Expr, FormulaError, apply, const, from_json, parse, symbol, to_json
+from actune.language.expr import Expr, FormulaError, apply, const, from_json, symbol, to_json
 from actune.language.ops import OPS
+from actune.language.parser import parse
 
 X = symbol("x")
 PRIMITIVES = [op for op in OPS.values() if op.definition is None]

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from actune.kernels.operators import activate, evaluate
 from actune.language.exact import to_sympy, value
-from actune.language.expr import Expr, FormulaError, apply, parse, symbol
+from actune.language.expr import Expr, FormulaError, apply, symbol
 from actune.language.ops import OPS
+from actune.language.parser import parse
 
 X, P, Q = map(symbol, "xpq")
 PRIMITIVES = [op for op in OPS.values() if op.definition is None and op.arity and not re.search(r"_\d{3}$", op.name)]

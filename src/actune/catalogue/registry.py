@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.distributions import constraints, transform_to
 
 from ..language.exact import folded, latex, value
-from ..language.expr import Expr, FormulaError, apply, number, parse, symbol, to_text
+from ..language.expr import Expr, FormulaError, apply, number, symbol, to_text
 from ..language.ops import ALIASES, OPS, Op
+from ..language.parser import parse
 from ..messages import shorten, suggestion
 
 __all__ = ["FAMILIES", "Family", "Param", "declare", "family", "list_families", "resolve"]

@@ -1,4 +1,4 @@
-"""Expr: an activation function as an immutable formula; build, walk, differentiate, simplify, parse, print, JSON.
+"""Expr: an activation function as an immutable formula; build, walk, differentiate, simplify, print, JSON.
 
 Equal formulas are one object (they are interned), so `is` compares them, shared parts are stored and computed once,
 and every walk is a loop over the distinct nodes in order: no formula is too deep for it.
@@ -18,11 +18,10 @@ from typing import Any, TypeVar
 from ..messages import shorten, suggestion
 from .ops import ALIASES, OPS, Op
 
-__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "number", "parse", "symbol"]
+__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "number", "symbol", "to_json", "to_text"]
 
 T = TypeVar("T")
 
-MAX_CHARACTERS, MAX_NODES, MAX_DEPTH = 20_000, 5_000, 100  # of a formula that comes from outside
 MAX_JSON = 1_000_000  # characters, and nodes as written out
 
 
@@ -247,6 +246,11 @@ def apply(name: str, *args: Any) -> Expr:
 
 # -- derivative ----------------------------------------------------------------------------------------------------------
 
+# The derivative rules of the table as formulas. The table has them as text, and the parser, which imports this module, fills these
+# when `actune.language` is imported.
+RULES: dict[str, tuple[Expr, ...]] = {}  # the partial derivatives of a primitive, one per argument
+SLOPE_RULES: dict[str, Expr] = {}  # the whole derivative of a primitive that selects among its arguments
+
 
 @functools.lru_cache(maxsize=8192)
 def _diff(e: Expr, wrt: str) -> Expr:
@@ -265,8 +269,8 @@ def _diff(e: Expr, wrt: str) -> Expr:
 def _chain(n: Expr, slopes: list[Expr]) -> Expr:
     values = dict(zip(_ARGUMENTS, n.args, strict=False)) | {"y": n}
     if OPS[n.op].slope is not None:
-        return _fill(_slope_rule(n.op), values | dict(zip(("da", "db", "dc"), slopes, strict=False)))
-    rules, total = _rules(n.op), _ZERO
+        return _fill(SLOPE_RULES[n.op], values | dict(zip(("da", "db", "dc"), slopes, strict=False)))
+    rules, total = RULES[n.op], _ZERO
     if not rules and any(slope is not _ZERO for slope in slopes):
         raise FormulaError(
             f"{n.op} is a second derivative and has no derivative of its own: those of mittag_leffler exist up to order 2; "
@@ -343,16 +347,6 @@ def _has_zero(e: Expr) -> bool:
         elif stack.pop() not in _KNOWN:
             _KNOWN[n] = any((p is _ZERO and n.op == "where") or _KNOWN[p] for p in _parts(n))
     return _KNOWN[e]
-
-
-@functools.cache
-def _rules(name: str) -> tuple[Expr, ...]:
-    return tuple(parse(text) for text in OPS[name].grad)
-
-
-@functools.cache
-def _slope_rule(name: str) -> Expr:
-    return parse(OPS[name].slope or "")
 
 
 # -- simplification ------------------------------------------------------------------------------------------------------
@@ -453,10 +447,6 @@ _NEUTRAL: dict[str, Callable[..., Expr | None]] = {
 # -- text ----------------------------------------------------------------------------------------------------------------
 
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\*\*|[<>=!]=|[-+*/^(),|<>]))", re.ASCII
-)
-_INFIX = {op.infix: op for op in OPS.values() if op.infix and op.arity == 2}
 
 
 def number(value: float) -> str:
@@ -488,130 +478,6 @@ def to_text(e: Expr) -> str:
         return f"{wrapped[0]}{gap}{op.infix}{gap}{wrapped[1]}", op.binds
 
     return e.fold(leaf, node)[0]
-
-
-def parse(text: str) -> Expr:
-    """Read a formula such as `max(x*sigmoid(b*x), c*atan(x))`; `^` and `**` are powers, `|x|` is abs(x).
-
-    Every name that is not a function is the input `x` or a parameter. Nothing is executed: the text is only read.
-    Raises FormulaError, one line that points at the character, and for a formula over 20,000 characters, 5,000 nodes
-    or 100 levels of nesting.
-    """
-    if not isinstance(text, str):
-        raise FormulaError(f"a formula must be text, got {type(text).__name__}")
-    if len(text) > MAX_CHARACTERS:
-        raise FormulaError(f"a formula may have {MAX_CHARACTERS:,} characters, this one has {len(text):,}")
-    return _Parser(text).formula()
-
-
-class _Parser:
-    """Precedence climbing over the tokens; holds the place that an error points at."""
-
-    def __init__(self, text: str):
-        self.text, self.depth, self.count, self.at = text, 0, 0, 0
-        self.tokens: list[tuple[str, str, int]] = []
-        place = 0
-        while text[place:].strip():
-            match = _TOKEN.match(text, place)
-            if not match:
-                place += len(text[place:]) - len(text[place:].lstrip())
-                raise self.error(f"unexpected {text[place]!r}", place)
-            kind = match.lastgroup or ""
-            self.tokens.append((kind, match[kind], match.start(kind)))
-            place = match.end()
-        self.tokens.append(("end", "the end", len(text.rstrip())))
-
-    def error(self, message: str, place: int | None = None) -> FormulaError:
-        place = self.tokens[self.at][2] if place is None else place
-        before, after = self.text[max(0, place - 30) : place], self.text[place : place + 30]
-        shown = " ".join(f"{'…' * (place > 30)}{before}»{after}{'…' * (place + 30 < len(self.text))}".split())
-        return FormulaError(f"cannot read the formula at character {place + 1}, {shown}: {message}")
-
-    def formula(self) -> Expr:
-        e = self.expression(0)
-        if self.tokens[self.at][0] != "end":
-            raise self.error(f"expected an operator or the end, got {self.tokens[self.at][1]!r}")
-        if not e.leaf and OPS[e.op].boolean:
-            raise self.error("a comparison is no activation function; use where(condition, a, b)", 0)
-        return e
-
-    def take(self, token: str) -> bool:
-        if self.tokens[self.at][0] == "sign" and self.tokens[self.at][1] == token:
-            self.at += 1
-            return True
-        return False
-
-    def expect(self, token: str) -> None:
-        if not self.take(token):
-            raise self.error(f"expected {token!r}, got {self.tokens[self.at][1]!r}")
-
-    def build(self, place: int, name: str, *args: Expr) -> Expr:
-        self.count += 1
-        if self.count > MAX_NODES:
-            raise self.error(f"a formula may have {MAX_NODES:,} operations", place)
-        try:
-            return apply(name, *args)
-        except FormulaError as error:
-            raise self.error(str(error), place) from None
-
-    def expression(self, binds: int) -> Expr:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise self.error(f"a formula may be nested {MAX_DEPTH} deep")
-        e = self.prefix()
-        while self.tokens[self.at][0] == "sign":
-            sign, place = self.tokens[self.at][1], self.tokens[self.at][2]
-            op = _INFIX.get("^" if sign == "**" else sign)
-            if op is None or op.binds < binds:
-                break
-            self.at += 1
-            e = self.build(place, op.name, e, self.expression(op.binds if op.name == "pow" else op.binds + 1))
-            if op.boolean:
-                binds = op.binds + 1  # a < b < c is not a chain
-        self.depth -= 1
-        return e
-
-    def prefix(self) -> Expr:
-        kind, token, place = self.tokens[self.at]
-        if self.take("-"):
-            return self.build(place, "neg", self.expression(4))
-        if self.take("+"):
-            return self.expression(4)
-        if self.take("("):
-            e = self.expression(0)
-            self.expect(")")
-            return e
-        if self.take("|"):
-            e = self.expression(0)
-            self.expect("|")
-            return self.build(place, "abs", e)
-        if kind not in ("number", "name"):
-            raise self.error(f"expected a number, a name, '-', '(' or '|', got {token!r}")
-        self.at += 1
-        if kind == "name":
-            return self.named(token, place)
-        try:
-            return const(float(token))
-        except FormulaError as error:
-            raise self.error(str(error), place) from None
-
-    def named(self, name: str, place: int) -> Expr:
-        name = ALIASES.get(name, name)
-        if not self.take("("):
-            if name not in OPS:
-                return symbol(name)
-            if OPS[name].arity:
-                raise self.error(f"expected '(' after the function {name!r}", place + len(name))
-            return self.build(place, name)
-        if name not in OPS:
-            raise self.error(f"unknown function {name!r}{suggestion(name, [*OPS, *ALIASES])}", place)
-        args = [self.expression(0)]
-        while self.take(","):
-            args.append(self.expression(0))
-        self.expect(")")
-        while name in ("max", "min") and len(args) > 2:
-            args[:2] = [self.build(place, name, *args[:2])]
-        return self.build(place, name, *args)
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------------------

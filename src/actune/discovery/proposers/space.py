@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from random import Random
 
 from ...catalogue.registry import FAMILIES, Family, Param
-from ...language.expr import Expr, apply, const, parse, symbol
+from ...language.expr import Expr, apply, const, symbol
 from ...language.ops import OPS
+from ...language.parser import parse
 
 __all__ = ["BINARY", "MUTATIONS", "UNARY", "Space", "bare", "candidate", "mutate", "parametrise", "random_formula"]
 
