@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..special.contour import Order, mittag_leffler_derivatives, mittag_leffler_scaled, raised
+from ..special.contour import Order, raised
+from ..special.function import mittag_leffler_derivatives, mittag_leffler_scaled
 from .elementary import KERNELS
 
 __all__ = ["ALIASES", "OPS", "Op"]

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -37,14 +36,23 @@ import numpy
 import torch
 from torch import Tensor
 
-from ..tensors import is_plain, is_traced
+from ..tensors import is_traced
 
-__all__ = ["mittag_leffler", "mittag_leffler_derivative", "mittag_leffler_scaled"]
+__all__ = [
+    "FINE",
+    "ROUGH",
+    "Order",
+    "Quality",
+    "are_numbers",
+    "array_derivatives",
+    "numpy_derivatives",
+    "raised",
+    "scaling_exponent",
+]
 
 Order: TypeAlias = tuple[int, int, int]
-Real: TypeAlias = "Tensor | float"
-Array: TypeAlias = Any  # a tensor, or a NumPy array or number
-Rule: TypeAlias = Callable[..., Array]  # of elements (z, α, β, ...) to (orders, elements)
+AnyArray: TypeAlias = Any  # a tensor, or a NumPy array or number
+Rule: TypeAlias = Callable[..., AnyArray]  # of elements (z, α, β, ...) to (orders, elements)
 
 _SCALES = (1.0, 2.0)  # μ, where a parabola crosses the positive axis: rounding errors grow like e^μ
 _FAR = 6.0  # |z|^{1/α} from which z < 0 takes the algebraic terms apart
@@ -71,6 +79,13 @@ class Quality(NamedTuple):
 FINE = Quality(2 * math.pi / 75, 60.0)  # float64: 94 nodes
 ROUGH = Quality(2 * math.pi / 43, 33.0)  # float32: 40 nodes, 1e-11 in values and 1e-8 in first derivatives
 
+
+def raised(order: Order, n: int) -> Order:
+    """The derivative order with one more in z, α or β (n = 0, 1, 2)."""
+    i, j, k = (m + (n == axis) for axis, m in enumerate(order))
+    return i, j, k
+
+
 # 1/Γ(1 + t) = Σ c_k t^k  (Abramowitz and Stegun 6.1.34)
 _RGAMMA = (
     1.0, 0.5772156649015329, -0.6558780715202539, -0.04200263503409524, 0.16653861138229148,
@@ -86,8 +101,8 @@ _TAYLOR = tuple(  # of 1/Γ(1 + t) and its derivatives, each over a factorial
 
 # The integrands over e^s s^{-β} (the logarithms apart), by the order in z and α: a power of z, and a sum of c X^p J^q with
 # X = s^α, J = 1/(X - z). E itself is XJ. Each is the derivative of its first row by ∂X/∂α = X log s.
-Table: TypeAlias = dict[tuple[int, int], tuple[int, tuple[tuple[int, int, int], ...]]]
-_WHOLE: Table = {
+Integrands: TypeAlias = dict[tuple[int, int], tuple[int, tuple[tuple[int, int, int], ...]]]
+_WHOLE: Integrands = {
     (0, 0): (0, ((1, 1, 1),)),
     (1, 0): (0, ((1, 1, 2),)),
     (2, 0): (0, ((2, 1, 3),)),
@@ -95,8 +110,8 @@ _WHOLE: Table = {
     (1, 1): (0, ((1, 1, 2), (-2, 2, 3))),
     (0, 2): (1, ((-1, 1, 2), (2, 2, 3))),
 }
-_FIRST_APART: Table = {(0, 0): (1, ((1, 0, 1),))}  # XJ - 1
-_TAIL_APART: Table = {  # XJ + X/z + X²/z²
+_FIRST_APART: Integrands = {(0, 0): (1, ((1, 0, 1),))}  # XJ - 1
+_TAIL_APART: Integrands = {  # XJ + X/z + X²/z²
     (0, 0): (-2, ((1, 3, 1),)),
     (1, 0): (-3, ((-3, 3, 1), (1, 4, 2))),
     (2, 0): (-4, ((12, 3, 1), (-8, 4, 2), (2, 5, 3))),
@@ -106,20 +121,20 @@ _TAIL_APART: Table = {  # XJ + X/z + X²/z²
 }
 
 
-def _space(x: Array) -> ModuleType:
+def _space(x: AnyArray) -> ModuleType:
     """The library whose functions take x."""
     return torch if isinstance(x, Tensor) else numpy
 
 
-def _constant(values: Any, like: Array) -> Array:
+def _constant(values: Any, like: AnyArray) -> AnyArray:
     return torch.tensor(values, dtype=like.dtype, device=like.device) if isinstance(like, Tensor) else numpy.array(values)
 
 
-def _stack(rows: Sequence[Array]) -> Array:
+def _stack(rows: Sequence[AnyArray]) -> AnyArray:
     return torch.stack(list(rows)) if isinstance(rows[0], Tensor) else numpy.array(rows)
 
 
-def _clip(x: Array, low: Any = None, high: Any = None) -> Array:
+def _clip(x: AnyArray, low: Any = None, high: Any = None) -> AnyArray:
     if isinstance(x, Tensor):
         return x.clamp(low, high)
     x = x if low is None else numpy.maximum(x, low)  # half the time of numpy.clip
@@ -142,10 +157,10 @@ class Pair:
     def __sub__(self, other: Pair) -> Pair:
         return Pair(self.re - other.re, self.im - other.im)
 
-    def by(self, real: Array) -> Pair:
+    def by(self, real: AnyArray) -> Pair:
         return Pair(self.re * real, self.im * real)
 
-    def plus(self, real: Array) -> Pair:
+    def plus(self, real: AnyArray) -> Pair:
         return Pair(self.re + real, self.im)
 
     def inverse(self) -> Pair:
@@ -163,7 +178,7 @@ class Pair:
         return Pair(xp.expm1(self.re) * xp.cos(self.im) - 2 * half * half, xp.exp(self.re) * sine)
 
 
-def _nodes(mu: float, quality: Quality, like: Array) -> tuple[Pair, Pair]:
+def _nodes(mu: float, quality: Quality, like: AnyArray) -> tuple[Pair, Pair]:
     """log s and the weight e^s ds/du h/(πi) at the nodes u = (k + 1/2)h of the upper half; the lower one mirrors it."""
     if not isinstance(like, Tensor):
         return _kept_nodes(mu, quality, None)
@@ -187,7 +202,7 @@ def _new_nodes(mu: float, quality: Quality, device: torch.device | None) -> tupl
     return log, (s.exp() * Pair(xp.ones_like(u), u)).by(2 * mu * quality.step / math.pi)
 
 
-def _rgamma(x: Array, order: int) -> list[Array]:
+def _rgamma(x: AnyArray, order: int) -> list[AnyArray]:
     """1/Γ(x) and its derivatives to this order, for -5 < x < 5; relatively accurate also beside its zeros."""
     xp, n = _space(x), x.round()
     t = x - n
@@ -195,7 +210,7 @@ def _rgamma(x: Array, order: int) -> list[Array]:
     jet = [taylor[..., m] for m in range(order + 1)]
     lowest, highest = (-4, 5) if is_traced() or 0 in x.shape else (int(n.min()), int(n.max()))
 
-    def choose(mask: Array, new: list[Array], old: list[Array]) -> list[Array]:
+    def choose(mask: AnyArray, new: list[AnyArray], old: list[AnyArray]) -> list[AnyArray]:
         return new if lowest == highest else [xp.where(mask, q, p) for p, q in zip(old, new, strict=True)]
 
     for k in range(1 - lowest):  # 1/Γ(t - k) = (t - k) / Γ(t - k + 1)
@@ -205,19 +220,19 @@ def _rgamma(x: Array, order: int) -> list[Array]:
     return [c * math.factorial(m) for m, c in enumerate(jet)]
 
 
-def _times(jet: list[Array], f: Array) -> list[Array]:
+def _times(jet: list[AnyArray], f: AnyArray) -> list[AnyArray]:
     """A Taylor polynomial in t times one of f's, whose slope is 1."""
     return [jet[0] * f] + [jet[k] * f + jet[k - 1] for k in range(1, len(jet))]
 
 
-def _over(jet: list[Array], f: Array) -> list[Array]:
-    out: list[Array] = []
+def _over(jet: list[AnyArray], f: AnyArray) -> list[AnyArray]:
+    out: list[AnyArray] = []
     for c in jet:
         out.append((c - out[-1]) / f if out else c / f)
     return out
 
 
-def _power(x: Array, n: int) -> Array:
+def _power(x: AnyArray, n: int) -> AnyArray:
     """x^n for a small n, not 0: NumPy's own is ten times slower for x < 0."""
     first = x if n > 0 else 1 / x
     out = first
@@ -226,18 +241,20 @@ def _power(x: Array, n: int) -> Array:
     return out
 
 
-def _columns(*values: Array) -> list[Array]:
+def _columns(*values: AnyArray) -> list[AnyArray]:
     return [v[..., None] for v in values]
 
 
-def _dot(weight: Pair, value: Pair) -> Array:
+def _dot(weight: Pair, value: Pair) -> AnyArray:
     """The real part of Σ weight value over the nodes; one row of weights may serve all."""
     if weight.re.ndim == 1:
         return value.re @ weight.re - value.im @ weight.im
     return (weight.re * value.re - weight.im * value.im).sum(-1)
 
 
-def _rule(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, mu: float, table: Table) -> list[Array]:
+def _rule(
+    z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float, table: Integrands
+) -> list[AnyArray]:
     """The rule for the integrands of a table: z^e Σ_terms c X^p J^q times e^s s^{-β} log(s)^j (-log s)^k."""
     log, weight = _nodes(mu, quality, z)
     a, b, x = _columns(alpha, beta, z)
@@ -262,19 +279,19 @@ def _powers(x: Pair, n: int, start: Pair) -> list[Pair]:
     return out
 
 
-def _near(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, mu: float) -> Array:
+def _near(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float) -> AnyArray:
     """The rule as it stands."""
     return _stack(_rule(z, alpha, beta, orders, quality, mu, _WHOLE))
 
 
-def _apart(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, mu: float) -> Array:
+def _apart(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float) -> AnyArray:
     """1/Γ(β), and the rule for the rest: relatively accurate where both are small."""
     rule = _rule(z, alpha, beta, orders, quality, mu, _WHOLE | _FIRST_APART)
     g = _rgamma(beta, max(o for _, _, o in orders))
     return _stack([y + g[o] if m == n == 0 else y for y, (m, n, o) in zip(rule, orders, strict=True)])
 
 
-def _far(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, mu: float) -> Array:
+def _far(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float) -> AnyArray:
     """-Σ_{k=1,2} z^{-k}/Γ(β - αk), and the rule for the rest, which is smaller by z^{-2}."""
     out = _rule(z, alpha, beta, orders, quality, mu, _TAIL_APART)
     for k in (1, 2):
@@ -284,7 +301,9 @@ def _far(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: 
     return _stack(out)
 
 
-def _neighbour(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, at: tuple[int, int]) -> Array:
+def _neighbour(
+    z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, at: tuple[int, int]
+) -> AnyArray:
     """E_{α,β} as E_{a,b} of these integers plus a difference that vanishes with that of the parameters; derivatives in z only.
 
     s^{α-β}/(s^α - z) - s^{a-b}/(s^a - z) = (s^{α+a-b} (s^{b-β} - 1) - z s^{a-b} (s^{α-a+b-β} - 1)) / ((s^α - z)(s^a - z))
@@ -301,11 +320,13 @@ def _neighbour(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], qua
         lambda: product * ((top * total - second) * total + top * (p * p + q * q) - second * total),
     )
     growth = _space(z).exp(z)
-    exact: Callable[[int], Array] = {(1, 1): lambda m: growth, (1, 0): lambda m: (z + m) * growth, (0, 0): lambda m: 0.0}[at]
+    exact: Callable[[int], AnyArray] = {(1, 1): lambda m: growth, (1, 0): lambda m: (z + m) * growth, (0, 0): lambda m: 0.0}[at]
     return _stack([exact(m) + _dot(base, part[m]()) for m, _, _ in orders])
 
 
-def _pole(z: Array, alpha: Array, beta: Array, mu: Array, orders: Sequence[Order], quality: Quality, scaled: bool) -> Array:
+def _pole(
+    z: AnyArray, alpha: AnyArray, beta: AnyArray, mu: AnyArray, orders: Sequence[Order], quality: Quality, scaled: bool
+) -> AnyArray:
     """R p and its derivatives; scaled: over exp(z^{1/α}) for z > 0.
 
     All from its logarithm, s + (1-β) l - log α + log p with l = log s, whose slopes in l are g and h; a power of 1/α and of 1/z
@@ -334,7 +355,7 @@ def _pole(z: Array, alpha: Array, beta: Array, mu: Array, orders: Sequence[Order
     return _stack(out)
 
 
-def _slopes(alpha: Array, ell: Pair, g: Pair, h: Callable[[], Pair]) -> Callable[[Order], Pair]:
+def _slopes(alpha: AnyArray, ell: Pair, g: Pair, h: Callable[[], Pair]) -> Callable[[Order], Pair]:
     """The derivatives of exp f over exp f and z^-i α^-(i+j), for an f with slopes g, h in l = log(z)/α, less log α and βl."""
     first = (lambda: g, lambda: (ell * g).by(-1.0).plus(-1.0), lambda: ell.by(-1.0))
     second = {
@@ -355,7 +376,7 @@ def _slopes(alpha: Array, ell: Pair, g: Pair, h: Callable[[], Pair]) -> Callable
     return slope
 
 
-def _continuation(z: Array, alpha: Array, beta: Array, orders: Sequence[Order]) -> Array:
+def _continuation(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order]) -> AnyArray:
     """α = 0: 1/(Γ(β)(1-z)) and its derivatives; those in α exist for z < 1 only, nan beyond."""
     xp, y = _space(z), 1 / (1 - z)
     part = {
@@ -370,7 +391,7 @@ def _continuation(z: Array, alpha: Array, beta: Array, orders: Sequence[Order]) 
     return _stack(out)
 
 
-def _write(out: Array, mask: Array, function: Rule, inputs: Sequence[Array], add: bool = False) -> Array:
+def _write(out: AnyArray, mask: AnyArray, function: Rule, inputs: Sequence[AnyArray], add: bool = False) -> AnyArray:
     """`out`, (orders, elements), with a function of the chosen elements written (or added) to it.
 
     Eager: of these elements only, a block at a time. Traced, where no shape may depend on data: of all, then selected.
@@ -387,10 +408,10 @@ def _write(out: Array, mask: Array, function: Rule, inputs: Sequence[Array], add
     return out
 
 
-def _elementary(out: Array, z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality) -> Array:
+def _elementary(out: AnyArray, z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality) -> AnyArray:
     """`out` with the derivatives in z replaced beside E_{1,1}, E_{1,0} and E_{0,0}."""
     some = [i for i, (_, n, o) in enumerate(orders) if n == o == 0]
-    if _single(alpha, beta) and not any(abs(alpha.item() - a) < _NEIGHBOUR > abs(beta.item() - b) for a, b in _ELEMENTARY):
+    if are_numbers(alpha, beta) and not any(abs(alpha.item() - a) < _NEIGHBOUR > abs(beta.item() - b) for a, b in _ELEMENTARY):
         return out
     for at in _ELEMENTARY if some else ():
         close = (abs(alpha - at[0]) < _NEIGHBOUR) & (abs(beta - at[1]) < _NEIGHBOUR)
@@ -402,25 +423,29 @@ def _elementary(out: Array, z: Array, alpha: Array, beta: Array, orders: Sequenc
     return out
 
 
-def _single(*parameters: Array) -> bool:
+def are_numbers(*parameters: AnyArray) -> bool:
     """Whether these are numbers whose values may be looked at: not while tracing."""
     return not is_traced() and all(p.ndim == 0 for p in parameters)
 
 
-def _growth(z: Array, alpha: Array) -> Array:
+def _growth(z: AnyArray, alpha: AnyArray) -> AnyArray:
     """log |z|^{1/α}, finite."""
     return _space(z).log(_clip(abs(z), 1e-300, _WIDEST)) / _clip(alpha, _TINY)
 
 
-def compute(z: Array, alpha: float, beta: float, orders: Sequence[Order], quality: Quality = FINE, scaled: bool = False) -> Array:
+def numpy_derivatives(
+    z: AnyArray, alpha: float, beta: float, orders: Sequence[Order], quality: Quality = FINE, scaled: bool = False
+) -> AnyArray:
     """(orders, elements): these derivatives for one α and β and a flat float64 NumPy array; nothing is checked."""
     with numpy.errstate(all="ignore"):
-        return _compute(z, numpy.float64(alpha), numpy.float64(beta), orders, quality, scaled)
+        return array_derivatives(z, numpy.float64(alpha), numpy.float64(beta), orders, quality, scaled)
 
 
-def _compute(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quality: Quality, scaled: bool) -> Array:
+def array_derivatives(
+    z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, scaled: bool
+) -> AnyArray:
     """The same for flat tensors, too, and for α and β of no dimension or of one."""
-    if _single(alpha) and alpha == 0:
+    if are_numbers(alpha) and alpha == 0:
         return _continuation(z, alpha, beta, orders)
     xp, zero = _space(z), alpha == 0
     z, alpha = _clip(z, -_WIDEST, _WIDEST), xp.where(zero, alpha, _clip(alpha, _TINY))
@@ -438,156 +463,17 @@ def _compute(z: Array, alpha: Array, beta: Array, orders: Sequence[Order], quali
         for mask, function in ((~far & ~small, _near), (~far & small, _apart), (far, _far)):
             out = _write(out, grid & mask, functools.partial(function, orders=orders, quality=quality, mu=mu), (z, alpha, beta))
     out = _elementary(out, z, alpha, beta, orders, quality)
-    if not _single(alpha):
+    if not are_numbers(alpha):
         everywhere = z == z  # gives the mask the shape of z, and leaves nan alone
         out = _write(out, zero & everywhere, functools.partial(_continuation, orders=orders), (z, alpha, beta))
     if scaled:
-        out = out * xp.exp(-_exponent(z, alpha))
+        out = out * xp.exp(-scaling_exponent(z, alpha))
     scale = xp.where(outer, xp.full_like(z, _SCALES[1]), _SCALES[0])
     rule = functools.partial(_pole, orders=orders, quality=quality, scaled=scaled)
     return _write(out, pole, rule, (z, alpha, beta, scale), add=True)
 
 
-def _exponent(z: Array, alpha: Array) -> Array:
+def scaling_exponent(z: AnyArray, alpha: AnyArray) -> AnyArray:
     """z^{1/α} where z > 0 and α > 0, else 0; cut at e^200 so that differences of two stay finite."""
     xp = _space(z)
     return xp.where((z > 0) & (alpha > 0), xp.exp(_clip(_growth(z, alpha), high=_SCALED)), 0.0)
-
-
-def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], scaled: bool) -> tuple[Tensor, ...]:
-    """In float64 and rounded once to the dtype of z."""
-    _check_range("alpha", alpha, 2.0)
-    _check_range("beta", beta, 3.0)
-    shape = torch.broadcast_tensors(z, alpha, beta)[0].shape  # broadcast_shapes imports sympy, which takes half a second
-    x, *parameters = (t.to(torch.float64) for t in (z, alpha, beta))
-    x = x.expand(shape).reshape(-1)
-    a, b = (t.reshape(()) if t.numel() == 1 else t.expand(shape).reshape(-1) for t in parameters)
-    if _single(a, b) and all(is_plain(t) for t in (z, alpha, beta)):
-        values = torch.from_numpy(compute(x.numpy(force=True), a.item(), b.item(), orders, scaled=scaled))
-    else:
-        values = _compute(x, a, b, orders, FINE, scaled)
-    return tuple(y.reshape(shape).to(z.dtype, copy=True) for y in values)  # a view could not be changed in place
-
-
-class _MittagLeffler(torch.autograd.Function):
-    """Derivatives of the given orders; backward evaluates those of the next order together."""
-
-    @staticmethod
-    def forward(z: Tensor, alpha: Tensor, beta: Tensor, orders: tuple[Order, ...], scaled: bool) -> tuple[Tensor, ...]:
-        return _evaluate(z, alpha, beta, orders, scaled)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        z, alpha, beta, ctx.orders, ctx.scaled = inputs
-        ctx.save_for_backward(z, alpha, beta)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        pairs = [(order, g) for order, g in zip(ctx.orders, grads, strict=True) if g is not None]
-        needed = [n for n in range(3) if ctx.needs_input_grad[n]]
-        if not pairs or not needed:
-            return (None,) * 5
-        higher = sorted({raised(order, n) for order, _ in pairs for n in needed})
-        for order in higher:
-            _check_order(order)
-        saved = ctx.saved_tensors  # once: a checkpoint gives them once
-        values = dict(zip(higher, _MittagLeffler.apply(*saved, tuple(higher), ctx.scaled), strict=True))
-        out: list[Tensor | None] = [None] * 5
-        for n in needed:
-            total = torch.stack([g * values[raised(order, n)] for order, g in pairs]).sum(0)
-            out[n] = total.sum_to_size(saved[n].shape).to(saved[n].dtype)
-        return tuple(out)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        dims, tensors = in_dims[:3], inputs[:3]
-        rank = max(t.dim() - (d is not None) for t, d in zip(tensors, dims, strict=True))
-        first = [t if d is None else t.movedim(d, 0) for t, d in zip(tensors, dims, strict=True)]
-        aligned = [
-            t if d is None else t.reshape(len(t), *[1] * (rank + 1 - t.dim()), *t.shape[1:])
-            for t, d in zip(first, dims, strict=True)
-        ]
-        return _MittagLeffler.apply(*aligned, *inputs[3:]), (0,) * len(inputs[3])
-
-
-def raised(order: Order, n: int) -> Order:
-    """The derivative order with one more in z, α or β (n = 0, 1, 2)."""
-    i, j, k = (m + (n == axis) for axis, m in enumerate(order))
-    return i, j, k
-
-
-def _check_order(order: Sequence[int]) -> None:
-    if len(order) != 3 or min(order) < 0 or sum(order) > 2:
-        raise ValueError(
-            f"derivative order {tuple(order)} of mittag_leffler in (z, alpha, beta): orders are >= 0 and add up to 2 at most; "
-            "differentiate the result numerically if you need more"
-        )
-
-
-def _check_range(name: str, value: Tensor, high: float) -> None:
-    bad = ~((value >= 0) & (value <= high))
-    if not torch.compiler.is_compiling() and bool(bad.any()):
-        raise ValueError(
-            f"{name} = {value[bad].reshape(-1)[0].item()!r} is outside [0, {high:g}], the range of mittag_leffler; "
-            f"choose it inside, or constrain a trained one with {name}.clamp(0, {high:g})"
-        )
-
-
-def _parameter(name: str, value: Real, z: Tensor) -> Tensor:
-    """A parameter as a tensor; one element counts as a number."""
-    if not isinstance(value, (Tensor, numbers.Real)):
-        raise ValueError(f"{name} = {value!r} is no number; give a number or a real floating-point tensor")
-    t = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64, device=z.device)
-    if not t.is_floating_point():
-        raise ValueError(f"{name} has dtype {t.dtype}; make it a number or a real floating-point tensor")
-    return t.reshape(()) if t.numel() == 1 else t
-
-
-def _apply(z: Tensor, alpha: Real, beta: Real, orders: Sequence[Order], scaled: bool) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """The values, and z and α as they were used."""
-    if not isinstance(z, Tensor) or not z.is_floating_point():
-        kind = z.dtype if isinstance(z, Tensor) else type(z).__name__
-        raise ValueError(f"z is {kind}; mittag_leffler takes a real floating-point tensor, e.g. torch.tensor(0.5)")
-    for order in orders:
-        _check_order(order)
-    x = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
-    a, b = _parameter("alpha", alpha, z), _parameter("beta", beta, z)
-    found = _MittagLeffler.apply(x, a, b, tuple((i, j, k) for i, j, k in orders), scaled)
-    return tuple(y.to(z.dtype) for y in found), x, a
-
-
-def mittag_leffler(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tensor:
-    """The two-parameter Mittag-Leffler function E_{α,β}(z) = Σ_k z^k / Γ(αk + β), elementwise.
-
-    z       real tensor, any shape and value
-    alpha   in [0, 2], and
-    beta    in [0, 3]: numbers, tensors of one element, or tensors that broadcast with z (one a channel, say)
-
-    The result has the dtype of z and the broadcast shape. It is differentiable twice in all three arguments. At α = 0 it is the
-    continuation 1/(Γ(β)(1-z)), the limit of α → 0 for z < 1 only: there ∂/∂α exists, for z ≥ 1 it is nan. Overflow is inf.
-    For 1 < α ≤ 2 and z < 0 the phase |z|^{1/α} of the oscillation is known to a relative rounding error, so that its absolute
-    error grows from 1e-13 at |z| = 1e6, α = 2, to 1 where |z|^{1/α} reaches 1e15; the amplitude and the tail stay accurate.
-    """
-    return _apply(z, alpha, beta, ((0, 0, 0),), False)[0][0]
-
-
-def mittag_leffler_derivative(z: Tensor, alpha: Real, beta: Real, i: int = 0, j: int = 0, k: int = 0) -> Tensor:
-    """∂^{i+j+k} E_{α,β}(z) / ∂z^i ∂α^j ∂β^k for i + j + k ≤ 2; differentiable up to that order."""
-    return mittag_leffler_derivatives(z, alpha, beta, ((i, j, k),))[0]
-
-
-def mittag_leffler_derivatives(z: Tensor, alpha: Real, beta: Real, orders: Sequence[Order]) -> tuple[Tensor, ...]:
-    """Several derivatives at once, for less than they cost one by one."""
-    return _apply(z, alpha, beta, orders, False)[0]
-
-
-def mittag_leffler_scaled(z: Tensor, alpha: Real, beta: Real = 1.0, orders: Sequence[Order] = ((0, 0, 0),)) -> tuple[Tensor, ...]:
-    """(m, ..., t): each ∂E_{α,β}(z) = m exp(t), t = z^{1/α} for z > 0 and 0 elsewhere: for ratios of values that overflow.
-
-    E1/E2 = m1/m2 exp(t1 - t2). The exponent is a constant to autograd and m is differentiated with t held, which is right for
-    every product m exp(t) and for every ratio of two.
-    """
-    found, x, a = _apply(z, alpha, beta, orders, True)
-    t = _exponent(x.detach().to(torch.float64), a.detach().to(torch.float64))
-    return *found, t.expand(found[0].shape).to(found[0].dtype)

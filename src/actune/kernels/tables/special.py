@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...special import contour
+from ...special.contour import FINE, ROUGH, Order, numpy_derivatives
+from ...special.function import Real, mittag_leffler_by_contour
 from ..autograd import apply_way, needed_gradients
 from ..request import place_of
 from .polynomials import chebyshev, chebyshev_points, fit, points
@@ -35,8 +36,8 @@ Array = NDArray[Any]
 ENDS = (0.0, *(2.0**k for k in range(-1, 9)))  # of the intervals of the series, on each side
 SCALED = ENDS.index(1.0)  # the first interval of z > 0 where E is over exp(z^{1/α})
 LEAST = 4096  # elements from which a table is worth its building
-_ROUGH = (16, 1e-8, contour.ROUGH)
-FINER = {SINGLE: _ROUGH, PLAIN: _ROUGH, DOUBLE: (24, 4e-14, contour.FINE)}  # points and error of a series
+_ROUGH = (16, 1e-8, ROUGH)
+FINER = {SINGLE: _ROUGH, PLAIN: _ROUGH, DOUBLE: (24, 4e-14, FINE)}  # points and error of a series
 VALUE, SLOPES = ((0, 0, 0),), ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
@@ -51,7 +52,7 @@ class Series:
 
     alpha: float
     beta: float
-    orders: Sequence[contour.Order]
+    orders: Sequence[Order]
     first: Array
     coefficients: Array
     good: Array
@@ -65,19 +66,19 @@ class Series:
         count = series_at(wide, self.first, self.coefficients, self.good, SCALED, 1 / self.alpha, found, rest)
         if count:
             rest = rest[:count]
-            found[:, rest] = contour.compute(wide[rest], self.alpha, self.beta, self.orders)
+            found[:, rest] = numpy_derivatives(wide[rest], self.alpha, self.beta, self.orders)
         return found
 
 
 @functools.lru_cache(maxsize=64)
-def _kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[contour.Order, ...]) -> tuple[Kernel, Kernel | None]:
+def _kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[Order, ...]) -> tuple[Kernel, Kernel | None]:
     """E, and these derivatives of it if there are any, from one pass of `special`."""
     orders = (*VALUE, *slopes)
     n, tolerance, quality = FINER[precision]
     ends = np.array(ENDS)
     size = (ends[:-1, None] + np.diff(ends)[:, None] * chebyshev_points(n)).ravel()
     z = np.concatenate([size, -size, [0.0]])
-    values = contour.compute(z, alpha, beta, orders, quality, scaled=True)
+    values = numpy_derivatives(z, alpha, beta, orders, quality, scaled=True)
     near = (z > 0) & (z < 1)
     values[:, near] *= np.exp(z[near] ** (1 / alpha))
     at_zero = values[:, [-1, -1]]
@@ -126,18 +127,18 @@ def _basis(precision: Precision, low: float, high: float, n: int) -> tuple[slice
     return cells, np.polynomial.chebyshev.chebvander(2 * (z - low) / (high - low) - 1, n - 1).T
 
 
-def mittag_leffler(z: Tensor, alpha: contour.Real, beta: contour.Real = 1.0) -> Tensor:
+def mittag_leffler(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tensor:
     if not isinstance(z, Tensor) or z.numel() < LEAST:
-        return contour.mittag_leffler(z, alpha, beta)
+        return mittag_leffler_by_contour(z, alpha, beta)
     parameters = [p if isinstance(p, Tensor) else z.new_tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
     if not (all(p.numel() == 1 for p in parameters) and place_of(z, parameters) == "cpu" and loops_work()):
-        return contour.mittag_leffler(z, alpha, beta)
+        return mittag_leffler_by_contour(z, alpha, beta)
     a, b = (p.item() for p in parameters)
     if not (0 < a <= 2 and 0 <= b <= 3):
-        return contour.mittag_leffler(z, alpha, beta)
+        return mittag_leffler_by_contour(z, alpha, beta)
     slopes = tuple(SLOPES[i] for i in needed_gradients(z, parameters))
-    way = Tabulated(*_kernels(a, b, precision_of(z.dtype), slopes), contour.mittag_leffler)
+    way = Tabulated(*_kernels(a, b, precision_of(z.dtype), slopes), mittag_leffler_by_contour)
     return apply_way(way, z, parameters)
 
 
-mittag_leffler.__doc__ = contour.mittag_leffler.__doc__
+mittag_leffler.__doc__ = mittag_leffler_by_contour.__doc__
