@@ -1,4 +1,4 @@
-"""Parameters that leave and join an optimizer in a swap."""
+"""Parameters that leave and join an optimizer in a swap, and the groups of a new one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from .activations import check_model, is_activation
 from .plan import Change
 
-__all__ = ["Removed", "add", "check", "put_back", "take_out"]
+__all__ = ["Removed", "add", "check", "parameter_groups", "put_back", "take_out"]
 
 
 class Removed(NamedTuple):
@@ -93,3 +94,18 @@ def put_back(optimizer: torch.optim.Optimizer, removed: tuple[Removed, ...], add
     if not _is_scheduled(optimizer):
         kept = [group for index, group in enumerate(optimizer.param_groups) if group["params"] or index not in emptied]
         optimizer.param_groups[:] = kept
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer: those of activations (PReLU's too) without weight decay, all others with it.
+
+    A parameter that several modules share appears once; a group without parameters is left out.
+    """
+    check_model(model)
+    inside = {id(p) for module in model.modules() if is_activation(module) for p in module.parameters()}
+    for name, p in model.named_parameters():
+        if is_lazy(p):
+            raise ValueError(f"model: the parameter {name!r} has no size yet; run the model once before making its optimizer")
+    decayed = [p for p in model.parameters() if id(p) not in inside]
+    free = [p for p in model.parameters() if id(p) in inside]
+    return [{"params": params, "weight_decay": decay} for params, decay in ((decayed, weight_decay), (free, 0.0)) if params]
