@@ -27,7 +27,7 @@ from actune import Activation
 from actune.catalogue.registry import Family
 from actune.discovery.proposers.screening import screen
 from actune.discovery.proposers.space import Space, candidate, parametrise, random_formula
-from actune.export.python import eager
+from actune.export.python import torch_function
 from actune.kernels.cpu import tiers
 
 STORED = report.RESULTS / "candidates.jsonl"
@@ -47,7 +47,7 @@ def timed(f: Family, rounds: int) -> dict[str, Any]:
     """Forward and backward of a candidate, of GELU and of the same tree in eager torch, all gradients, interleaved."""
     x, g = (torch.randn(SIZE, generator=torch.Generator().manual_seed(i)) * 2 for i in (0, 1))
     names = [name for name, _ in f.initial()]
-    act, plain = Activation(f), eager(f.expr, ("x", *names))
+    act, plain = Activation(f), torch_function(f.expr, ("x", *names))
     values = [getattr(act, name) for name in names]
     x.requires_grad_()
 

@@ -21,7 +21,7 @@ from actune.bench import measure, process, report, timing, ways
 from actune.bench.plan import Plan, from_text
 from actune.bench.ways import Computed, Where
 from actune.cli import main
-from actune.export.python import eager, source, writable
+from actune.export.python import has_torch_form, source, torch_function
 from actune.language.parser import parse
 from actune.show.speed import plot_speed, speed_figure, speed_tables
 
@@ -33,7 +33,7 @@ def written(f: actune.Family) -> Any:
     return f.expr if f.closed is None else f.closed
 
 
-WRITABLE = [n for n in actune.list_families() if writable(written(actune.family(n)))]
+WRITABLE = [n for n in actune.list_families() if has_torch_form(written(actune.family(n)))]
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_torch_operators_compute_the_function_and_its_gradients(name: str) -> No
     names = [s for s in e.symbols() if s != "x"]
     x = (2 * torch.randn(400, dtype=torch.float64)).requires_grad_()
     parameters = [torch.tensor([values[s]], dtype=torch.float64, requires_grad=True) for s in names]
-    y, expected = eager(e, ("x", *names))(x, *parameters), act(x)
+    y, expected = torch_function(e, ("x", *names))(x, *parameters), act(x)
     torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-12)
     (slope,), (expected_slope,) = (torch.autograd.grad(v.sum(), x, retain_graph=True) for v in (y, expected))
     torch.testing.assert_close(slope, expected_slope, rtol=1e-9, atol=1e-9)
@@ -88,7 +88,7 @@ def test_source_has_a_line_for_each_operator_and_numbers_in_it() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_numbers_do_not_change_the_dtype(formula: str, dtype: torch.dtype) -> None:
     x, b = torch.linspace(-2, 2, 9, dtype=dtype), torch.tensor([0.75], dtype=dtype)
-    y = eager(parse(formula), ("x", "b"))(x, b)
+    y = torch_function(parse(formula), ("x", "b"))(x, b)
     assert y.dtype == dtype
     expected = actune.Activation(formula, **({"b": 0.75} if "b" in formula else {}))(x)
     torch.testing.assert_close(y.expand(9), expected, rtol=0.02, atol=0.01)
@@ -96,7 +96,7 @@ def test_numbers_do_not_change_the_dtype(formula: str, dtype: torch.dtype) -> No
 
 def test_each_formula_has_a_code_object_of_its_own() -> None:
     """torch.compile counts how often one code object was compiled, and gives up at eight."""
-    first, second = (eager(parse(f), ("x",)) for f in ("sin(x)", "cos(x)"))
+    first, second = (torch_function(parse(f), ("x",)) for f in ("sin(x)", "cos(x)"))
     assert first.__code__ is not second.__code__  # type: ignore[attr-defined]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from actune import family, parse
-from actune.catalogue.smoothing import KERNELS, smooth
+from actune.catalogue.smoothing import SMOOTHING_KERNELS, smooth
 from actune.kernels.operators import evaluate
 from actune.language.exact import value
 from actune.language.expr import FormulaError
@@ -35,10 +35,10 @@ FUNCTIONS = {  # formula: its kinks
 
 
 def test_every_kernel_is_tested() -> None:
-    assert set(DENSITY) == set(KERNELS)
+    assert set(DENSITY) == set(SMOOTHING_KERNELS)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", SMOOTHING_KERNELS)
 @pytest.mark.parametrize("text", FUNCTIONS)
 def test_equals_the_convolution(text: str, kernel: str) -> None:
     e = parse(text)
@@ -50,7 +50,7 @@ def test_equals_the_convolution(text: str, kernel: str) -> None:
         assert float(evaluate(closed, {"x": x})) == pytest.approx(float(want), abs=2e-15), x
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", SMOOTHING_KERNELS)
 def test_the_slope_is_continuous(kernel: str) -> None:
     """relu becomes C1: also at the points where the pieces of the closed form meet."""
     slope = smooth("relu", kernel, WIDTH).diff()

@@ -20,7 +20,7 @@ import torch
 
 from actune.kernels.cpu import llvm
 from actune.kernels.cpu.lanes import LANES, Code, Lanes, Value, vector
-from actune.language.elementary import ERROR
+from actune.language.elementary import KERNEL_ERRORS
 from actune.language.exact import value
 from actune.language.expr import apply, symbol
 from actune.language.ops import OPS
@@ -128,7 +128,7 @@ def error(y: np.ndarray, exact: list[Any], double: bool) -> np.ndarray:
 
 
 def allowed(name: str, double: bool, wide512: bool) -> float:
-    return ERROR.get(name, (0.5,) * 4)[double + 2 * (not wide512)]
+    return KERNEL_ERRORS.get(name, (0.5,) * 4)[double + 2 * (not wide512)]
 
 
 @np.errstate(all="ignore")
@@ -156,7 +156,7 @@ def test_single_against_double(name: str, wide512: bool) -> None:
 
 
 def test_declared_errors_are_of_kernels() -> None:
-    assert set(ERROR) <= {op.name for op in KERNELS}
+    assert set(KERNEL_ERRORS) <= {op.name for op in KERNELS}
 
 
 # -- special values ------------------------------------------------------------------------------------------------------

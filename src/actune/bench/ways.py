@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..catalogue.registry import resolve
-from ..export.python import eager, writable
+from ..export.python import has_torch_form, torch_function
 from ..language.expr import Expr
 from ..module import Activation
 
@@ -114,12 +114,12 @@ def _written(act: Activation) -> Expr:
 def _by_operators(act: Activation, where: Where, by: str) -> Computed:
     """The formula in torch's operators, as it is or compiled, with parameters that broadcast."""
     e, values = _written(act), dict(act.family.initial())
-    if not writable(e):
+    if not has_torch_form(e):
         raise NotImplementedError("torch has no operator for the Mittag-Leffler function")
     names = [s for s in e.symbols() if s != "x"]
     shape = {"layer": (1,), "channel": (CHANNELS, 1, 1), "neuron": where.shape[1:]}[where.scope]
     parameters = tuple(torch.full(shape, values[s], **where.options).requires_grad_() for s in names)
-    written = eager(e, ("x", *names))
+    written = torch_function(e, ("x", *names))
     run = torch.compile(written, fullgraph=True, dynamic=False) if by == "torch.compile" else written
     return Computed(lambda x: run(x, *parameters), parameters)
 

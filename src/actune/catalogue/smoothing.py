@@ -15,34 +15,34 @@ from ..language.functions import abs as absolute
 from ..language.functions import clip, erfc, exp, pi, relu, softplus, sqrt, square, where
 from .registry import Family, resolve
 
-__all__ = ["KERNELS", "gaussian", "smooth"]
+__all__ = ["SMOOTHING_KERNELS", "gaussian_ramp", "smooth"]
 
 # Each ramp is the convolution of relu with a density of the given width: relu(t) for |t| far above the width, smooth between.
 
 
-def gaussian(t: Expr, width: Expr) -> Expr:
+def gaussian_ramp(t: Expr, width: Expr) -> Expr:
     """relu * normal density; the width is its standard deviation. Beyond 40 of them the tail is 0 in every dtype."""
     z = clip(t / width / sqrt(2), -28, 28)
     return t * (erfc(-z) / 2) + width / sqrt(2 * pi()) * exp(-square(z))
 
 
-def logistic(t: Expr, width: Expr) -> Expr:
+def logistic_ramp(t: Expr, width: Expr) -> Expr:
     """relu * logistic density, which is softplus; the width is the scale of the density."""
     return width * softplus(t / width)
 
 
-def uniform(t: Expr, width: Expr) -> Expr:
+def uniform_ramp(t: Expr, width: Expr) -> Expr:
     """relu * uniform density on [-width, width]: a parabola between."""
     return square(clip(t, -width, width) + width) / (4 * width) + relu(t - width)
 
 
-def triangular(t: Expr, width: Expr) -> Expr:
+def triangular_ramp(t: Expr, width: Expr) -> Expr:
     """relu * triangular density on [-width, width]: two cubics between."""
     left, right = relu(t + width), relu(width - t)
     return where(t < 0, left * square(left / width) / 6, t + right * square(right / width) / 6)
 
 
-KERNELS = {f.__name__: f for f in (gaussian, logistic, uniform, triangular)}
+SMOOTHING_KERNELS = {"gaussian": gaussian_ramp, "logistic": logistic_ramp, "uniform": uniform_ramp, "triangular": triangular_ramp}
 
 
 def smooth(function: str | Family | Expr, kernel: str = "gaussian", width: Any = 1.0) -> Expr:
@@ -56,15 +56,15 @@ def smooth(function: str | Family | Expr, kernel: str = "gaussian", width: Any =
     Parameters of the function stay parameters as long as its kinks do not depend on how several of them compare.
     Raises FormulaError for a function that is not continuous and piecewise linear.
     """
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    if kernel not in SMOOTHING_KERNELS:
+        raise ValueError(f"kernel must be one of {', '.join(SMOOTHING_KERNELS)}, got {kernel!r}")
     if not isinstance(width, Expr) and not width > 0:
         raise ValueError(f"width must be positive, got {width!r}")
     e = function if isinstance(function, Expr) else resolve(function).expr
     line = ramps(e)
     total = line.p if line.q is _ZERO else line.p + line.q * symbol("x")
     for c, w in line.knots:
-        total = total + w * KERNELS[kernel](symbol("x") - c, lift(width))
+        total = total + w * SMOOTHING_KERNELS[kernel](symbol("x") - c, lift(width))
     return total.simplify()
 
 
@@ -87,11 +87,11 @@ class Ramps:
         return Ramps(_times(k, self.p), _times(k, self.q), tuple((c, _times(k, w)) for c, w in self.knots))
 
     @property
-    def constant(self) -> bool:
+    def is_constant(self) -> bool:
         return self.q is _ZERO and not self.knots
 
     @property
-    def numeric(self) -> bool:
+    def is_numeric(self) -> bool:
         return all(e.op == "const" for e in (self.p, self.q, *(part for knot in self.knots for part in knot)))
 
     def at(self, x: float) -> float:
@@ -126,25 +126,25 @@ def ramps(e: Expr) -> Ramps:
 
 
 def _product(n: Expr, f: Ramps, g: Ramps) -> Ramps:
-    if not f.constant and not g.constant:
+    if not f.is_constant and not g.is_constant:
         raise FormulaError(f"cannot smooth a function with {n}: a product of two functions of x is not piecewise linear")
-    return f.scaled(g.p) if g.constant else g.scaled(f.p)
+    return f.scaled(g.p) if g.is_constant else g.scaled(f.p)
 
 
 def _quotient(n: Expr, f: Ramps, g: Ramps) -> Ramps:
-    if not g.constant:
+    if not g.is_constant:
         raise FormulaError(f"cannot smooth a function with {n}: a quotient by a function of x is not piecewise linear")
     return f.scaled((1 / g.p).simplify())
 
 
 def _relu(n: Expr, f: Ramps) -> Ramps:
-    if f.constant:
+    if f.is_constant:
         return Ramps(relu(f.p), _ZERO)
     if not f.knots:  # relu(q*(x - c)): a ramp to the right for q > 0, to the left for q < 0
         c = _crossing(f)
         steep, down = (lift(abs(_number(f.q))), lift(max(-_number(f.q), 0.0))) if f.q.op == "const" else (absolute(f.q), relu(-f.q))
         return Ramps(_times(down, c), (-down).simplify(), ((c, steep),))
-    if not f.numeric:
+    if not f.is_numeric:
         raise FormulaError(f"cannot smooth a function with {n}: its kinks depend on parameters; give them values")
     knots = sorted(_number(c) for c, _ in f.knots)
     return _through(sorted({*knots, *_roots(f, knots)}), lambda t: max(f.at(t), 0.0))
@@ -191,7 +191,7 @@ def _min(n: Expr, f: Ramps, g: Ramps) -> Ramps:
 
 
 def _clip(n: Expr, f: Ramps, low: Ramps, high: Ramps) -> Ramps:
-    if not f.knots and low.constant and high.constant:  # as low <= high: two ramps, whatever the parameters are
+    if not f.knots and low.is_constant and high.is_constant:  # as low <= high: two ramps, whatever the parameters are
         return low + _relu(n, f + low.scaled(-1)) + _relu(n, f + high.scaled(-1)).scaled(-1)
     return _min(n, _max(n, f, low), high)
 
@@ -207,7 +207,7 @@ def _where(n: Expr, side: Ramps, f: Ramps, g: Ramps) -> Ramps:
         jump = (right.p - left.p + _times((right.q - left.q).simplify(), c)).simplify()
         if (jump.op == "const" and abs(_number(jump)) < 1e-12) or (right.p is left.p and c is _ZERO):
             return replace(left, knots=((c, (right.q - left.q).simplify()),))
-    elif left.numeric and right.numeric and c.op == "const" and abs(left.at(_number(c)) - right.at(_number(c))) < 1e-12:
+    elif left.is_numeric and right.is_numeric and c.op == "const" and abs(left.at(_number(c)) - right.at(_number(c))) < 1e-12:
         at = _number(c)
         knots = sorted(
             {at, *(_number(k) for k, _ in left.knots if _number(k) < at), *(_number(k) for k, _ in right.knots if _number(k) > at)}

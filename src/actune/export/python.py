@@ -16,17 +16,17 @@ from ..language.exact import folded
 from ..language.expr import Expr
 from ..language.ops import OPS
 
-__all__ = ["eager", "source", "writable"]
+__all__ = ["has_torch_form", "source", "torch_function"]
 
 _BOUNDS = {"max": "min", "min": "max"}  # torch.maximum takes no number; clamp does, by the other name
 
 
-def writable(e: Expr) -> bool:
+def has_torch_form(e: Expr) -> bool:
     """Whether torch has an operator for every part; it has none for the Mittag-Leffler function."""
     return not any(not n.leaf and OPS[n.op].wide for n in e.expand().nodes())
 
 
-def eager(e: Expr, names: Sequence[str]) -> Callable[..., Tensor]:
+def torch_function(e: Expr, names: Sequence[str]) -> Callable[..., Tensor]:
     """The function of these arguments that `source` writes."""
     space: dict[str, Any] = {"torch": torch} | {f"f_{name}": op.torch for name, op in OPS.items()}
     exec(compile(source(e, names), "<eager formula>", "exec"), space)

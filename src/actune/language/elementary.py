@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ERROR", "KERNELS", "POWERS"]
+__all__ = ["KERNELS", "KERNEL_ERRORS", "POWERS"]
 
 # The largest error in units in the last place over the whole range, as measured and rounded up: float32 and float64 with AVX-512,
 # then without. Of those that are not here it is one half; subnormal values may be off by one half more.
-ERROR: dict[str, tuple[float, float, float, float]] = {
+KERNEL_ERRORS: dict[str, tuple[float, float, float, float]] = {
     "exp": (0.6, 0.6, 1.05, 1.0),
     "expm1": (1.05, 1.05, 1.55, 2.1),
     "log": (0.9, 0.75, 0.9, 0.75),

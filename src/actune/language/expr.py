@@ -20,7 +20,7 @@ from .ops import ALIASES, OPS, Op
 
 __all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "number", "symbol", "to_json", "to_text"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 MAX_JSON = 1_000_000  # characters, and nodes as written out
 
@@ -135,9 +135,9 @@ class Expr:
             object.__setattr__(self, "_below", below)
         return (*below, self)
 
-    def fold(self, leaf: Callable[[Expr], T], node: Callable[..., T]) -> T:
+    def fold(self, leaf: Callable[[Expr], _T], node: Callable[..., _T]) -> _T:
         """Compute bottom-up: `leaf(e)` at the leaves, `node(e, *results of the arguments)` above, once for each distinct node."""
-        done: dict[Expr, T] = {}
+        done: dict[Expr, _T] = {}
         for e in self.nodes():
             done[e] = leaf(e) if e.leaf else node(e, *(done[a] for a in e.args))
         return done[self]

@@ -8,7 +8,7 @@ from ..messages import shorten
 from ..module import Activation
 from .libraries import LOOKALIKES
 
-__all__ = ["FUNCTIONS", "NOT_ELEMENTWISE", "RECURRENT", "check_model", "is_activation", "is_bare", "is_function"]
+__all__ = ["NOT_ELEMENTWISE", "RECURRENT", "TORCH_FUNCTIONS", "check_model", "is_activation", "is_function", "is_stateless"]
 
 ELEMENTWISE: tuple[type[nn.Module], ...] = (
     Activation, nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid,
@@ -20,7 +20,7 @@ NOT_ELEMENTWISE = (nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax, nn.GLU)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 # Names of torch's functional activations, whatever they are called through: F.relu, torch.relu, Tensor.relu, relu_.
-FUNCTIONS = frozenset({
+TORCH_FUNCTIONS = frozenset({
     "celu", "elu", "expit", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_sigmoid", "logsigmoid",
     "mish", "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softshrink", "softsign", "special_expit",
     "tanh", "tanhshrink", "threshold",
@@ -29,16 +29,16 @@ FUNCTIONS = frozenset({
 
 def is_activation(module: nn.Module) -> bool:
     """Is this module an elementwise activation function that `swap` replaces by default?"""
-    return isinstance(module, ELEMENTWISE) or (type(module).__name__ in LOOKALIKES and is_bare(module))
+    return isinstance(module, ELEMENTWISE) or (type(module).__name__ in LOOKALIKES and is_stateless(module))
 
 
-def is_bare(module: nn.Module) -> bool:
+def is_stateless(module: nn.Module) -> bool:
     return not module._modules and not module._parameters and not module._buffers
 
 
 def is_function(value: object) -> bool:
     """Is it one of torch's functional activations, such as F.relu? (No module has a `__name__`.)"""
-    return callable(value) and getattr(value, "__name__", "").strip("_") in FUNCTIONS
+    return callable(value) and getattr(value, "__name__", "").strip("_") in TORCH_FUNCTIONS
 
 
 def check_model(model: object) -> None:

@@ -10,10 +10,10 @@ from torch import nn
 
 from .activations import is_activation
 
-__all__ = ["Layout", "Use", "layout_of", "look_before"]
+__all__ = ["ChannelLayout", "Use", "layout_of", "look_before"]
 
 
-class Layout(NamedTuple):
+class ChannelLayout(NamedTuple):
     dim: int
     width: int | None
 
@@ -39,11 +39,11 @@ _PASSING = (
 )  # fmt: skip
 
 
-def layout_of(module: nn.Module) -> Layout | None:
+def layout_of(module: nn.Module) -> ChannelLayout | None:
     """The dimension and number of the channels in the output of a layer that has channels (a lazy layer has no number yet)."""
     for classes, dim, width in _LAYERS:
         if isinstance(module, classes):
-            return Layout(dim, width(module) or None)
+            return ChannelLayout(dim, width(module) or None)
     return None
 
 

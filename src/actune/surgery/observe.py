@@ -15,9 +15,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .activations import FUNCTIONS, is_activation
+from .activations import TORCH_FUNCTIONS, is_activation
 from .layout import Use, layout_of
-from .select import Place
+from .select import ModulePlace
 
 __all__ = ["HOOKS", "observe"]
 
@@ -36,11 +36,11 @@ class _CountFunctions(TorchFunctionMode):
         self.depth = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls += self.depth == 0 and getattr(func, "__name__", "").strip("_") in FUNCTIONS
+        self.calls += self.depth == 0 and getattr(func, "__name__", "").strip("_") in TORCH_FUNCTIONS
         return func(*args, **(kwargs or {}))
 
 
-def observe(model: nn.Module, example: object, places: list[Place]) -> tuple[dict[nn.Module, list[Use]], int]:
+def observe(model: nn.Module, example: object, places: list[ModulePlace]) -> tuple[dict[nn.Module, list[Use]], int]:
     """Run the model once and see what reaches each chosen module; and how many activations are functional."""
     seen: dict[nn.Module, list[Use]] = {place.module: [] for place in places}
     made_by = WeakTensorKeyDictionary()

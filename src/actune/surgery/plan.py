@@ -15,7 +15,7 @@ from ..catalogue.files import load
 from ..catalogue.registry import Family, resolve
 from ..module import Activation
 from .layout import Use, look_before
-from .select import Place
+from .select import ModulePlace
 
 __all__ = ["Act", "Change", "Fit", "maker", "plan"]
 
@@ -30,7 +30,7 @@ class Fit(NamedTuple):
 class Change(NamedTuple):
     """A module, the one that takes its place, and the parameters nearby (nearest first), whose company the new ones keep."""
 
-    place: Place
+    place: ModulePlace
     new: nn.Module
     fit: Fit
     near: tuple[nn.Parameter, ...]
@@ -79,7 +79,7 @@ def maker(act: Act, scope: str | None) -> tuple[str | None, Callable[..., nn.Mod
     return None, fresh
 
 
-def plan(model: nn.Module, place: Place, uses: list[Use], scope: str | None, make: Callable[..., nn.Module]) -> Change | str:
+def plan(model: nn.Module, place: ModulePlace, uses: list[Use], scope: str | None, make: Callable[..., nn.Module]) -> Change | str:
     """The module that takes the place, or the reason why none can."""
     uses = uses or [look_before(model, name) for name in place.names]
     fit = _fit(uses, scope)
@@ -98,7 +98,7 @@ def plan(model: nn.Module, place: Place, uses: list[Use], scope: str | None, mak
     return Change(place, new, fit, near)
 
 
-def _near(model: nn.Module, place: Place, uses: list[Use]) -> tuple[nn.Parameter, ...]:
+def _near(model: nn.Module, place: ModulePlace, uses: list[Use]) -> tuple[nn.Parameter, ...]:
     """Parameters from near to far: of the module itself, the layer before it, the parent, its parent, … the model."""
     path = place.names[0].split(".")[:-1]
     around = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path), -1, -1)]

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from torch import nn
 
-from .activations import NOT_ELEMENTWISE, RECURRENT, is_activation, is_bare, is_function
+from .activations import NOT_ELEMENTWISE, RECURRENT, is_activation, is_function, is_stateless
 
-__all__ = ["Place", "Where", "select"]
+__all__ = ["ModulePlace", "Selector", "select"]
 
-Where = str | type | Sequence[str] | Sequence[type] | Callable[[str, nn.Module], bool] | None
+Selector = str | type | Sequence[str] | Sequence[type] | Callable[[str, nn.Module], bool] | None
 
 
 class Slot(NamedTuple):
@@ -23,7 +23,7 @@ class Slot(NamedTuple):
     names: tuple[str, ...]
 
 
-class Place(NamedTuple):
+class ModulePlace(NamedTuple):
     """A module to replace and the slots to replace it in."""
 
     module: nn.Module
@@ -47,7 +47,7 @@ def _slots(model: nn.Module) -> dict[nn.Module, list[Slot]]:
     return slots
 
 
-def _matcher(where: Where) -> tuple[Callable[[str, nn.Module], bool], Callable[[nn.Module], bool]]:
+def _matcher(where: Selector) -> tuple[Callable[[str, nn.Module], bool], Callable[[nn.Module], bool]]:
     """The two questions of `where`: is this module meant, and may it be replaced?"""
     items = [where] if isinstance(where, str | type) else list(where) if isinstance(where, Sequence) else []
     if where is None:
@@ -64,20 +64,20 @@ def _matcher(where: Where) -> tuple[Callable[[str, nn.Module], bool], Callable[[
 
 def _unknown(module: nn.Module) -> bool:
     """A bare module that is not torch's: it may be an activation that only the user knows."""
-    return is_bare(module) and not type(module).__module__.startswith("torch.nn.modules.")
+    return is_stateless(module) and not type(module).__module__.startswith("torch.nn.modules.")
 
 
-def select(model: nn.Module, where: Where) -> tuple[list[Place], list[tuple[str, str, str]]]:
+def select(model: nn.Module, where: Selector) -> tuple[list[ModulePlace], list[tuple[str, str, str]]]:
     """The modules to replace; and (name, class, reason) of those that are meant but cannot be."""
     meant, replaceable = _matcher(where)
-    places: list[Place] = []
+    places: list[ModulePlace] = []
     skipped: list[tuple[str, str, str]] = []
     for module, slots in _slots(model).items():
         name = slots[0].names[0]
         chosen = tuple(slot for slot in slots if any(meant(name, module) for name in slot.names))
         reason = _reason(module, where)
         if chosen and replaceable(module):
-            places.append(Place(module, chosen))
+            places.append(ModulePlace(module, chosen))
         elif chosen and reason:
             skipped.append((chosen[0].names[0], type(module).__name__, reason))
         if not is_activation(module) and not callable(where):
@@ -93,7 +93,7 @@ def select(model: nn.Module, where: Where) -> tuple[list[Place], list[tuple[str,
     return places, skipped
 
 
-def _reason(module: nn.Module, where: Where) -> str | None:
+def _reason(module: nn.Module, where: Selector) -> str | None:
     """Why a module is not replaced; None where nobody would expect it to be."""
     if isinstance(module, NOT_ELEMENTWISE):
         return "not elementwise"
@@ -102,7 +102,7 @@ def _reason(module: nn.Module, where: Where) -> str | None:
     return None if where is None or module._modules else "not an activation; where=its class replaces it all the same"
 
 
-def _nothing(model: nn.Module, where: Where, skipped: list[tuple[str, str, str]]) -> str:
+def _nothing(model: nn.Module, where: Selector, skipped: list[tuple[str, str, str]]) -> str:
     found = [f"{name or '(root)'} ({type(module).__name__})" for name, module in model.named_modules() if is_activation(module)]
     if not found:
         held = f"; it holds {', '.join(f'{name} ({kind}: {reason})' for name, kind, reason in skipped[:6])}" if skipped else ""

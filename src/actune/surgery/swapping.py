@@ -20,7 +20,7 @@ from . import optimizer as optimizers
 from .activations import check_model
 from .observe import HOOKS, observe
 from .plan import Act, Change, maker, plan
-from .select import Where, select
+from .select import Selector, select
 
 __all__ = ["Replacement", "SwapReport", "restore", "swap"]
 
@@ -134,7 +134,7 @@ def swap(
     model: nn.Module,
     act: Act,
     *,
-    where: Where = None,
+    where: Selector = None,
     example: object = None,
     optimizer: torch.optim.Optimizer | None = None,
     scope: Scope | None = None,

@@ -22,7 +22,7 @@ from ..registry import FAMILIES, Family, Param, declare, family
 
 __all__ = ["interpolate"]
 
-PAPER = "arXiv:2302.11007"
+GATED = "arXiv:2302.11007"
 
 # Where the function, and its gradient in float32, are finite.
 _GAMMA = Closed(0, 2)
@@ -85,7 +85,7 @@ def gated(closed: str, alpha1: tuple[float, Closed], beta1: float, alpha2: tuple
         **({"alpha2": Param(*alpha2, trainable=False)} if alpha2 else {}),
         "beta2": Param(beta2, _BETA_BELOW, trainable=False),
     }
-    return declare(paper=PAPER, closed=closed, notes=((_LARGER if alpha2 else _NO_ALPHA2) + notes).strip(), **params, **more)
+    return declare(paper=GATED, closed=closed, notes=((_LARGER if alpha2 else _NO_ALPHA2) + notes).strip(), **params, **more)
 
 
 # -- f below 0, g = 0 ----------------------------------------------------------------------------------------------------

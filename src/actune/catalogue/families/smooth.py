@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...language.expr import Expr
 from ...language.functions import erfc, hypot, square, where
 from ..registry import Param, declare, positive
-from ..smoothing import gaussian
+from ..smoothing import gaussian_ramp
 
 
 @declare(
@@ -19,7 +19,7 @@ from ..smoothing import gaussian
 )
 def sau(x: Expr, alpha: Expr, n: Expr) -> Expr:
     """Smooth activation unit: leaky ReLU convolved with a normal density of standard deviation 1/n."""
-    return gaussian(x, 1 / n) - alpha * gaussian(-x, 1 / n)
+    return gaussian_ramp(x, 1 / n) - alpha * gaussian_ramp(-x, 1 / n)
 
 
 @declare(

@@ -11,7 +11,7 @@ from ...language.functions import abs as absolute
 from ...language.functions import clip, exp, relu, sign, where
 from ..registry import Param, declare, positive
 
-PAPER = "arXiv:2409.19239"
+ZORRO = "arXiv:2409.19239"
 LSTM = "a = 4 and b = 2 are the authors' (LSTM), fixed there, trainable here."
 
 
@@ -36,14 +36,14 @@ def gate(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
     return (0.5 + clip(s, -0.5, 0.5)) + sign(s) * hump(relu(absolute(s) - 0.5), a, exp(-(a * b)))
 
 
-@declare(paper=PAPER, a=Param(4.0, positive), b=Param(2.0, positive), joints=(0.0, 1.0), bounds=(-0.0921, 1.0921), notes=LSTM)
+@declare(paper=ZORRO, a=Param(4.0, positive), b=Param(2.0, positive), joints=(0.0, 1.0), bounds=(-0.0921, 1.0921), notes=LSTM)
 def zorro_symmetric(x: Expr, a: Expr, b: Expr) -> Expr:
     """Linear on [0, 1], bending back to 0 on the left and to 1 on the right."""
     return unit(x, a, exp(-(a * b)))
 
 
 @declare(
-    paper=PAPER,
+    paper=ZORRO,
     a1=Param(4.0, positive),
     b1=Param(2.0, positive),
     a2=Param(1.2, positive),
@@ -58,7 +58,7 @@ def zorro_asymmetric(x: Expr, a1: Expr, b1: Expr, a2: Expr, b2: Expr) -> Expr:
 
 
 @declare(
-    paper=PAPER,
+    paper=ZORRO,
     m=Param(0.5, positive),
     a=Param(4.0, positive),
     b=Param(2.0, positive),
@@ -72,7 +72,7 @@ def zorro_sigmoid(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
 
 
 @declare(
-    paper=PAPER,
+    paper=ZORRO,
     m=Param(1.0, positive),
     a=Param(4.0, positive),
     b=Param(2.0, positive),
@@ -88,7 +88,7 @@ def zorro_tanh(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
 
 
 @declare(
-    paper=PAPER,
+    paper=ZORRO,
     m=Param(2.0, positive),
     a=Param(4.0, positive),
     b=Param(2.0, positive),
@@ -109,14 +109,14 @@ def _linear_right(x: Expr, a: Expr, b: Expr) -> Expr:
 # Presets: the parameters that come nearest to a known function on [-8, 8]; root mean square of the difference in the notes.
 
 
-@declare(paper=PAPER, a=Param(1.92, positive), b=Param(2.0, positive), joints=(0.0,), notes="Fit to GELU on [-8, 8]: rms 0.045.")
+@declare(paper=ZORRO, a=Param(1.92, positive), b=Param(2.0, positive), joints=(0.0,), notes="Fit to GELU on [-8, 8]: rms 0.045.")
 def zorro_gelu(x: Expr, a: Expr, b: Expr) -> Expr:
     """Zorro with a linear right side, near GELU."""
     return _linear_right(x, a, b)
 
 
 @declare(
-    paper=PAPER, a=Param(1.09, positive), b=Param(2.0, positive), joints=(0.0,), notes="Fit to Swish (SiLU) on [-8, 8]: rms 0.10."
+    paper=ZORRO, a=Param(1.09, positive), b=Param(2.0, positive), joints=(0.0,), notes="Fit to Swish (SiLU) on [-8, 8]: rms 0.10."
 )
 def zorro_silu(x: Expr, a: Expr, b: Expr) -> Expr:
     """Zorro with a linear right side, near Swish."""
@@ -124,7 +124,7 @@ def zorro_silu(x: Expr, a: Expr, b: Expr) -> Expr:
 
 
 @declare(
-    paper=PAPER,
+    paper=ZORRO,
     m=Param(0.4032, positive),
     a=Param(2.98, positive),
     b=Param(2.0, positive),
@@ -137,7 +137,7 @@ def zorro_dsilu(x: Expr, m: Expr, a: Expr, b: Expr) -> Expr:
 
 
 @declare(
-    paper=PAPER,
+    paper=ZORRO,
     m=Param(0.6853, positive),
     a=Param(2.80, positive),
     b=Param(2.0, positive),
