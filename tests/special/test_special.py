@@ -20,7 +20,6 @@ def derivative(z: Tensor, alpha: Tensor | float, beta: Tensor | float, i: int = 
     return mittag_leffler_derivatives(z, alpha, beta, ((i, j, k),))[0]
 
 
-@functools.cache
 def double(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
