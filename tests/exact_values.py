@@ -1,5 +1,6 @@
 """The Mittag-Leffler function to many digits, stored: `reference/make_mittag_leffler.py` makes them."""
 
+import functools
 import gzip
 from pathlib import Path
 
@@ -10,6 +11,7 @@ REFERENCE = Path(__file__).parent / "reference" / "mittag_leffler.csv.gz"
 ORDERS = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 0, 0), (1, 1, 0), (1, 0, 1), (0, 2, 0), (0, 1, 1), (0, 0, 2)]
 
 
+@functools.cache
 def reference() -> tuple[Tensor, Tensor]:
     """Rows α, β, z, and value and scale: of E alone; of every order in ORDERS."""
     with gzip.open(REFERENCE, "rt") as file:

@@ -140,6 +140,11 @@ class Family:
             yield from zip(p.symbols(name), p.init if isinstance(p.init, tuple) else (p.init,), strict=True)
 
     @property
+    def is_declared(self) -> bool:
+        """Whether this is the family that the catalogue has under its name, so that the name says it all."""
+        return FAMILIES.get(self.name) is self
+
+    @property
     def text(self) -> str:
         """The formula and its initial values as text that `resolve` reads: `x*sigmoid(b*x); b=1`. Constraints are not in it."""
         values = ", ".join(f"{name}={number(v)}" for name, v in self.initial())
@@ -164,7 +169,7 @@ class Family:
 
     def simplify(self) -> Family:
         """The same function without what is idle in it (`x*1`, `sigmoid(0)` for 0.5); one with a name of its own stays as it is."""
-        if FAMILIES.get(self.name) is self:
+        if self.is_declared:
             return self
         e = folded(self.expr, digits=3).simplify()
         params = {name: p for name, p in self.params.items() if isinstance(p.init, tuple) or name in e.symbols()}
@@ -176,7 +181,7 @@ class Family:
 
     def __call__(self, x: Any) -> Expr:
         """The family as a function of the language, parameters at their initial values: `gelu(x) + 0.1*sin(x)`."""
-        if FAMILIES.get(self.name) is self:
+        if self.is_declared:
             return apply(self.name, x)
         return self.at_initial().substitute({"x": x})
 
@@ -185,13 +190,13 @@ class Family:
         return self.expr.substitute(dict(self.initial())) if self.closed is None else self.closed
 
     def __str__(self) -> str:
-        return self.name if FAMILIES.get(self.name) is self else self.text
+        return self.name if self.is_declared else self.text
 
     def __repr__(self) -> str:
         return f"Family({self.name}: {self.text})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if FAMILIES.get(self.name) is self:
+        if self.is_declared:
             return family, (self.name,)
         state = {k: v for k, v in self.__dict__.items() if k not in ("params", "reference")}
         return _rebuild, (state, dict(self.params))

@@ -59,13 +59,10 @@ def show(
 
 def _record(f: Any) -> dict[str, Any]:
     """A family as plain data; of a formula that was typed in no facts are known."""
-    from ..catalogue.registry import FAMILIES
-
-    declared = FAMILIES.get(f.name) is f
     facts = {"kinks": list(f.kinks), "bounds": list(f.bounds), "odd": f.odd, "even": f.even, "monotone": f.monotone}
     return {
         "name": f.name, "aliases": list(f.aliases), "formula": str(f.expr), "text": f.text, "paper": f.paper, "summary": f.summary,
-        "reported": f.reported, "notes": f.notes, "facts": facts if declared else None,
+        "reported": f.reported, "notes": f.notes, "facts": facts if f.is_declared else None,
         "parameters": {
             n: {"initial": p.init, "constraint": str(p.constraint), "trainable": p.trainable} for n, p in f.params.items()
         },

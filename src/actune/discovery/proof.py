@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from optuna.study import Study
 
-from ..catalogue.registry import FAMILIES, Family
+from ..catalogue.registry import Family
 from ..experiments.comparison import RANKING_SEEDS, Comparison, Progress, Ranked, compare, rank
 from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
@@ -81,8 +81,7 @@ def confirm(
 
 def _record(r: Ranked) -> dict[str, Any]:
     f = cast(Family, r.activation)
-    text = f.name if FAMILIES.get(f.name) is f else f.text
-    return {"text": text, "losses": [_finite(o.validation_loss) for o in r.outcomes]}
+    return {"text": str(f), "losses": [_finite(o.validation_loss) for o in r.outcomes]}
 
 
 def _finite(loss: float) -> float | None:

@@ -153,7 +153,7 @@ def folded(e: Expr, digits: int | None = None) -> Expr:
     """
 
     def node(n: Expr, *args: Expr) -> Expr:
-        if OPS[n.op].boolean or n.op == "where" or any(a.op != "const" for a in args):
+        if n.is_comparison or n.op == "where" or any(a.op != "const" for a in args):
             return Expr(n.op, args)
         try:
             number = float(value(Expr(n.op, args), {}))

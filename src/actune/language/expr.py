@@ -124,6 +124,11 @@ class Expr:
         return self.op in ("const", "symbol")
 
     @property
+    def is_comparison(self) -> bool:
+        """Whether the value is a truth value, as that of `x > 0`."""
+        return not self.leaf and OPS[self.op].boolean
+
+    @property
     def children(self) -> tuple[Expr, ...]:
         return () if self.leaf else self.args
 
@@ -233,12 +238,11 @@ def apply(name: str, *args: Any) -> Expr:
         raise FormulaError(f"{op.name} takes {op.arity} argument{'s' * (op.arity != 1)}, got {len(args)}")
     exprs = tuple(map(lift, args))
     for i, e in enumerate(exprs):
-        truth = not e.leaf and OPS[e.op].boolean
-        if truth != (op.name == "where" and i == 0):
+        if e.is_comparison != (op.name == "where" and i == 0):
             got = repr(shorten(str(e)))
             number = f"{op.name} needs a number as argument {i + 1}, got the comparison {got}; use where(condition, a, b)"
             comparison = f"where needs a comparison such as x > 0 as its first argument, got {got}"
-            raise FormulaError(number if truth else comparison)
+            raise FormulaError(number if e.is_comparison else comparison)
     if op.name == "neg" and exprs[0].op == "const":
         return const(-exprs[0].args[0])
     return Expr(op.name, exprs)
@@ -494,7 +498,7 @@ def from_json(text: str) -> Expr:
         raise FormulaError(f"a formula may have {MAX_JSON:,} characters of JSON, this one has {len(text):,}")
     try:
         e = _from_rows(json.loads(text))
-        if not e.leaf and OPS[e.op].boolean:
+        if e.is_comparison:
             raise ValueError("a comparison is no activation function")
         if e.size() > MAX_JSON:  # a short list can share parts so often that its text would fill the memory
             raise ValueError(f"written out it has more than {MAX_JSON:,} nodes")

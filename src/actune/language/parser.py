@@ -59,7 +59,7 @@ class _Parser:
         e = self.expression(0)
         if self.tokens[self.at][0] != "end":
             raise self.error(f"expected an operator or the end, got {self.tokens[self.at][1]!r}")
-        if not e.leaf and OPS[e.op].boolean:
+        if e.is_comparison:
             raise self.error("a comparison is no activation function; use where(condition, a, b)", 0)
         return e
 

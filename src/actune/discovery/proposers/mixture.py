@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from ...catalogue.registry import FAMILIES, resolve
+from ...catalogue.registry import resolve
 from ...messages import shorten, suggestion
 from .evolution import draw_family, draw_random, evolve
 from .history import Draft, History, Past, Probe, Proposer
@@ -106,15 +106,13 @@ def _from_outside(
         if not isinstance(draft, Draft) or not isinstance(draft.text, str):
             return f"it returned no text but {type(drawn).__name__}"
         f = resolve(draft.text)
-        declared = FAMILIES.get(f.name) is f
-        if not declared and not fits(f.expr, settings.space):
+        if not f.is_declared and not fits(f.expr, settings.space):
             return f"{shorten(draft.text)!r} is larger than the space of the search allows (size={settings.space.size})"
         screening = screen(f)
         reason = _unfit(screening, history, pending)
         if reason is not None:
             return f"{shorten(draft.text)!r} {reason}"
-        text = f.name if declared else f.text
-        return Proposal(text, str(draft.kind) or name, tuple(map(int, draft.parents)), screening.fingerprint, name)
+        return Proposal(str(f), str(draft.kind) or name, tuple(map(int, draft.parents)), screening.fingerprint, name)
     except (Exception, SystemExit) as error:
         return shorten(" ".join(f"{type(error).__name__}: {error}".split()), 200)
 

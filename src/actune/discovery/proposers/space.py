@@ -66,7 +66,7 @@ def candidate(e: Expr) -> Family:
 
 def edges(e: Expr, place: Place = ()) -> Iterator[tuple[Place, Expr]]:
     """Every node that carries a value, with its place, from the root down and from left to right."""
-    if e.leaf or not OPS[e.op].boolean:
+    if not e.is_comparison:
         yield place, e
     for i, child in enumerate(inputs(e)):
         yield from edges(child, (*place, i))
@@ -169,7 +169,7 @@ def bare(f: Family, rng: Random, space: Space) -> Expr:
     A family of the catalogue comes as a call, `apalu(x)`, or written out, so that mutations reach inside; one half each
     where both fit.
     """
-    if FAMILIES.get(f.name) is not f:
+    if not f.is_declared:
         return _strip(f)
     written = fill(f.expr.substitute(dict(f.initial())).simplify(), _X)
     return apply(f.name, _X) if not fits(written, space) or rng.random() < 0.5 else written
@@ -201,7 +201,7 @@ def insert(e: Expr, rng: Random, space: Space) -> Expr:
 def remove(e: Expr, rng: Random, space: Space) -> Expr:
     """Replace a random operator by one of its arguments."""
     place, node = rng.choice(operators(e))
-    arguments = [child for child in inputs(node) if child.leaf or not OPS[child.op].boolean]
+    arguments = [child for child in inputs(node) if not child.is_comparison]
     return put(e, place, rng.choice(arguments or [_X]))
 
 
@@ -228,7 +228,7 @@ def regenerate(e: Expr, rng: Random, space: Space) -> Expr:
         arguments = tuple(visit(child) for child in inputs(n))
         if n.op == "symbol":
             return n
-        if arity(n) > 2 or (not n.leaf and OPS[n.op].boolean):
+        if arity(n) > 2 or n.is_comparison:
             return apply(n.op, *arguments)
         return fill(_binary(rng, space), *arguments) if arity(n) == 2 else fill(_unary(rng, space), *(arguments or (_X,)))
 
