@@ -1,6 +1,6 @@
-"""A function in a file that lasts: formula, parameters with their constraints, where it comes from, what it has scored.
+"""Functions in files: formula, parameters with their constraints, where it comes from, what it has scored.
 
-The file is JSON. The formula is in it whole, so that it means the same when the catalogue has changed; nothing in it is executed.
+A file is JSON and holds the whole formula, so that it means the same after the catalogue has changed. Nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .registry import FAMILIES, Family, Param, nonnegative, positive, real, reso
 __all__ = ["load", "save"]
 
 VERSION = 1
-# How a constraint is written: its name, and the numbers that make it.
+# How a constraint is written: its name in the file -> what makes it, and its attributes that are the arguments of that.
 CONSTRAINTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "real": (lambda: real, ()),
     "positive": (lambda: positive, ()),
@@ -40,9 +40,9 @@ def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> 
     """Write a function to a file that `load`, `Activation.from_file`, `swap` and the command line read.
 
     function   a name, a formula or a Family
-    facts      what else is worth keeping, as JSON has it: study="digits", validation_loss=0.1
+    facts      anything else worth keeping that JSON can hold: study="digits", validation_loss=0.1
 
-    The file appears as a whole or not at all. Raises ValueError for a constraint that is none of torch's usual ones.
+    The file appears as a whole or not at all. Raises ValueError for a constraint that a file cannot hold.
     """
     f = resolve(function)
     parameters = {name: _written(name, p) for name, p in f.params.items()}
@@ -51,6 +51,7 @@ def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> 
         "summary": f.summary, "notes": f.notes, "name": f.name, "tree": json.loads(to_json(f.expr)), "facts": facts,
     }  # fmt: skip
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Written beside the target and then renamed: a reader sees the old file or the new one, never a part.
     place = _path(path)
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=place.name)
     try:
@@ -77,9 +78,10 @@ def _umask() -> int:
 
 
 def load(path: str | os.PathLike[str]) -> Family:
-    """Read a function that `save` wrote; a ValueError in one line says what is wrong with any other file.
+    """Read a function that `save` wrote.
 
-    A family of the catalogue comes back as itself if its formula is still the same, with what is known of it.
+    A family of the catalogue comes back as itself, with all that is known of it, if its formula and parameters are still the same.
+    Raises ValueError, one line that says what is wrong with the file.
     """
     place = _path(path)
     try:
@@ -99,16 +101,18 @@ def load(path: str | os.PathLike[str]) -> Family:
 
 
 def _read(record: Mapping[str, Any]) -> Family:
+    """The family in a record; that of the catalogue if it is still the same."""
     e, name = from_json(json.dumps(record["tree"])), str(record["name"])
     params = {str(n): _param(p) for n, p in record["parameters"].items()}
     declared = FAMILIES.get(name)
     if declared is not None and declared.expr is e and _alike(declared.params, params):
         return declared
-    name = str(e) if declared is not None else name  # the catalogue means something else by it now
+    name = str(e) if declared is not None else name  # that name means something else by now
     return Family(name, e, params, str(record["paper"]), str(record["summary"]), notes=str(record["notes"]))
 
 
 def _written(name: str, p: Param) -> dict[str, Any]:
+    """A parameter as plain data."""
     for kind, (make, bounds) in CONSTRAINTS.items():
         if not all(hasattr(p.constraint, b) for b in bounds):
             continue
@@ -121,6 +125,7 @@ def _written(name: str, p: Param) -> dict[str, Any]:
 
 
 def _alike(one: Mapping[str, Param], other: Mapping[str, Param]) -> bool:
+    """Whether two tables of parameters have the same names, initial values, constraints and choice of what is trained."""
     return list(one) == list(other) and all(
         (p.init, p.trainable) == (q.init, q.trainable) and _same(p.constraint, q.constraint)
         for p, q in zip(one.values(), other.values(), strict=True)
@@ -128,11 +133,12 @@ def _alike(one: Mapping[str, Param], other: Mapping[str, Param]) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two constraints are; torch's have no equality of their own."""
+    """Whether two constraints are the same; torch's define no equality."""
     return type(one) is type(other) and vars(one) == vars(other)
 
 
 def _param(record: Mapping[str, Any]) -> Param:
+    """The parameter that `_written` wrote."""
     kind, *numbers = record["constraint"]
     initial, trainable = record["initial"], record["trainable"]
     if not isinstance(trainable, bool):

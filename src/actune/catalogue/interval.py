@@ -1,7 +1,8 @@
-"""A closed interval as a constraint whose end points are held exactly, and where no value gets stuck.
+"""A closed interval as a constraint: values may be exactly at its ends, and none gets stuck there.
 
-The stored number is the value itself while it is inside, and is mirrored at the ends beyond, as often as needed: the slope is
-1 or -1 everywhere. So a parameter can start at an end, where a sigmoid of a stored number would need infinity, and leave it.
+Inside the interval the stored number is the value. Beyond, it is mirrored at the ends, as often as needed; in [0, 1] a stored 1.2
+is the value 0.8, and 2.3 is 0.3. So the slope is 1 or -1 everywhere, and a parameter can start at an end and leave it. With torch's
+own sigmoid transform, an end would be stored as infinity, where the slope is 0.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["Closed"]
 
 
 class Closed(constraints.Constraint):
-    """low ≤ value ≤ high."""
+    """The constraint low ≤ value ≤ high."""
 
     def __init__(self, low: float, high: float):
         if not low < high:
@@ -37,7 +38,7 @@ class Closed(constraints.Constraint):
 
 
 class Mirrored(Transform):
-    """The triangle wave onto an interval, the identity inside it."""
+    """The triangle wave from all numbers onto an interval; the identity inside the interval."""
 
     domain = constraints.real
 
@@ -47,6 +48,8 @@ class Mirrored(Transform):
         self.low, self.high = codomain.lower_bound, codomain.upper_bound
 
     def _call(self, x: Tensor) -> Tensor:
+        # One period of the wave is twice the width: up, then down. `turns` is the position in that period. Inside the interval x is
+        # taken as it is, for x - low + low would be rounded.
         width, largest = self.high - self.low, torch.finfo(x.dtype).max
         bounded = x.clamp(-largest, largest)
         turns = torch.remainder(bounded - self.low, 2 * width)

@@ -1,4 +1,4 @@
-"""Family: a formula with the initial values, constraints, source and facts of its parameters; declared, looked up, or typed in.
+"""Family: a formula with its parameters, its source and what is known of it; declared, looked up by name, or typed in.
 
     @declare(paper="arXiv:1710.05941", beta=Param(1.0))
     def swish(x, beta):
@@ -34,7 +34,12 @@ real, positive, nonnegative = constraints.real, constraints.positive, constraint
 
 @dataclass(frozen=True)
 class Param:
-    """A parameter of a family: its initial value (a tuple: a vector), the set it stays in, and whether it is trained by default."""
+    """A parameter of a family.
+
+    init        initial value; a tuple for a vector
+    constraint  the set of numbers that it stays in, one of `torch.distributions.constraints`
+    trainable   whether it is trained unless the user says otherwise
+    """
 
     init: float | tuple[float, ...]
     constraint: Any = real
@@ -50,21 +55,21 @@ class Param:
             raise ValueError(f"initial value {self.init} is outside its constraint {self.constraint}; choose one inside")
 
     def symbols(self, name: str) -> tuple[str, ...]:
-        """The symbols of a parameter of this name: itself, or of a vector one for each entry, `a0`, `a1`, …"""
+        """The symbols of a parameter of this name in a formula: the name itself, or for a vector `a0`, `a1`, …"""
         return tuple(f"{name}{i}" for i in range(len(self.init))) if isinstance(self.init, tuple) else (name,)
 
     def stored(self) -> Tensor:
-        """The stored form of the initial value, any number, in float64."""
+        """The initial value in the unconstrained form in which a module stores it, in float64."""
         return transform_to(self.constraint).inv(torch.tensor(self.init, dtype=torch.float64))
 
     def value(self, stored: Tensor) -> Tensor:
-        """The value inside its constraint; a positive one stays positive and finite wherever its logarithm goes."""
+        """The value inside the constraint, from the stored form. A positive one stays positive and finite for any stored number."""
         if self.constraint is real:
             return stored
         return _limited(stored).exp() if self.constraint is positive else transform_to(self.constraint)(stored)
 
     def slope(self, stored: Tensor, value: Tensor) -> Tensor:
-        """The derivative of the value."""
+        """The derivative of the value with respect to the stored form."""
         if self.constraint is real:
             return torch.ones_like(stored)
         if self.constraint is positive:
@@ -90,11 +95,11 @@ class Family:
     odd, even, monotone   facts at the initial values; monotone means never decreasing
     bounds      (lowest, highest) value, None where there is none
     kinks       points where the function or its slope jumps
-    joints      points where only a higher derivative jumps
-    continuous  False where the function itself jumps at a kink
-    reported    the source is second-hand; say so where it is used
+    joints      points where only a derivative of second or higher order jumps
+    continuous  False if the function itself jumps at a kink
+    reported    the formula is taken from a second-hand source
     closed      an equal formula without parameters at the initial values: `tanh(x)`; used while no parameter moves
-    sweep       (parameter, values) that show best what the family can be; for plots
+    sweep       (parameter, values) that show the range of the family best; for plots
     notes       what a user should know: fit errors, deviations from the paper
     """
 
@@ -135,13 +140,13 @@ class Family:
             )
 
     def initial(self) -> Iterator[tuple[str, float]]:
-        """Each symbol of the formula but `x` with its initial value; the entries of a vector one by one."""
+        """Each symbol of the formula except `x`, with its initial value; the entries of a vector one by one."""
         for name, p in self.params.items():
             yield from zip(p.symbols(name), p.init if isinstance(p.init, tuple) else (p.init,), strict=True)
 
     @property
     def is_declared(self) -> bool:
-        """Whether this is the family that the catalogue has under its name, so that the name says it all."""
+        """Whether the catalogue has this very family under its name, so that the name alone identifies it."""
         return FAMILIES.get(self.name) is self
 
     @property
@@ -151,7 +156,7 @@ class Family:
         return f"{self.expr}; {values}" if values else str(self.expr)
 
     def with_initial(self, **values: float | tuple[float, ...]) -> Family:
-        """The same family with other initial values."""
+        """A copy of the family with these initial values."""
         if not values:
             return self
         for name, v in values.items():
@@ -168,7 +173,10 @@ class Family:
         return replace(self, params=params, reference=None, odd=False, even=False, monotone=False, bounds=(None, None), closed=None)
 
     def simplify(self) -> Family:
-        """The same function without what is idle in it (`x*1`, `sigmoid(0)` for 0.5); one with a name of its own stays as it is."""
+        """A family of the same function, without what does nothing (`x*1`) and with constant parts as numbers (`sigmoid(0)`: 0.5).
+
+        A family of the catalogue stays as it is.
+        """
         if self.is_declared:
             return self
         e = folded(self.expr, digits=3).simplify()
@@ -180,13 +188,13 @@ class Family:
         return latex(self.expr)
 
     def __call__(self, x: Any) -> Expr:
-        """The family as a function of the language, parameters at their initial values: `gelu(x) + 0.1*sin(x)`."""
+        """The formula of this function at x, with parameters at their initial values: `gelu(x) + 0.1*sin(x)`."""
         if self.is_declared:
             return apply(self.name, x)
         return self.at_initial().substitute({"x": x})
 
     def at_initial(self) -> Expr:
-        """The formula of `x` alone that the initial values give; the closed form where there is one."""
+        """The formula over `x` alone that results from the initial values; the closed form if there is one."""
         return self.expr.substitute(dict(self.initial())) if self.closed is None else self.closed
 
     def __str__(self) -> str:
@@ -239,7 +247,7 @@ def declare(*, paper: str, notes: str = "", **declared: Any) -> Callable[[Callab
 
 
 def _check_free(name: str, aliases: tuple[str, ...], params: Mapping[str, Param]) -> None:
-    """A new name must not change what older formulas mean: neither a function's, nor a parameter's."""
+    """Refuse a name that would change what existing formulas mean, as the name of a function or of a parameter."""
     used = {"x", *"abcdef"} | {n for f in FAMILIES.values() for n in (*f.params, *dict(f.initial()))}
     for new in (name, *aliases):
         if new in FAMILIES or new in ALIASES or (new in OPS and (new != name or OPS[new].arity != 1)):
@@ -256,7 +264,7 @@ def _arguments(name: str, p: Param) -> Any:
 
 
 def _check(f: Family) -> None:
-    """A declaration that is wrong fails where it stands, not in a user's training."""
+    """Refuse a declaration without a summary or with a value that is not finite: here, not in a user's training."""
     if not f.summary:
         raise ValueError(f"{f.name}: no docstring; its first line is the summary")
     for x in (-1.25, 0.0, 0.75):
@@ -285,7 +293,10 @@ def list_families() -> list[str]:
 
 
 def family(name: str) -> Family:
-    """The family of this name or alias (`silu` and `swish1` are one); an unknown one raises ValueError with the nearest."""
+    """The family of this name or alias (`silu` and `swish1` are one).
+
+    Raises ValueError for an unknown name, with the nearest known one.
+    """
     if not isinstance(name, str):
         raise ValueError(f"the name of a family must be text, got {type(name).__name__}")
     known = {spelling.casefold(): spelling for spelling in (*FAMILIES, *(a for a, target in ALIASES.items() if target in FAMILIES))}
@@ -299,9 +310,9 @@ def family(name: str) -> Family:
 
 
 def resolve(spec: str | Family | Expr, **initial: Any) -> Family:
-    """What a user means by `spec`: a Family, a name or alias, or a formula, as text `"x*sigmoid(b*x); b=1"` or as an Expr.
+    """The family that `spec` stands for: a Family, a name or alias, or a formula, as text `"x*sigmoid(b*x); b=1"` or as an Expr.
 
-    initial   initial values of parameters, instead of those declared or written after the semicolon
+    initial   initial values of parameters, in place of those declared or written after the semicolon
     Raises ValueError in one line for an unknown name, a formula that cannot be read, or a parameter without a value.
     """
     if isinstance(spec, Family):
@@ -333,7 +344,7 @@ def _names(names: Any) -> str:
 
 
 def _read_values(text: str) -> dict[str, float]:
-    """Read `b=1, c=0.5`."""
+    """The initial values in a text such as `b=1, c=0.5`."""
     found: dict[str, float] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, _, number = (p.strip() for p in part.partition("="))

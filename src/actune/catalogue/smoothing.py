@@ -1,7 +1,7 @@
 """Smooth versions of piecewise-linear functions: convolution with an approximate identity, in closed form.
 
-A continuous piecewise-linear function is a line plus ramps, `p + q*x + sum_i w_i*relu(x - c_i)`; convolution is linear, so
-it is enough to know the smooth ramp of each kernel. The idea is SAU's (arXiv 2109.13210, with the Gaussian).
+A continuous piecewise-linear function is a line plus ramps, `p + q*x + sum_i w_i*relu(x - c_i)`. Convolution is linear, so it is
+enough to know the smooth ramp of each kernel. The idea is that of SAU (arXiv 2109.13210), which takes the Gaussian.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .registry import Family, resolve
 
 __all__ = ["SMOOTHING_KERNELS", "gaussian_ramp", "smooth"]
 
-# Each ramp is the convolution of relu with a density of the given width: relu(t) for |t| far above the width, smooth between.
+# A ramp is the convolution of relu with a density of the given width: nearly relu(t) for |t| far above the width, smooth between.
 
 
 def gaussian_ramp(t: Expr, width: Expr) -> Expr:
-    """relu * normal density; the width is its standard deviation. Beyond 40 of them the tail is 0 in every dtype."""
+    """relu * normal density; the width is the standard deviation. Beyond 40 of these the tail is 0 in every dtype."""
     z = clip(t / width / sqrt(2), -28, 28)
     return t * (erfc(-z) / 2) + width / sqrt(2 * pi()) * exp(-square(z))
 
@@ -53,7 +53,7 @@ def smooth(function: str | Family | Expr, kernel: str = "gaussian", width: Any =
     kernel    "gaussian" (width: standard deviation), "logistic" (scale), "uniform" or "triangular" (half of the support)
     width     a positive number, or a formula of parameters
 
-    Parameters of the function stay parameters as long as its kinks do not depend on how several of them compare.
+    Parameters of the function stay parameters, unless where its kinks are depends on which of several parameters is larger.
     Raises FormulaError for a function that is not continuous and piecewise linear.
     """
     if kernel not in SMOOTHING_KERNELS:
@@ -70,7 +70,7 @@ def smooth(function: str | Family | Expr, kernel: str = "gaussian", width: Any =
 
 @dataclass(frozen=True)
 class Ramps:
-    """p + q*x + sum of w*relu(x - c) over the knots (c, w); all of them formulas without x."""
+    """The function p + q*x + sum of w*relu(x - c) over the knots (c, w), where p, q, c and w are formulas without x."""
 
     p: Expr
     q: Expr
@@ -84,18 +84,21 @@ class Ramps:
         return Ramps((self.p + other.p).simplify(), (self.q + other.q).simplify(), kept)
 
     def scaled(self, k: Any) -> Ramps:
+        """The function times k, a number or a formula without x."""
         return Ramps(_times(k, self.p), _times(k, self.q), tuple((c, _times(k, w)) for c, w in self.knots))
 
     @property
     def is_constant(self) -> bool:
+        """Whether x does not occur in the function."""
         return self.q is _ZERO and not self.knots
 
     @property
     def is_numeric(self) -> bool:
+        """Whether no parameter occurs in the function."""
         return all(e.op == "const" for e in (self.p, self.q, *(part for knot in self.knots for part in knot)))
 
     def at(self, x: float) -> float:
-        """The value, where everything is a number."""
+        """The value at x of a function without parameters."""
         return _number(self.p) + _number(self.q) * x + sum(_number(w) * max(x - _number(c), 0.0) for c, w in self.knots)
 
 
@@ -103,12 +106,12 @@ _ZERO = lift(0.0)
 
 
 def _times(a: Any, b: Expr) -> Expr:
-    """The product of two numbers or formulas that are finite, so that zero is absorbing (`simplify` may not assume that)."""
+    """The product of two numbers or formulas that are finite, so that 0 times anything is 0 (`simplify` may not assume that)."""
     return _ZERO if b is _ZERO or lift(a) is _ZERO else (lift(a) * b).simplify()
 
 
 def ramps(e: Expr) -> Ramps:
-    """Read a continuous piecewise-linear formula."""
+    """A continuous piecewise-linear formula as ramps; raises FormulaError for any other."""
     x, plain = symbol("x"), e.expand().simplify()
     done: dict[Expr, Ramps] = {}
     for n in plain.nodes():
@@ -138,6 +141,7 @@ def _quotient(n: Expr, f: Ramps, g: Ramps) -> Ramps:
 
 
 def _relu(n: Expr, f: Ramps) -> Ramps:
+    """relu(f). All other functions with a kink are made from it: |f| = 2 relu(f) - f, max(f, g) = f + relu(g - f)."""
     if f.is_constant:
         return Ramps(relu(f.p), _ZERO)
     if not f.knots:  # relu(q*(x - c)): a ramp to the right for q > 0, to the left for q < 0
@@ -146,17 +150,18 @@ def _relu(n: Expr, f: Ramps) -> Ramps:
         return Ramps(_times(down, c), (-down).simplify(), ((c, steep),))
     if not f.is_numeric:
         raise FormulaError(f"cannot smooth a function with {n}: its kinks depend on parameters; give them values")
+    # A function without parameters may have a new kink in any piece, where it crosses zero.
     knots = sorted(_number(c) for c, _ in f.knots)
     return _through(sorted({*knots, *_roots(f, knots)}), lambda t: max(f.at(t), 0.0))
 
 
 def _crossing(line: Ramps) -> Expr:
-    """Where p + q*x is zero."""
+    """The x at which the line p + q*x is zero."""
     return _ZERO if line.p is _ZERO else (-line.p / line.q).simplify()
 
 
 def _roots(f: Ramps, knots: list[float]) -> list[float]:
-    """Where a numeric function crosses zero: one candidate for each piece."""
+    """The points where a function without parameters crosses zero, at most one per piece."""
     ends = [knots[0] - 1.0, *knots, knots[-1] + 1.0]
     found = []
     for i, (left, right) in enumerate(pairwise(ends)):
@@ -169,7 +174,7 @@ def _roots(f: Ramps, knots: list[float]) -> list[float]:
 
 
 def _through(knots: list[float], f: Any) -> Ramps:
-    """The ramps of a numeric function with these knots."""
+    """The ramps of a piecewise-linear function that is given by its values and the knots between its pieces."""
     ends = [knots[0] - 1.0, *knots, knots[-1] + 1.0]
     slopes = [(f(b) - f(a)) / (b - a) for a, b in pairwise(ends)]
     changes = tuple(
@@ -191,15 +196,23 @@ def _min(n: Expr, f: Ramps, g: Ramps) -> Ramps:
 
 
 def _clip(n: Expr, f: Ramps, low: Ramps, high: Ramps) -> Ramps:
-    if not f.knots and low.is_constant and high.is_constant:  # as low <= high: two ramps, whatever the parameters are
+    if not f.knots and low.is_constant and high.is_constant:  # since low <= high: two ramps, for any values of the parameters
         return low + _relu(n, f + low.scaled(-1)) + _relu(n, f + high.scaled(-1)).scaled(-1)
     return _min(n, _max(n, f, low), high)
 
 
 def _where(n: Expr, side: Ramps, f: Ramps, g: Ramps) -> Ramps:
-    """f where the comparison holds, g elsewhere; the comparison is a line, and f = g where it is zero."""
+    """The function that is f where a comparison holds and g elsewhere.
+
+    side   left minus right side of the comparison: a line that is zero at one point c, where f and g must have the same value
+    """
     if side.knots or side.q.op != "const":
         raise FormulaError(f"cannot smooth a function with {n.args[0]}: compare x with a number or a parameter")
+    # Beyond c the function is `right`, before it `left`. Two cases can be written as ramps:
+    #
+    # - both are lines: the left one, plus a ramp at c that changes the slope. where(x < 1, 2*x, x + 1) is 2*x - relu(x - 1). They
+    #   must meet at c; with parameters that is known where both pass through the same p at c = 0.
+    # - both are without parameters: the knots of `left` before c, c itself, and the knots of `right` beyond it.
     c = _crossing(side)
     rising = (_number(side.q) > 0) == (n.args[0].op in (">", ">="))
     right, left = (f, g) if rising else (g, f)

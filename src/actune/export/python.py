@@ -1,7 +1,7 @@
-"""A formula as a user of torch would write it: a plain function of torch operators, differentiated by autograd.
+"""A formula as Python source of torch operators, which autograd differentiates: as a user of torch would write it.
 
-It is what actune is compared with. Each formula becomes a function with a code object of its own, because torch.compile runs
-the ninth formula that goes through one code object without compiling it.
+The benchmarks compare actune with it. Each formula becomes a function with its own code object, because torch.compile compiles at
+most eight variants of one code object and runs the ninth uncompiled.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _BOUNDS = {"max": "min", "min": "max"}  # torch.maximum takes no number; clamp d
 
 
 def has_torch_form(e: Expr) -> bool:
-    """Whether torch has an operator for every part; it has none for the Mittag-Leffler function."""
+    """Whether torch has an operator for every part of the formula. It has none for the Mittag-Leffler function."""
     return not any(not n.leaf and OPS[n.op].wide for n in e.expand().nodes())
 
 
 def torch_function(e: Expr, names: Sequence[str]) -> Callable[..., Tensor]:
-    """The function of these arguments that `source` writes."""
+    """The formula as a function of these arguments, from the text that `source` writes."""
     space: dict[str, Any] = {"torch": torch} | {f"f_{name}": op.torch for name, op in OPS.items()}
     exec(compile(source(e, names), "<eager formula>", "exec"), space)
     found: Callable[..., Tensor] = space["activation"]
@@ -35,7 +35,7 @@ def torch_function(e: Expr, names: Sequence[str]) -> Callable[..., Tensor]:
 
 
 def source(e: Expr, names: Sequence[str]) -> str:
-    """Python source, one operator a line, each common part once; numbers stay numbers."""
+    """The formula as Python source: one operator per line, each common part once; numbers stay numbers."""
     formula = folded(e.expand().simplify())
     lines: list[str] = []
 
@@ -52,6 +52,7 @@ def source(e: Expr, names: Sequence[str]) -> str:
 
 
 def _term(n: Expr, terms: Sequence[str]) -> str:
+    """The call or operator of one node as source; `terms` are its arguments."""
     op, numbers = OPS[n.op], [a.op == "const" for a in n.args]
     if op.infix is not None:
         sign = {"^": "**"}.get(op.infix, op.infix)
@@ -68,6 +69,6 @@ def _term(n: Expr, terms: Sequence[str]) -> str:
 
 
 def _numbers(op: str, numbers: Sequence[bool]) -> tuple[int, ...]:
-    """The arguments for which torch's function takes a number; of two numbers, where() needs one with a dtype."""
+    """The arguments that may stay numbers for torch's function; where() needs one with a dtype, so not both of its numbers."""
     both = all(numbers[1:])
     return {"where": (2,) if both else (1, 2), "clip": (1, 2) if both else ()}.get(op, ())

@@ -1,11 +1,12 @@
 """The kernel column: every primitive of the table as vector code.
 
-A function here is `(K, *arguments) -> value` over a `Lanes` namespace K of kernels/vector.py, of float32 or float64 numbers.
-Where one of 32 numbers in registers is picked in one instruction (float32 with AVX-512), functions that level off are polynomials
-in 32 pieces; elsewhere they are made of exp and a division. Errors are about one unit in the last place: see ERROR.
+A function here is `(K, *arguments) -> value` over a `Lanes` namespace K of kernels/cpu/lanes.py, of float32 or float64 numbers.
+Where the processor picks one of 32 numbers from registers in one instruction (float32 with AVX-512), functions that level off are
+polynomials in 32 pieces; elsewhere they are made of exp and a division. Errors are about one unit in the last place: see
+KERNEL_ERRORS.
 
-The polynomials were fitted by Remez exchange in 60 digits to the least relative error; coefficients were rounded from the lowest
-on, each time with a new fit of the rest.
+The polynomials were fitted by Remez exchange in 60 digits to the least relative error. Coefficients were rounded one by one from
+the lowest on, and the rest was fitted again after each.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 __all__ = ["KERNELS", "KERNEL_ERRORS", "POWERS"]
 
 # The largest error in units in the last place over the whole range, as measured and rounded up: float32 and float64 with AVX-512,
-# then without. Of those that are not here it is one half; subnormal values may be off by one half more.
+# then without. Functions missing here are correctly rounded (an error of one half); subnormal values may be off by one half more.
 KERNEL_ERRORS: dict[str, tuple[float, float, float, float]] = {
     "exp": (0.6, 0.6, 1.05, 1.0),
     "expm1": (1.05, 1.05, 1.55, 2.1),
@@ -78,18 +79,20 @@ _LOG2E = 1 / math.log(2)
 
 
 def _within(K: Any, a: Any, low: float, high: float) -> Any:
-    """a no smaller and no larger than these; nan stays."""
+    """a, limited to [low, high]; nan stays nan."""
     return K.most(low, K.least(high, a))
 
 
 def _split(K: Any, a: Any, more: Any = None, near: Any = None) -> tuple[Any, Any, Any]:
-    """(power, rest, k) with exp(a + more) = 2^floor(k) (power + rest), rest the smaller, for |a| < 1000 or so and a tiny `more`.
+    """(power, rest, k) with exp(a + more) = 2^floor(k) (power + rest), where rest is the smaller, |a| < 1000 and `more` is tiny.
 
     Where `near` holds, |a| < ln(2)/2 must too, and then k = 0 and power = 1.
     """
     steps = K.choose(32, 16)
     steps = steps if K.quick(steps) else 1
     shift = 1.5 * 2.0 ** K.choose(23, 52) / steps  # so large that the last bit of what is added to it is 1/steps
+    # a log2(e) = k + r log2(e), where k is a multiple of 1/steps: the sum is rounded to one, and its last bits are the index of
+    # 2^(k mod 1) in the table. ln(2) in two parts makes r exact to more digits than one number has (Cody and Waite).
     n = K.fma(a, _LOG2E, shift)
     n = n if near is None else K.where(near, shift, n)
     high, low = K.choose(*_LN2)
@@ -116,7 +119,7 @@ def expm1(K: Any, a: Any) -> Any:
 
 
 def _decay(K: Any, a: Any) -> tuple[Any, Any]:
-    """exp(-|a|) as the sum of two numbers, the second the smaller."""
+    """exp(-|a|) as the sum of two numbers, of which the second is the smaller."""
     power, rest, k = _split(K, K.most(K.choose(-106.0, -750.0), -K.abs(a)))
     return K.ldexp(power, k), K.ldexp(rest, k)
 
@@ -126,10 +129,10 @@ def _decay(K: Any, a: Any) -> tuple[Any, Any]:
 
 @functools.cache
 def _pieces(f: Callable[[Any], Any], width: float, count: int, slope: float) -> tuple[tuple[float, ...], ...]:
-    """Columns of 32 numbers: centres near 0, width, 2 width, ...; f there; coefficients of (f(centre + t) - f(centre))/t.
+    """Columns of 32 numbers each: centres near 0, width, 2 width, ...; f there; coefficients of (f(centre + t) - f(centre))/t.
 
-    A centre is where f is nearly a float32 number (Gal 1986). If f is odd the first is zero, and there the slope is subtracted.
-    Interpolation in Chebyshev's points, an even number of them.
+    A centre is chosen where f is nearly a float32 number (Gal 1986). If f is odd, the first centre is zero, and there the slope is
+    subtracted. The polynomials interpolate at an even number of Chebyshev points.
     """
     wanted = np.arange(32)[:, None] * width
     tried = (wanted + np.arange(-128, 129) * (width / 2**13)).astype(np.float32).astype(np.float64)
@@ -172,6 +175,7 @@ def _bessel_0(a: Any) -> Any:
 
 
 def _bessel_1(a: Any) -> Any:
+    """exp(-|a|) I1(a) for |a| < 9, by its series."""
     return np.exp(-a) * sum((a / 2) ** (2 * k + 1) / (math.factorial(k) * math.factorial(k + 1)) for k in range(40))
 
 
@@ -179,7 +183,7 @@ def _bessel_1(a: Any) -> Any:
 
 
 def _level(K: Any, f: Callable[[Any], Any], size: Any) -> Any:
-    """f(size) of a function that comes close to exp(-size)."""
+    """f(size) for a function that approaches exp(-size)."""
     return K.rarely(size > 17.5, lambda K, a: exp(K, -a), _piecewise(K, f, K.least(17.7, size), 0.5625), size)
 
 
@@ -187,6 +191,7 @@ def _logistic(K: Any, a: Any) -> Any:
     """sigmoid(-|a|)."""
     if K.quick(32):
         return _level(K, _sigmoid_below, K.abs(a))
+    # e/(1 + e), corrected once: `lost` is what the rounded sum 1 + e lost, `rest` what the rounded e lost.
     power, rest = _decay(K, a)
     e = power + rest
     total = 1.0 + e
@@ -238,7 +243,7 @@ _LOG = (
 
 
 def _log_parts(K: Any, f: Any, k: Any, more: Any = 0.0) -> Any:
-    """k ln(2) + log(1 + f + more), more tiny."""
+    """k ln(2) + log(1 + f + more), for a tiny `more`."""
     high, low = K.choose(*_LN2)
     low = K.fma(k, low, more)
     if K.double:
@@ -255,7 +260,7 @@ def log(K: Any, a: Any) -> Any:
 
 
 def _log_seldom(K: Any, a: Any) -> Any:
-    """Of subnormal numbers, zeros, negative numbers, infinity and nan."""
+    """The logarithm of subnormal numbers, zeros, negative numbers, infinity and nan."""
     up = K.choose(25.0, 54.0)
     m, k = K.split(a * 2.0**up)
     y = K.where(a < math.inf, _log_parts(K, m - 1.0, k - up), a)
@@ -279,7 +284,7 @@ def log1p(K: Any, a: Any) -> Any:
 # -- powers --------------------------------------------------------------------------------------------------------------
 
 
-POWERS = (0.5, 1.0, 2.0, 3.0, -1.0)  # constants that are no general powers
+POWERS = (0.5, 1.0, 2.0, 3.0, -1.0)  # exponents that are computed without a logarithm
 
 
 def pow(K: Any, a: Any, b: Any) -> Any:
@@ -322,7 +327,10 @@ def _pow_size(K: Any, a: Any, b: Any, up: float = 0.0) -> Any:
 
 
 def _pow_double(K: Any, m: Any, k: Any, b: Any) -> Any:
-    """(m 2^k)^b, the logarithm as the sum of two numbers: b would magnify what one has lost."""
+    """(m 2^k)^b, with the logarithm as the sum of two numbers: b would magnify what one alone has lost.
+
+    Each `x_lost` is what the rounded x beside it lacks, so that x + x_lost has nearly twice the digits.
+    """
     f, under = m - 1.0, m + 1.0
     s = f / under
     lost = (K.fma(-s, under, f) - s * (f - (under - 2.0))) / under  # s + lost = f/(2 + f), likewise below
@@ -349,7 +357,7 @@ def _pow_double(K: Any, m: Any, k: Any, b: Any) -> Any:
 
 
 def _pow_seldom(K: Any, a: Any, b: Any, y: Any) -> Any:
-    """The same for any numbers, from y = |a|^b where that is plain (IEEE 754-2019, 9.2.1)."""
+    """a^b for any two numbers (IEEE 754-2019, 9.2.1), given y = |a|^b where a and b are ordinary."""
     size, half, up = K.abs(a), b * 0.5, K.choose(24.0, 54.0)
     y = K.where(size < K.choose(2.0**-126, 2.0**-1022), _pow_size(K, size * 2.0**up, b, up), y)
     whole = K.floor(b) == b
@@ -365,6 +373,7 @@ def _pow_seldom(K: Any, a: Any, b: Any, y: Any) -> Any:
 
 
 def hypot(K: Any, a: Any, b: Any) -> Any:
+    # Squares of very large numbers overflow and those of very small ones vanish, so both are scaled by a power of two and back.
     x, y = K.abs(a), K.abs(b)
     large, small = K.most(x, y), K.least(x, y)
     high, low, by = K.choose((2.0**60, 2.0**-40, 2.0**80), (2.0**500, 2.0**-450, 2.0**600))
@@ -390,7 +399,7 @@ _COS = (
     (0.0416666666666666, -0.0013888888888874444, 2.4801587289638326e-05, -2.755731438815073e-07, 2.0875727158717916e-09,
      -1.1359807824179417e-11),
 )  # fmt: skip
-# pi/2 in three parts, and the bits of 2/pi, 24 a number
+# pi/2 in three parts, and the bits of 2/pi, 24 per number
 _HALF_PI = (
     (1.57079637050628662109375, -4.37113882867379115e-8, -1.71512489032489e-15),
     (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591833e-33),
@@ -475,7 +484,7 @@ def _turned(K: Any, r: Any, rest: Any, quadrant: Any) -> Any:
 
 
 def _reduced(K: Any, a: Any) -> tuple[Any, Any, Any]:
-    """(r, rest, quadrant) with a = r + rest + quadrant pi/2, for an |a| of at most 2^17, in float64 2^20 (Cody and Waite)."""
+    """(r, rest, quadrant) with a = r + rest + quadrant pi/2, for |a| up to 2^17, in float64 up to 2^20 (Cody and Waite)."""
     shift = 1.5 * 2.0 ** K.choose(23, 52)
     n = K.fma(a, 2 / math.pi, shift)
     k, (first, second, third) = n - shift, K.choose(*_HALF_PI)
@@ -486,7 +495,11 @@ def _reduced(K: Any, a: Any) -> tuple[Any, Any, Any]:
 
 
 def _reduced_far(K: Any, a: Any) -> tuple[Any, Any, Any]:
-    """The same for any finite float64, of which |a| > 1: from as many bits of 2/pi as matter (Payne and Hanek, 1983)."""
+    """(r, rest, quadrant) as `_reduced` gives them, for any finite float64 |a| > 1 (Payne and Hanek, 1983).
+
+    The product a 2/pi needs only the bits of 2/pi near the binary point: bits far above it give whole turns, which change nothing,
+    and bits far below it are too small to matter. Nine numbers of 24 bits, from the exponent of a on, are enough.
+    """
     exponent = ((K.bits(a) >> 52) & 2047) - 1023
     start = K.most(0.0, K.floor((K.from_int(exponent) - 55.0) * (1 / 24)))
     a = K.ldexp(a, start * -24.0)
@@ -508,7 +521,7 @@ def _reduced_far(K: Any, a: Any) -> tuple[Any, Any, Any]:
 
 
 def _far(quarters: int) -> Callable[..., Any]:
-    """sin(a + quarters pi/2) for an a however large."""
+    """The function sin(a + quarters pi/2) for any finite a."""
 
     def turned(K: Any, a: Any) -> Any:
         W = K.wide
@@ -564,7 +577,7 @@ _SINH = (
 
 
 def _halves(K: Any, a: Any) -> tuple[Any, Any, Any]:
-    """exp(|a|)/2 as the sum of two numbers, the second the smaller; exp(-|a|)/2."""
+    """(grown, rest, shrunk): exp(|a|)/2 as the sum of the first two numbers, and exp(-|a|)/2."""
     power, rest, k = _split(K, K.least(K.choose(91.0, 713.0), K.abs(a)))
     head = power + rest
     grown = K.ldexp(head, k - 1.0)
@@ -610,7 +623,7 @@ def asinh(K: Any, a: Any) -> Any:
 
 
 def _asinh_above(K: Any, a: Any) -> Any:
-    """Of a >= 0: log(1 + w) with w = a + a^2/(1 + sqrt(1 + a^2)), or log(2a) where that is the same."""
+    """asinh(a) for a >= 0: log(1 + w) with w = a + a^2/(1 + sqrt(1 + a^2)), or log(2a) where that is the same."""
     large = a > K.choose(2.0**14, 2.0**30)
     z = a * a
     g = z / (1.0 + K.sqrt(z + 1.0))
@@ -677,9 +690,10 @@ def _erfc_above(K: Any, a: Any) -> Any:
 
 
 def _erfc_any(K: Any, a: Any) -> Any:
-    """Of a >= 0: exp(-a^2) times a smooth factor."""
+    """erfc(a) for a >= 0: exp(-a^2) times a smooth factor, (1 + p(q))/(1 + 2a)."""
     a, c = K.least(K.choose(10.2, 27.5), a), K.choose(3.0, 4.0)
     power, rest, k = _split(K, -(a * a), K.fma(-a, a, a * a))
+    # The rounding errors of q, of 1 + 2a and of a^2 are each computed with a fused multiply-add, and added in at the end.
     part = 1.0 / (a + c)
     q = (a - c) * part
     q = K.fma(part, K.fma(-q, a, K.fma(q + 1.0, -c, a)), q)
@@ -741,7 +755,7 @@ _ONE_OVER_TWO_PI = tuple(_two(Decimal("0.159154943091895335768883763372514"), si
 
 
 def _bessel(K: Any, a: Any, order: int) -> Any:
-    """exp(-|a|) I(|a|)."""
+    """exp(-|a|) I(|a|), where I is the modified Bessel function I0 or I1: a series up to b, an asymptotic form beyond."""
     size, b = K.abs(a), K.choose(8.0, 16.0)
     far, (high, low) = K.choose(*(_I0_FAR, _I1_FAR)[order]), K.choose(*_ONE_OVER_TWO_PI)
     scale = K.choose(2.0**20, 2.0**50)  # so that nothing is subnormal
@@ -799,7 +813,7 @@ def clip(K: Any, a: Any, b: Any, c: Any) -> Any:
     return smallest(K, largest(K, a, b), c)
 
 
-# Under the names by which the table asks for them.
+# The kernels by the names under which the table of primitives asks for them.
 KERNELS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
     asinh, atan, clip, cos, cosh, erf, erfc, exp, expm1, hypot, i0e, i1e, largest, log, log1p, log_sigmoid, pow, relu, sigmoid,
     sign, sin, sinc, sinh, smallest, softplus, softsign, tanh,

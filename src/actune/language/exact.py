@@ -1,7 +1,7 @@
 """A formula in exact arithmetic: mpmath for numbers to any number of digits, SymPy for LaTeX.
 
-Both read the `exact` column of the table, which is written over the namespace `S` that the two classes here fill.
-Neither library is imported before it is needed.
+Both read the `exact` column of the table of primitives, which is written over a namespace `S`; the two classes here are that
+namespace. Neither library is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["folded", "latex", "to_sympy", "value"]
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
 
-LARGE = 1e5
+LARGE = 1e5  # beyond e to this, a number counts as infinite: mpmath would go on, with exponents that fill the memory
 
 
 class _Mpmath:
@@ -32,8 +32,6 @@ class _Mpmath:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.mp, name)
-
-    # Beyond e^100000 a number counts as infinite: mpmath would go on, with exponents that fill the memory.
 
     def exp(self, a: Any) -> Any:
         return self.mp.exp(a) if abs(a) < LARGE or self.mp.isnan(a) else self.mp.inf if a > 0 else self.mp.zero
@@ -56,7 +54,7 @@ class _Mpmath:
         return self.mp.power(a, b)
 
     def scaled_besseli(self, n: int, a: Any) -> Any:
-        """e^-|a| I_n(a); far out by the asymptotic series (DLMF 10.40.1), twelve terms of which are exact to 60 digits there."""
+        """e^-|a| I_n(a); for large |a| by twelve terms of the asymptotic series (DLMF 10.40.1), exact to 60 digits there."""
         if not abs(a) >= LARGE:
             return self.mp.exp(-abs(a)) * self.mp.besseli(n, a)
         term = total = self.mp.one
@@ -132,7 +130,7 @@ class _Sympy:
 def value(e: Expr, values: Mapping[str, Any]) -> Any:
     """The value at these numbers as an mpmath number, with mpmath's current precision (`mpmath.workdps(60)`).
 
-    A division by zero gives nan; arguments are taken as they are, a float as the exact number that it is.
+    A division by zero gives nan. A float stands for the exact binary number that it is.
     """
     S = _mpmath()
     given = {name: S.mp.mpf(v) for name, v in values.items()}
@@ -149,7 +147,8 @@ def value(e: Expr, values: Mapping[str, Any]) -> Any:
 def folded(e: Expr, digits: int | None = None) -> Expr:
     """Replace each part without symbols by its number, computed exactly and rounded once: sqrt(2/pi).
 
-    digits   only numbers that have no more decimal digits: sigmoid(0) is 0.5, sqrt(2/pi) says more than 0.7978845608028654
+    digits   replace only by numbers with at most this many decimal digits: sigmoid(0) becomes 0.5, but sqrt(2/pi) stays, for it
+             says more than 0.7978845608028654
     """
 
     def node(n: Expr, *args: Expr) -> Expr:
@@ -196,7 +195,7 @@ def latex(e: Expr) -> str:
 
 @functools.cache
 def _sympy_function(order: tuple[int, int, int]) -> Any:
-    """A derivative of E as a function of SymPy: it knows its LaTeX and its numbers, nothing else."""
+    """A derivative of E as a SymPy function, which can be printed in LaTeX and evaluated, and nothing else."""
     import sympy
 
     def show(self: Any, printer: Any, exp: str | None = None) -> str:

@@ -1,7 +1,7 @@
 """Expr: an activation function as an immutable formula; build, walk, differentiate, simplify, print, JSON.
 
-Equal formulas are one object (they are interned), so `is` compares them, shared parts are stored and computed once,
-and every walk is a loop over the distinct nodes in order: no formula is too deep for it.
+Equal formulas are one object (they are interned), so `is` compares them, and shared parts are stored and computed once.
+Every walk is a loop over the distinct nodes in order, not a recursion, so no formula is too deep for it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Expr:
     """
 
     __slots__ = ("__weakref__", "_below", "args", "op")
-    _below: tuple[Expr, ...] | None  # its nodes without itself, once they were asked for: a cycle would outlive its last user
+    _below: tuple[Expr, ...] | None  # the nodes below, once asked for; without the node itself, which would be a reference cycle
     op: str
     args: tuple[Any, ...]
 
@@ -141,7 +141,7 @@ class Expr:
         return (*below, self)
 
     def fold(self, leaf: Callable[[Expr], _T], node: Callable[..., _T]) -> _T:
-        """Compute bottom-up: `leaf(e)` at the leaves, `node(e, *results of the arguments)` above, once for each distinct node."""
+        """Compute bottom-up: `leaf(e)` at the leaves, `node(e, *results of the arguments)` above, once per distinct node."""
         done: dict[Expr, _T] = {}
         for e in self.nodes():
             done[e] = leaf(e) if e.leaf else node(e, *(done[a] for a in e.args))
@@ -152,21 +152,22 @@ class Expr:
         return tuple(sorted(e.args[0] for e in self.nodes() if e.op == "symbol"))
 
     def size(self) -> int:
-        """Number of nodes, counted as written: a part that occurs twice counts twice."""
+        """The number of nodes as written out: a part that occurs twice counts twice."""
         return self.fold(lambda e: 1, lambda e, *sizes: 1 + sum(sizes))
 
     def depth(self) -> int:
+        """The number of nodes on the longest way from the root to a leaf."""
         return self.fold(lambda e: 1, lambda e, *depths: 1 + max(depths, default=0))
 
     def diff(self, wrt: str = "x", order: int = 1) -> Expr:
-        """The derivative of this order in the named symbol, a formula again. At a kink it is the one that torch takes."""
+        """The derivative of this order in the named symbol, as a formula. At a kink it is the one that torch takes."""
         e = self
         for _ in range(order):
             e = _diff(e.expand(), wrt)
         return e
 
     def simplify(self) -> Expr:
-        """Fold constants and drop neutral operations; never changes a value beyond rounding (`0*e` stays: e may be infinite)."""
+        """Fold constants and drop neutral operations. No value changes beyond rounding: `0*e` stays, for e may be infinite."""
         return self.fold(lambda e: e, lambda e, *args: _simple(e.op, args))
 
     def substitute(self, values: Mapping[str, Any]) -> Expr:
@@ -187,7 +188,7 @@ class Expr:
         return f"parse({str(self)!r})" if self.size() <= 200 else f"<formula of {self.size():,} nodes>"
 
 
-_ARGUMENTS = "abcdef"  # what the rules of `OPS` call them
+_ARGUMENTS = "abcdef"  # the names of a primitive's arguments in its rules
 _LOCK = threading.Lock()
 _INTERNED: weakref.WeakValueDictionary[tuple[str, tuple[Any, ...]], Expr] = weakref.WeakValueDictionary()
 
@@ -226,11 +227,15 @@ def symbol(name: str) -> Expr:
 
 
 def lift(value: Any) -> Expr:
+    """The value as a formula: a number becomes a constant."""
     return value if isinstance(value, Expr) else const(value)
 
 
 def apply(name: str, *args: Any) -> Expr:
-    """The formula `name(*args)`; numbers become constants. Nothing is simplified, but `-2` is a constant."""
+    """The formula `name(*args)`; numbers become constants. Nothing is simplified, except that `-2` is a constant.
+
+    Raises FormulaError for an unknown name, a wrong number of arguments, or a comparison where a number is needed.
+    """
     op = OPS.get(ALIASES.get(name, name))
     if op is None:
         raise FormulaError(f"unknown function {name!r}{suggestion(name, [*OPS, *ALIASES])}")
@@ -258,12 +263,12 @@ SLOPE_RULES: dict[str, Expr] = {}  # the whole derivative of a primitive that se
 
 @functools.lru_cache(maxsize=8192)
 def _diff(e: Expr, wrt: str) -> Expr:
-    """From the symbol up to the value, so that what is small is multiplied before what is large."""
+    """The derivative by the chain rule, from the leaves up: small inner slopes are multiplied before large outer ones."""
     slope: dict[Expr, Expr] = {}
     for n in e.nodes():
         if n.leaf:
             slope[n] = _ONE if n.op == "symbol" and n.args[0] == wrt else _ZERO
-        elif n.op == "where":  # select the taken branch: multiplying by zero would turn an infinite slope of the other into nan
+        elif n.op == "where":  # select a slope instead of multiplying by zero, which makes nan of an infinite slope not taken
             slope[n] = _simple("where", (n.args[0], slope[n.args[1]], slope[n.args[2]]))
         else:
             slope[n] = _chain(n, [slope[a] for a in n.args])
@@ -271,6 +276,7 @@ def _diff(e: Expr, wrt: str) -> Expr:
 
 
 def _chain(n: Expr, slopes: list[Expr]) -> Expr:
+    """The derivative of a node from those of its arguments."""
     values = dict(zip(_ARGUMENTS, n.args, strict=False)) | {"y": n}
     if OPS[n.op].slope is not None:
         return _fill(SLOPE_RULES[n.op], values | dict(zip(("da", "db", "dc"), slopes, strict=False)))
@@ -281,24 +287,36 @@ def _chain(n: Expr, slopes: list[Expr]) -> Expr:
             "take further ones by finite differences"
         )
     for rule, slope in zip(rules or (_ZERO,) * len(slopes), slopes, strict=True):
-        if slope is not _ZERO:  # the symbol does not occur there: even an infinite slope counts for nothing
+        if slope is not _ZERO:  # an argument without the symbol contributes nothing, even if the partial derivative is infinite
             total = _plus(total, _select(_fill(rule, values), slope))
     return total
 
 
 def _plus(a: Expr, b: Expr) -> Expr:
-    """The sum of two slopes; two choices by one condition become one."""
+    """The sum of two slopes; two choices with the same condition become one choice."""
     if a.op == "where" == b.op and a.args[0] is b.args[0]:
         return _simple("where", (a.args[0], _plus(a.args[1], b.args[1]), _plus(a.args[2], b.args[2])))
     return _simple("add", (a, b))
 
 
 def _fill(rule: Expr, values: Mapping[str, Expr]) -> Expr:
+    """The rule with formulas in place of its symbols, simplified."""
     return rule.fold(lambda s: values[s.args[0]] if s.op == "symbol" else s, lambda s, *args: _simple(s.op, args))
 
 
+# A product of slopes must never compute 0*inf, which is nan. By the chain rule relu(-exp(x)) has the slope
+# where(-exp(x) > 0, 1, 0) * -exp(x): at x = 1000 that would be 0 * -inf, while the true slope is 0. So a factor that is exactly
+# zero on one side of a condition is not multiplied, it selects:
+#
+#     where(c, a, 0) * s            becomes   where(c, a*s, 0)
+#     (where(c, a, 0) + b) * s      becomes   where(c, a*s, 0) + b*s
+#
+# `_select` does so for both factors, `_spread` multiplies the parts of a factor, `_parts` says what these are, and `_has_zero`
+# whether there is an exact zero below, for without one the factor is multiplied as a whole.
+
+
 def _select(partial: Expr, slope: Expr) -> Expr:
-    """partial*slope, where a factor that is exactly zero on one side of a condition selects: 0*inf is never computed."""
+    """The product partial*slope, in which an exact zero on one side of a condition stays zero."""
     if _ZERO in (partial, slope):
         return _ZERO
     if partial is _ONE or slope is _ONE:
@@ -310,20 +328,21 @@ def _select(partial: Expr, slope: Expr) -> Expr:
 
 
 def _times(number: Expr, e: Expr) -> Expr:
+    """The product of a constant and a formula; an exact zero on one side of a choice stays zero."""
     if e.op == "where" and _ZERO in e.args:
         return _simple("where", (e.args[0], *(a if a is _ZERO else _simple("mul", (number, a)) for a in e.args[1:])))
     return _simple("mul", (number, e))
 
 
 def _parts(e: Expr) -> tuple[Expr, ...]:
-    """Where a factor may be multiplied in: the sides of a choice, the terms of a sum, what a number multiplies."""
+    """The parts that a factor may be multiplied into: the sides of a choice, the terms of a sum, what a number multiplies."""
     if e.op == "mul":
         return e.args[1:] if e.args[0].op == "const" else ()
     return e.args[1:] if e.op == "where" else e.args if e.op in ("add", "sub", "neg") else ()
 
 
 def _spread(e: Expr, times: Callable[[Expr], Expr]) -> Expr:
-    """Multiply a formula part by part as far down as there are choices with a side that is exactly zero."""
+    """The formula multiplied part by part by `times`, as far down as there are choices with a side that is exactly zero."""
     done: dict[Expr, Expr] = {}
     stack = [e]
     while stack:
@@ -337,11 +356,11 @@ def _spread(e: Expr, times: Callable[[Expr], Expr]) -> Expr:
     return done[e]
 
 
-_KNOWN: weakref.WeakKeyDictionary[Expr, bool] = weakref.WeakKeyDictionary()
+_KNOWN: weakref.WeakKeyDictionary[Expr, bool] = weakref.WeakKeyDictionary()  # the answers of `_has_zero`
 
 
 def _has_zero(e: Expr) -> bool:
-    """Whether this is a choice, or a sum of choices, with a side that is exactly zero."""
+    """Whether this is a choice with a side that is exactly zero, or has such a choice among its parts."""
     stack = [e]
     while stack:
         n = stack[-1]
@@ -366,7 +385,7 @@ _HOLDS: dict[str, Callable[[float, float], bool]] = {
 
 
 def _simple(op: str, args: tuple[Expr, ...]) -> Expr:
-    """`apply`, with neutral elements dropped and constants folded."""
+    """The formula op(*args), with neutral elements dropped and constants folded."""
     if op in _FOLD and all(a.op == "const" for a in args):
         value = _FOLD[op](*(a.args[0] for a in args))
         if math.isfinite(value):

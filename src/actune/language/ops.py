@@ -1,8 +1,8 @@
-"""The table of primitives: one row a primitive, one column a target.
+"""The table of primitives: a row per primitive, a column per target.
 
-A row is data. Its derivative is a formula in the package's own language over the arguments `a, b, c, …` and the value `y`;
-its exact form is written once over a namespace `S` that SymPy (for show) and mpmath (for numbers) both fill.
-A new primitive is a row; a new target (a kernel, say) is a column.
+A row is data. Its derivative is a formula in the package's own language over the arguments `a, b, c, …` and the value `y`.
+Its exact form is written once over a namespace `S`, which is SymPy for display and mpmath for numbers.
+A new primitive is a new row, a new target (such as a kernel) a new column.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Op:
     boolean     the value is a truth value: only `where` takes it
     show        the name in LaTeX, where the exact form would hide what is meant
     definition  the formula over the argument `a`, an Expr
-    wide        computed in float64 and rounded once, with the whole formula around it
-    joint       (orders, *arguments) to several of these derivatives at once, for less than one by one; `order` is the row's own
+    wide        the whole formula around it is computed in float64 and rounded once
+    joint       (orders, *arguments): several derivatives at once, for less than one by one; `order` is that of this row
     kernel      (K, *arguments): vector code over a `Lanes` namespace K, with the special values of `torch`; see elementary.py
     onnx        what stands for `torch` in an ONNX file, where torch's exporter writes that with fewer digits, a smaller range or
                 not at all; None: nothing in ONNX computes it, so a formula with it is not exported
@@ -71,7 +71,7 @@ ALIASES = {
 
 
 def _series(a: str, coefficients: list[float]) -> str:
-    """A polynomial as text, innermost coefficient last (Horner), for the rules that need one near zero."""
+    """A polynomial in `a` as text, lowest coefficient first, for the rules that need one near zero (Horner)."""
     text = repr(coefficients[-1])
     for c in coefficients[-2::-1]:
         text = f"({c!r} + {a}*{text})"
@@ -136,7 +136,7 @@ def _log_sigmoid(a: Tensor) -> Tensor:
 
 
 def _name(stem: str, order: Order) -> str:
-    """The name of a row, or of that of a derivative."""
+    """The name of a row: the stem alone, or with the order of the derivative, as `mittag_leffler_010`."""
     return stem + "_{}{}{}".format(*order) * any(order)
 
 
@@ -150,7 +150,7 @@ def _ratios(orders: tuple[Order, ...], a: Tensor, b: Tensor, c: Tensor, d: Tenso
 
 
 def _mittag_leffler(order: Order) -> Op:
-    """The row of E_{b,c}(a), or a derivative of it. Those of second order have no rule."""
+    """The row of E_{b,c}(a) or of a derivative of it; derivatives of second order have no rule for a third."""
     stem = "mittag_leffler"
     rules = tuple(f"{_name(stem, raised(order, n))}(a, b, c)" for n in range(3))
     return Op(_name(stem, order), 3, lambda *t: _values((order,), *t)[0], rules if sum(order) < 2 else (),
@@ -220,7 +220,7 @@ _ROWS = (
     Op("max", 2, torch.maximum, exact=lambda S, a, b: S.Max(a, b), slope=_TIE.format(">"), kernel=KERNELS["largest"]),
     Op("min", 2, torch.minimum, exact=lambda S, a, b: S.Min(a, b), slope=_TIE.format("<"), kernel=KERNELS["smallest"]),
     Op("clip", 3, torch.clamp, exact=lambda S, a, b, c: S.Min(S.Max(a, b), c), slope=_CLIP, kernel=KERNELS["clip"]),
-    Op("where", 3, torch.where, exact=lambda S, c, a, b: S.Where(c, a, b),  # its derivative selects, see expr.diff
+    Op("where", 3, torch.where, exact=lambda S, c, a, b: S.Where(c, a, b),  # its derivative selects, see _diff in expr.py
        kernel=lambda K, c, a, b: K.where(c, a, b)),
     *(Op(symbol, 2, function, ("0", "0"), lambda S, a, b, symbol=symbol: S.compare(symbol, a, b), symbol, 1, boolean=True,
          kernel=lambda K, a, b, compare=compare: compare(a, b))

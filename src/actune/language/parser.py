@@ -33,7 +33,7 @@ def parse(text: str) -> Expr:
 
 
 class _Parser:
-    """Precedence climbing over the tokens; holds the place that an error points at."""
+    """A precedence-climbing parser over the tokens; `at` is the token that it reads next, to which an error points."""
 
     def __init__(self, text: str):
         self.text, self.depth, self.count, self.at = text, 0, 0, 0

@@ -19,8 +19,8 @@ E_{1,1} = e^z, E_{1,0} = z e^z, E_{0,0} = 0 in their neighbourhood, where all th
 References: R. Gorenflo, J. Loutchko, Yu. Luchko, Fract. Calc. Appl. Anal. 5 (2002) 491 (the integral and its residues);
 R. Garrappa, SIAM J. Numer. Anal. 53 (2015) 1350 (parabolas); J. A. C. Weideman, L. N. Trefethen, Math. Comp. 76 (2007) 1341.
 Everything is real arithmetic in float64 on fixed node counts; float32 and half precision are computed so and rounded once.
-The formulas are spelt with what NumPy and torch have in common. For α and β that are numbers, and a z that is on the CPU and
-not being traced, they run on NumPy arrays, whose calls cost a third of torch's.
+The formulas use only functions that NumPy and torch share, and take arrays of either. For α and β that are numbers, and a z that
+is on the CPU and not being traced, NumPy is used: its calls cost a third of torch's.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ __all__ = [
 
 Order: TypeAlias = tuple[int, int, int]
 AnyArray: TypeAlias = Any  # a tensor, or a NumPy array or number
-Rule: TypeAlias = Callable[..., AnyArray]  # of elements (z, α, β, ...) to (orders, elements)
+Rule: TypeAlias = Callable[..., AnyArray]  # elements (z, α, β, ...) -> (orders, elements)
 
 _SCALES = (1.0, 2.0)  # μ, where a parabola crosses the positive axis: rounding errors grow like e^μ
-_FAR = 6.0  # |z|^{1/α} from which z < 0 takes the algebraic terms apart
+_FAR = 6.0  # |z|^{1/α} from which, for z < 0, the algebraic terms are added separately
 _NEIGHBOUR = 0.02  # distance in α and β within which an elementary neighbour is subtracted
-_ELEMENTARY = ((1, 1), (1, 0), (0, 0))  # those, (α, β)
+_ELEMENTARY = ((1, 1), (1, 0), (0, 0))  # those neighbours, as (α, β)
 _OVERFLOW = math.log(1e5)  # log s from which exp(s) and all its derivatives are infinite
-_SCALED = 200.0  # the largest log s of the scaled form, and
-_LARGE = 340.0  # of a pole pair: its square is finite
-_TINY, _WIDEST = 1e-100, 1e100  # a smaller α > 0 counts as this, and a larger |z|: powers stay finite
-_BLOCK = 512  # elements a pass, so that the (elements, nodes) arrays stay in the cache
+_SCALED = 200.0  # the largest log s of the scaled form
+_LARGE = 340.0  # the largest log |s| of a pole pair: its square is finite
+_TINY, _WIDEST = 1e-100, 1e100  # α > 0 is raised to the first, |z| cut at the second, so that powers stay finite
+_BLOCK = 512  # elements per pass, so that the (elements, nodes) arrays stay in the cache
 
 
 class Quality(NamedTuple):
@@ -95,7 +95,7 @@ _RGAMMA = (
     -3.696805618642206e-12, 5.100370287454476e-13,
 )  # fmt: skip
 
-_TAYLOR = tuple(  # of 1/Γ(1 + t) and its derivatives, each over a factorial
+_TAYLOR = tuple(  # the Taylor coefficients of 1/Γ(1 + t) and of its derivatives, each over a factorial
     tuple(c * math.comb(k, m) for k, c in enumerate(_RGAMMA) if k >= m) + (0.0,) * m for m in range(3)
 )
 
@@ -121,6 +121,9 @@ _TAIL_APART: Integrands = {  # XJ + X/z + X²/z²
 }
 
 
+# -- arrays of NumPy and torch -------------------------------------------------------------------------------------------
+
+
 def _space(x: AnyArray) -> ModuleType:
     """The library whose functions take x."""
     return torch if isinstance(x, Tensor) else numpy
@@ -141,9 +144,12 @@ def _clip(x: AnyArray, low: Any = None, high: Any = None) -> AnyArray:
     return x if high is None else numpy.minimum(x, high)
 
 
-@dataclass(slots=True, eq=False)  # frozen, it would take three times as long to make
+@dataclass(slots=True, eq=False)  # not frozen: that would take three times as long to make
 class Pair:
-    """A complex number in real arithmetic, which every device and export has. (`by`, `plus`: Dynamo takes no Pair * Tensor.)"""
+    """A complex number in real arithmetic, which every device and export has.
+
+    `by` and `plus` take a real operand: Dynamo does not accept the operators between a Pair and a Tensor.
+    """
 
     re: Any
     im: Any
@@ -178,6 +184,9 @@ class Pair:
         return Pair(xp.expm1(self.re) * xp.cos(self.im) - 2 * half * half, xp.exp(self.re) * sine)
 
 
+# -- the rule, and 1/Γ ---------------------------------------------------------------------------------------------------
+
+
 def _nodes(mu: float, quality: Quality, like: AnyArray) -> tuple[Pair, Pair]:
     """log s and the weight e^s ds/du h/(πi) at the nodes u = (k + 1/2)h of the upper half; the lower one mirrors it."""
     if not isinstance(like, Tensor):
@@ -193,7 +202,7 @@ def _kept_nodes(mu: float, quality: Quality, device: torch.device | None) -> tup
 
 
 def _new_nodes(mu: float, quality: Quality, device: torch.device | None) -> tuple[Pair, Pair]:
-    """As tensors on this device; as NumPy arrays if None."""
+    """The nodes and weights as tensors on this device, or as NumPy arrays if it is None."""
     count = math.ceil(math.sqrt(quality.depth / mu + 1) / quality.step)
     k = numpy.arange(count) if device is None else torch.arange(count, dtype=torch.float64, device=device)
     xp, u = _space(k), (k + 0.5) * quality.step
@@ -203,7 +212,9 @@ def _new_nodes(mu: float, quality: Quality, device: torch.device | None) -> tupl
 
 
 def _rgamma(x: AnyArray, order: int) -> list[AnyArray]:
-    """1/Γ(x) and its derivatives to this order, for -5 < x < 5; relatively accurate also beside its zeros."""
+    """1/Γ(x) and its derivatives to this order, for -5 < x < 5, with full relative accuracy beside its zeros too."""
+    # Near the whole number n, with t = x - n, the Taylor series of 1/Γ(1 + t) is exact. The recurrence 1/Γ(t) = t/Γ(t + 1) leads
+    # from there to x in steps of one; its factors t - k and t + k keep the zeros at x = 0, -1, -2, ... exact.
     xp, n = _space(x), x.round()
     t = x - n
     taylor = t[..., None] ** _constant(range(len(_RGAMMA)), x) @ _constant(_TAYLOR[: order + 1], x).T
@@ -221,11 +232,12 @@ def _rgamma(x: AnyArray, order: int) -> list[AnyArray]:
 
 
 def _times(jet: list[AnyArray], f: AnyArray) -> list[AnyArray]:
-    """A Taylor polynomial in t times one of f's, whose slope is 1."""
+    """The Taylor polynomial `jet` in t times f + t, cut off at its own degree."""
     return [jet[0] * f] + [jet[k] * f + jet[k - 1] for k in range(1, len(jet))]
 
 
 def _over(jet: list[AnyArray], f: AnyArray) -> list[AnyArray]:
+    """The Taylor polynomial `jet` in t over f + t, cut off at its own degree."""
     out: list[AnyArray] = []
     for c in jet:
         out.append((c - out[-1]) / f if out else c / f)
@@ -233,7 +245,7 @@ def _over(jet: list[AnyArray], f: AnyArray) -> list[AnyArray]:
 
 
 def _power(x: AnyArray, n: int) -> AnyArray:
-    """x^n for a small n, not 0: NumPy's own is ten times slower for x < 0."""
+    """x^n for a small n other than 0. NumPy's own power is ten times slower for x < 0."""
     first = x if n > 0 else 1 / x
     out = first
     for _ in range(abs(n) - 1):
@@ -255,11 +267,17 @@ def _dot(weight: Pair, value: Pair) -> AnyArray:
 def _rule(
     z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float, table: Integrands
 ) -> list[AnyArray]:
-    """The rule for the integrands of a table: z^e Σ_terms c X^p J^q times e^s s^{-β} log(s)^j (-log s)^k."""
+    """The rule for the integrands of a table: z^e Σ_terms c X^p J^q times e^s s^{-β} log(s)^j (-log s)^k.
+
+    For each order (i, j, k) in z, α and β the table gives e and the terms (c, p, q).
+    """
+    # Each integrand is a sum of products of four things that depend on the node alone or on it and one parameter: the weight
+    # e^s ds/du, powers of log s (from the derivatives in α and β), powers of X = s^α and powers of J = 1/(X - z). All powers that
+    # any order needs are computed once: w[m][p] = weight s^{-β} log(s)^m X^p, and js[q - 1] = J^q.
     log, weight = _nodes(mu, quality, z)
     a, b, x = _columns(alpha, beta, z)
-    less = log.by(a).expm1()
-    power, j = less.plus(1.0), less.plus(1 - x).inverse()  # s^α - z also where both are about 1
+    less = log.by(a).expm1()  # s^α - 1, so that s^α - z keeps its digits where both are about 1
+    power, j = less.plus(1.0), less.plus(1 - x).inverse()
     rows = [table[m, n] for m, n, _ in orders]
     p_max, q_max = (max(term[i] for _, terms in rows for term in terms) for i in (1, 2))
     bases = _powers(log, max(n + o for _, n, o in orders), weight * log.by(-b).exp())
@@ -279,20 +297,23 @@ def _powers(x: Pair, n: int, start: Pair) -> list[Pair]:
     return out
 
 
+# -- four forms of the integral ------------------------------------------------------------------------------------------
+
+
 def _near(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float) -> AnyArray:
-    """The rule as it stands."""
+    """The rule applied to E itself."""
     return _stack(_rule(z, alpha, beta, orders, quality, mu, _WHOLE))
 
 
 def _apart(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float) -> AnyArray:
-    """1/Γ(β), and the rule for the rest: relatively accurate where both are small."""
+    """1/Γ(β), the first term of the series, plus the rule for the rest: relatively accurate where both are small."""
     rule = _rule(z, alpha, beta, orders, quality, mu, _WHOLE | _FIRST_APART)
     g = _rgamma(beta, max(o for _, _, o in orders))
     return _stack([y + g[o] if m == n == 0 else y for y, (m, n, o) in zip(rule, orders, strict=True)])
 
 
 def _far(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float) -> AnyArray:
-    """-Σ_{k=1,2} z^{-k}/Γ(β - αk), and the rule for the rest, which is smaller by z^{-2}."""
+    """-Σ_{k=1,2} z^{-k}/Γ(β - αk), the first algebraic terms, plus the rule for the rest, which is smaller by z^{-2}."""
     out = _rule(z, alpha, beta, orders, quality, mu, _TAIL_APART)
     for k in (1, 2):
         g = _rgamma(beta - k * alpha, max(n + o for _, n, o in orders))
@@ -304,9 +325,11 @@ def _far(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], 
 def _neighbour(
     z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, at: tuple[int, int]
 ) -> AnyArray:
-    """E_{α,β} as E_{a,b} of these integers plus a difference that vanishes with that of the parameters; derivatives in z only.
+    """E_{α,β} and its derivatives in z, as E_{a,b} for the whole numbers `at` = (a, b) plus the integral of the difference.
 
     s^{α-β}/(s^α - z) - s^{a-b}/(s^a - z) = (s^{α+a-b} (s^{b-β} - 1) - z s^{a-b} (s^{α-a+b-β} - 1)) / ((s^α - z)(s^a - z))
+
+    Both terms in brackets vanish as (α, β) approaches (a, b), so that the difference is small and relatively accurate.
     """
     log, weight = _nodes(_SCALES[0], quality, z)
     a, b, x = _columns(alpha, beta, z)
@@ -324,18 +347,28 @@ def _neighbour(
     return _stack([exact(m) + _dot(base, part[m]()) for m, _, _ in orders])
 
 
+# -- the poles -----------------------------------------------------------------------------------------------------------
+
+
 def _pole(
     z: AnyArray, alpha: AnyArray, beta: AnyArray, mu: AnyArray, orders: Sequence[Order], quality: Quality, scaled: bool
 ) -> AnyArray:
-    """R p and its derivatives; scaled: over exp(z^{1/α}) for z > 0.
+    """R p of the pole at s = z^{1/α} and its derivatives; if `scaled`, divided by exp(z^{1/α}) for z > 0.
 
-    All from its logarithm, s + (1-β) l - log α + log p with l = log s, whose slopes in l are g and h; a power of 1/α and of 1/z
-    is kept apart, and a part of the exponent, so that nothing but the result overflows.
+    With l = log s = log(z)/α, the logarithm of R p is
+
+        f(l) = s + (1 - β) l - log α + log p,      p = 1/(1 + e),   e = exp(2π (w - 1)/h),   w = √(s/μ)
+
+    so that every derivative is R p times a polynomial in l and in the slopes of f in l, g = f' and h = f'' (see `_slopes`).
+    For z < 0 there is a pair of poles, s and its conjugate, whose sum is twice the real part of one.
     """
+    # Nothing but the result may overflow. l is limited, so that s is finite; the exponent of R is split in two, of which the first
+    # part is at most 600; and powers of 1/α and 1/z, which the derivatives bring, are multiplied in last.
     xp, positive = _space(z), z > 0
     ra, limit = 1 / alpha, xp.where(positive, _SCALED if scaled else _OVERFLOW, _LARGE)
     ell = Pair(_clip(xp.log(abs(z)) * ra, high=limit), xp.where(positive, 0.0, math.pi * ra))
-    turn, r = math.pi * (1 - alpha / 2) * ra, xp.exp(ell.re)  # of the pair, from the imaginary axis: exact at α = 2
+    # The angle π/α of the pair is taken from the imaginary axis, where it is exactly 0 at α = 2: then s.re is exactly 0 too.
+    turn, r = math.pi * (1 - alpha / 2) * ra, xp.exp(ell.re)
     s = Pair(xp.where(positive, r, -r * xp.sin(turn)), xp.where(positive, 0.0, r * xp.cos(turn)))
     w = ell.by(0.5).exp().by(mu**-0.5)
     y = w.plus(-1.0).by(2 * math.pi / quality.step)
@@ -356,7 +389,13 @@ def _pole(
 
 
 def _slopes(alpha: AnyArray, ell: Pair, g: Pair, h: Callable[[], Pair]) -> Callable[[Order], Pair]:
-    """The derivatives of exp f over exp f and z^-i α^-(i+j), for an f with slopes g, h in l = log(z)/α, less log α and βl."""
+    """The derivatives of exp f in z, α and β, each over exp(f) z^-i α^-(i+j).
+
+    f    a function of l = log(z)/α, less log α and β l
+    g, h its first and second derivative in l
+    """
+    # ∂l/∂z = 1/(αz) and ∂l/∂α = -l/α, hence the first derivatives of f. Those of second order of exp f are the product of two first
+    # ones plus the second derivative of f.
     first = (lambda: g, lambda: (ell * g).by(-1.0).plus(-1.0), lambda: ell.by(-1.0))
     second = {
         (2, 0, 0): lambda: h() - g.by(alpha),
@@ -377,7 +416,7 @@ def _slopes(alpha: AnyArray, ell: Pair, g: Pair, h: Callable[[], Pair]) -> Calla
 
 
 def _continuation(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order]) -> AnyArray:
-    """α = 0: 1/(Γ(β)(1-z)) and its derivatives; those in α exist for z < 1 only, nan beyond."""
+    """1/(Γ(β)(1-z)), which E is at α = 0, and its derivatives; those in α exist for z < 1 only, and are nan beyond."""
     xp, y = _space(z), 1 / (1 - z)
     part = {
         (0, 0): y, (1, 0): y**2, (2, 0): 2 * y**3,
@@ -391,10 +430,14 @@ def _continuation(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence
     return _stack(out)
 
 
+# -- which form where ----------------------------------------------------------------------------------------------------
+
+
 def _write(out: AnyArray, mask: AnyArray, function: Rule, inputs: Sequence[AnyArray], add: bool = False) -> AnyArray:
     """`out`, (orders, elements), with a function of the chosen elements written (or added) to it.
 
-    Eager: of these elements only, a block at a time. Traced, where no shape may depend on data: of all, then selected.
+    Normally the function is computed for the chosen elements only, a block at a time. While tracing, where no shape may depend on
+    data, it is computed for all elements, and then selected.
     """
     xp = _space(out)
     if torch.compiler.is_compiling():
@@ -409,7 +452,7 @@ def _write(out: AnyArray, mask: AnyArray, function: Rule, inputs: Sequence[AnyAr
 
 
 def _elementary(out: AnyArray, z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality) -> AnyArray:
-    """`out` with the derivatives in z replaced beside E_{1,1}, E_{1,0} and E_{0,0}."""
+    """`out`, in which the derivatives in z near E_{1,1}, E_{1,0} and E_{0,0} are computed from those (see `_neighbour`)."""
     some = [i for i, (_, n, o) in enumerate(orders) if n == o == 0]
     if are_numbers(alpha, beta) and not any(abs(alpha.item() - a) < _NEIGHBOUR > abs(beta.item() - b) for a, b in _ELEMENTARY):
         return out
@@ -424,19 +467,19 @@ def _elementary(out: AnyArray, z: AnyArray, alpha: AnyArray, beta: AnyArray, ord
 
 
 def are_numbers(*parameters: AnyArray) -> bool:
-    """Whether these are numbers whose values may be looked at: not while tracing."""
+    """Whether these are single numbers whose values may be looked at, as they may not while tracing."""
     return not is_traced() and all(p.ndim == 0 for p in parameters)
 
 
 def _growth(z: AnyArray, alpha: AnyArray) -> AnyArray:
-    """log |z|^{1/α}, finite."""
+    """log |z|^{1/α}, with z and α limited so that it is finite."""
     return _space(z).log(_clip(abs(z), 1e-300, _WIDEST)) / _clip(alpha, _TINY)
 
 
 def numpy_derivatives(
     z: AnyArray, alpha: float, beta: float, orders: Sequence[Order], quality: Quality = FINE, scaled: bool = False
 ) -> AnyArray:
-    """(orders, elements): these derivatives for one α and β and a flat float64 NumPy array; nothing is checked."""
+    """These derivatives, (orders, elements), of a flat float64 NumPy array z for one α and one β; nothing is checked."""
     with numpy.errstate(all="ignore"):
         return array_derivatives(z, numpy.float64(alpha), numpy.float64(beta), orders, quality, scaled)
 
@@ -444,16 +487,20 @@ def numpy_derivatives(
 def array_derivatives(
     z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, scaled: bool
 ) -> AnyArray:
-    """The same for flat tensors, too, and for α and β of no dimension or of one."""
+    """These derivatives, (orders, elements), of a flat float64 array or tensor z; α and β have no dimension or that of z."""
     if are_numbers(alpha) and alpha == 0:
         return _continuation(z, alpha, beta, orders)
+    # Which poles count: none of small |s|, which the rule has in full; for z < 0 only those of a pair, α > 1. Where a pole is
+    # close to the first parabola, the second one is used (`outer`). The form of the integral depends on z and β: `far` out on the
+    # negative axis, `small` beside 0, and none where the pole alone is E to all digits (`alone`). Then the neighbours of elementary
+    # functions and α = 0 are written over that, the sum is scaled, and the poles are added.
     xp, zero = _space(z), alpha == 0
     z, alpha = _clip(z, -_WIDEST, _WIDEST), xp.where(zero, alpha, _clip(alpha, _TINY))
     size = _growth(z, alpha)
     pair = (z < 0) & (alpha > 1 + _NEIGHBOUR)  # nearer to 1 the pair has decayed before it reaches the parabola
     pole = (size > -3) & (pair | ((z > 0) & ~zero))
     angle = xp.where(z < 0, math.pi / 2 / _clip(alpha, _TINY), 0.0)
-    crossing = xp.exp(_clip(size, high=100.0) / 2) * xp.cos(angle)  # of the axis by the parabola through the pole, √μ
+    crossing = xp.exp(_clip(size, high=100.0) / 2) * xp.cos(angle)  # √μ of the parabola through the pole
     outer = pole & (crossing > 0.8) & (crossing < 1.17)
     far = (z < 0) & (size > math.log(_FAR)) & ~zero
     alone = pole & (z > 0) & (size > math.log(quality.depth + 15))  # the rest is e^-depth of the residue, and smaller
@@ -474,6 +521,6 @@ def array_derivatives(
 
 
 def scaling_exponent(z: AnyArray, alpha: AnyArray) -> AnyArray:
-    """z^{1/α} where z > 0 and α > 0, else 0; cut at e^200 so that differences of two stay finite."""
+    """z^{1/α} for z > 0 and α > 0, else 0; cut at e^200, so that the difference of two is finite."""
     xp = _space(z)
     return xp.where((z > 0) & (alpha > 0), xp.exp(_clip(_growth(z, alpha), high=_SCALED)), 0.0)

@@ -1,8 +1,9 @@
-"""The Mittag-Leffler function in mpmath, to as many digits as its current precision has; the judge of the fast ones.
+"""The Mittag-Leffler function in mpmath, to as many digits as its current precision has; the fast ones are tested against it.
 
-The inverse Laplace integral by the trapezoidal rule on a parabola s = μ w², w = 1 + iu, with the residue of each pole weighted
-by what the rule misses of it (as in `special.py`, but the step, the parabola and the digits follow from the precision). Beside 0
-the series. Sums are of integers, 2^bits to one, and what depends on α and β alone is kept: evaluations come in thousands.
+It is the inverse Laplace integral, by the trapezoidal rule on a parabola s = μ w², w = 1 + iu, with the residue of each pole
+weighted by what the rule misses of it. (`contour.py` does the same, but here the step, the parabola and the digits follow from the
+precision.) Near 0 it is the series. Sums are of integers with a binary point, and what depends on α and β alone is cached, for
+tests evaluate it thousands of times.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _NEAR_ZERO = 1e-6  # |z| up to which the series is short
 def scaled(z: Any, a: Any, b: Any) -> tuple[Any, Any]:
     """(m, t) with E_{a,b}(z) = m e^t; t = z^(1/a) for z > 0 and a > 0, else 0.
 
-    For a ≤ 0 and z < 1 the continuation, which is smooth in a, so that it may be differentiated at a = 0.
+    For a ≤ 0 and z < 1 it is the continuation, which is smooth in a and so may be differentiated at a = 0.
     """
     return _scaled(mp.mpf(z), mp.mpf(a), mp.mpf(b), mp.prec)
 
@@ -58,6 +59,7 @@ def _scaled(z: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf, prec: int) -> tuple[Any
     if a == 1 and z < 0:
         return (z * mp.exp(z) if b == 0 else mp.hyp1f1(1, b, z) * mp.rgamma(b)) if z > -_INFINITE else _tail(z, a, b), zero
     spare = 20 + max(0, int(mp.log10(abs(z)))) + (max(0, int(ell / math.log(10))) if a > 1 and z < 0 else 0)
+    # Where the sum cancels, digits are lost: then once more with a higher precision. How many `lost` is known only afterwards.
     for extra in (0, 2 * mp.dps, 8 * mp.dps):
         with mp.workdps(_BLOCK * math.ceil((mp.dps * 1.5 + spare + extra) / _BLOCK)):
             m = _integral(z, a, b, t)
@@ -68,6 +70,7 @@ def _scaled(z: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf, prec: int) -> tuple[Any
 
 
 def _series(z: Any, a: Any, b: Any) -> Any:
+    """E_{a,b}(z) by its power series, for z near 0."""
     total, power, k = mp.zero, mp.one, 0
     while k < 4 or abs(power) > mp.eps**2 * abs(total):
         total += power * mp.rgamma(a * k + b)
@@ -76,12 +79,12 @@ def _series(z: Any, a: Any, b: Any) -> Any:
 
 
 def _tail(z: Any, a: Any, b: Any) -> Any:
-    """The first algebraic terms, far out on the negative axis."""
+    """E_{a,b}(z) for very large -z, by its first algebraic terms."""
     return -sum(z**-k * mp.rgamma(b - a * k) for k in range(1, 20))
 
 
 def _integral(z: Any, a: Any, b: Any, t: Any) -> Any:
-    """E e^-t: the rule plus the poles."""
+    """E_{a,b}(z) e^-t: the rule plus the poles."""
     digits, ell = mp.dps, mp.log(abs(z)) / a
     mu = mp.mpf(max(4, digits // 10))
     pair = a > 1 and z < 0
@@ -100,6 +103,7 @@ def _integral(z: Any, a: Any, b: Any, t: Any) -> Any:
 
 
 def _step(digits: int) -> Any:
+    """The step h of the rule, whose own error is e^(-2π/h)."""
     return 2 * mp.pi / ((digits + 10) * mp.log(10))
 
 
@@ -115,6 +119,7 @@ def _nodes(mu: int, digits: int) -> tuple[tuple[Any, Any], ...]:
 
 
 def _bits(digits: int) -> int:
+    """The bits behind the binary point of the integers that are summed."""
     return int(digits * 3.33) + 32
 
 
@@ -131,11 +136,12 @@ def _bases(power: mpmath.mpf, mu: int, digits: int) -> tuple[tuple[int, int], ..
 
 
 def _whole(v: mpmath.mpc, bits: int) -> tuple[int, int]:
+    """The real and imaginary part as integers, with this many bits behind the binary point."""
     return libmp.to_fixed(v.real._mpf_, bits), libmp.to_fixed(v.imag._mpf_, bits)
 
 
 def _rule(z: Any, a: Any, b: Any, mu: int, digits: int) -> Any:
-    """Σ weight s^(a-b) / (s^a - z); for |z| > 1 over z, so that nothing is lost of a large one."""
+    """Σ weight s^(a-b) / (s^a - z); for |z| > 1 with both sides of the fraction over z, so that no digits are lost."""
     bits = _bits(digits)
     large = abs(z) > 1
     shift = libmp.to_fixed((1 / z if large else z)._mpf_, bits)

@@ -18,7 +18,7 @@ Real: TypeAlias = "Tensor | float"
 
 
 def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], scaled: bool) -> tuple[Tensor, ...]:
-    """In float64 and rounded once to the dtype of z."""
+    """These derivatives, computed in float64 and rounded once to the dtype of z; α and β are checked."""
     _check_range("alpha", alpha, 2.0)
     _check_range("beta", beta, 3.0)
     shape = torch.broadcast_tensors(z, alpha, beta)[0].shape  # broadcast_shapes imports sympy, which takes half a second
@@ -33,7 +33,7 @@ def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], s
 
 
 class _MittagLeffler(torch.autograd.Function):
-    """Derivatives of the given orders; backward evaluates those of the next order together."""
+    """The derivatives of the given orders; backward evaluates all those of the next order in one call."""
 
     @staticmethod
     def forward(z: Tensor, alpha: Tensor, beta: Tensor, orders: tuple[Order, ...], scaled: bool) -> tuple[Tensor, ...]:
@@ -64,6 +64,7 @@ class _MittagLeffler(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        # The batch dimension goes first, and tensors without enough dimensions get some behind it, so that they broadcast.
         dims, tensors = in_dims[:3], inputs[:3]
         rank = max(t.dim() - (d is not None) for t, d in zip(tensors, dims, strict=True))
         first = [t if d is None else t.movedim(d, 0) for t, d in zip(tensors, dims, strict=True)]
@@ -92,7 +93,7 @@ def _check_range(name: str, value: Tensor, high: float) -> None:
 
 
 def _parameter(name: str, value: Real, z: Tensor) -> Tensor:
-    """A parameter as a tensor; one element counts as a number."""
+    """A parameter as a tensor; a tensor of one element becomes one without dimensions."""
     if not isinstance(value, (Tensor, numbers.Real)):
         raise ValueError(f"{name} = {value!r} is no number; give a number or a real floating-point tensor")
     t = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64, device=z.device)
@@ -102,7 +103,7 @@ def _parameter(name: str, value: Real, z: Tensor) -> Tensor:
 
 
 def _apply(z: Tensor, alpha: Real, beta: Real, orders: Sequence[Order], scaled: bool) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """The values, and z and α as they were used."""
+    """(values, z, α): these derivatives in the dtype of z, and the tensors that they were computed from."""
     if not isinstance(z, Tensor) or not z.is_floating_point():
         kind = z.dtype if isinstance(z, Tensor) else type(z).__name__
         raise ValueError(f"z is {kind}; mittag_leffler takes a real floating-point tensor, e.g. torch.tensor(0.5)")
@@ -119,7 +120,7 @@ def mittag_leffler_by_contour(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tenso
 
     z       real tensor, any shape and value
     alpha   in [0, 2], and
-    beta    in [0, 3]: numbers, tensors of one element, or tensors that broadcast with z (one a channel, say)
+    beta    in [0, 3]: numbers, tensors of one element, or tensors that broadcast with z (such as one per channel)
 
     The result has the dtype of z and the broadcast shape. It is differentiable twice in all three arguments. At α = 0 it is the
     continuation 1/(Γ(β)(1-z)), the limit of α → 0 for z < 1 only: there ∂/∂α exists, for z ≥ 1 it is nan. Overflow is inf.
@@ -130,14 +131,14 @@ def mittag_leffler_by_contour(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tenso
 
 
 def mittag_leffler_derivatives(z: Tensor, alpha: Real, beta: Real, orders: Sequence[Order]) -> tuple[Tensor, ...]:
-    """Several derivatives at once, for less than they cost one by one."""
+    """∂^{i+j+k} E_{α,β}(z) / ∂z^i ∂α^j ∂β^k for each order (i, j, k), i + j + k ≤ 2: for less than they cost one by one."""
     return _apply(z, alpha, beta, orders, False)[0]
 
 
 def mittag_leffler_scaled(z: Tensor, alpha: Real, beta: Real = 1.0, orders: Sequence[Order] = ((0, 0, 0),)) -> tuple[Tensor, ...]:
-    """(m, ..., t): each ∂E_{α,β}(z) = m exp(t), t = z^{1/α} for z > 0 and 0 elsewhere: for ratios of values that overflow.
+    """(m, ..., t): each derivative of E_{α,β}(z) is m exp(t), with t = z^{1/α} for z > 0, else 0. For ratios of what overflows.
 
-    E1/E2 = m1/m2 exp(t1 - t2). The exponent is a constant to autograd and m is differentiated with t held, which is right for
+    E1/E2 = m1/m2 exp(t1 - t2). Autograd takes the exponent as a constant and differentiates m with t fixed, which is right for
     every product m exp(t) and for every ratio of two.
     """
     found, x, a = _apply(z, alpha, beta, orders, True)

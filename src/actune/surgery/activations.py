@@ -19,7 +19,7 @@ ELEMENTWISE: tuple[type[nn.Module], ...] = (
 NOT_ELEMENTWISE = (nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax, nn.GLU)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
-# Names of torch's functional activations, whatever they are called through: F.relu, torch.relu, Tensor.relu, relu_.
+# The names of torch's functional activations, by whichever way they are called: F.relu, torch.relu, Tensor.relu, relu_.
 TORCH_FUNCTIONS = frozenset({
     "celu", "elu", "expit", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_sigmoid", "logsigmoid",
     "mish", "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softshrink", "softsign", "special_expit",
@@ -28,16 +28,17 @@ TORCH_FUNCTIONS = frozenset({
 
 
 def is_activation(module: nn.Module) -> bool:
-    """Is this module an elementwise activation function that `swap` replaces by default?"""
+    """Whether this module is an elementwise activation function, which `swap` replaces by default."""
     return isinstance(module, ELEMENTWISE) or (type(module).__name__ in LOOKALIKES and is_stateless(module))
 
 
 def is_stateless(module: nn.Module) -> bool:
+    """Whether a module holds no parameter, no buffer and no other module."""
     return not module._modules and not module._parameters and not module._buffers
 
 
 def is_function(value: object) -> bool:
-    """Is it one of torch's functional activations, such as F.relu? (No module has a `__name__`.)"""
+    """Whether this is one of torch's functional activations, such as F.relu. (No module has a `__name__`.)"""
     return callable(value) and getattr(value, "__name__", "").strip("_") in TORCH_FUNCTIONS
 
 

@@ -1,4 +1,4 @@
-"""Where a layer puts its channels, and what comes before a place in the containers."""
+"""Where a layer puts its channels, and which layer comes before a place in the model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ __all__ = ["ChannelLayout", "Use", "layout_of", "look_before"]
 
 
 class ChannelLayout(NamedTuple):
+    """The dimension that holds the channels, and their number (None while a lazy layer does not know it)."""
+
     dim: int
     width: int | None
 
 
+# Layers with channels: their classes, the dimension of the channels in the output, and how many there are.
 _LAYERS: tuple[tuple[tuple[type[nn.Module], ...], int, Callable[[Any], int]], ...] = (
     ((nn.Linear, nn.Bilinear), -1, lambda layer: layer.out_features),
     ((nn.Conv1d, nn.Conv2d, nn.Conv3d), 1, lambda layer: layer.out_channels),
@@ -40,7 +43,7 @@ _PASSING = (
 
 
 def layout_of(module: nn.Module) -> ChannelLayout | None:
-    """The dimension and number of the channels in the output of a layer that has channels (a lazy layer has no number yet)."""
+    """Where the channels are in the output of a layer; None for a module without channels."""
     for classes, dim, width in _LAYERS:
         if isinstance(module, classes):
             return ChannelLayout(dim, width(module) or None)
@@ -58,7 +61,7 @@ class Use(NamedTuple):
 
 
 def look_before(root: nn.Module, name: str) -> Use:
-    """What comes before the module called `name`, as far as the containers alone can tell."""
+    """The use of the module called `name` as far as its containers tell: in a Sequential the layer before it is known."""
     if not name:
         return Use()
     prefix, _, key = name.rpartition(".")

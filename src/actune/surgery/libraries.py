@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["LOOKALIKES"]
 
-# Classes of timm and transformers that are not subclasses of torch's; they count when they hold no parameter and no module.
+# Classes of timm and transformers that are not subclasses of torch's; they count if they hold no parameter and no module.
 LOOKALIKES = frozenset({
     "AccurateGELUActivation", "ClippedGELUActivation", "FastGELUActivation", "GELU", "GELUActivation", "GELUTanh", "HardMish",
     "HardMishMe", "HardSigmoid", "HardSigmoidMe", "HardSwish", "HardSwishMe", "LaplaceActivation", "MemoryEfficientSwish", "Mish",

@@ -1,4 +1,4 @@
-"""One run of a model on an example, to see what reaches its activations; the model is left without a trace of it."""
+"""One run of a model on an example, to see what reaches its activations. It leaves no trace in the model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,14 @@ class _CountFunctions(TorchFunctionMode):
 
 
 def observe(model: nn.Module, example: object, places: list[ModulePlace]) -> tuple[dict[nn.Module, list[Use]], int]:
-    """Run the model once and see what reaches each chosen module; and how many activations are functional."""
+    """Run the model once on an example.
+
+    Returns the uses of the module of each place, in the order of the calls, and the number of functional activation calls outside
+    of activation modules.
+    """
+    # Which layer made the input of an activation? Most often that very tensor was the output of a layer: `made_by` knows. Otherwise
+    # it was computed from one, as in act(conv(x) + x): then the latest layer with an output of that shape is taken (`latest`).
+    # `counter.depth` is above 0 inside an activation module, whose own calls such as F.relu do not count as functional.
     seen: dict[nn.Module, list[Use]] = {place.module: [] for place in places}
     made_by = WeakTensorKeyDictionary()
     latest: list[tuple[nn.Module, torch.Size]] = []
@@ -78,7 +85,10 @@ def observe(model: nn.Module, example: object, places: list[ModulePlace]) -> tup
 
 
 def _use(x: torch.Tensor, layers: list[nn.Module | None]) -> Use:
-    """Which dimension of x holds channels: as in the layer that made it, or else in the latest of its shape, or else by custom."""
+    """The use of an activation on x. Its channels are where the first of these layers that fits x has them, or else where is usual.
+
+    Usual is dimension 1 from four dimensions on, and otherwise the last.
+    """
     shape = tuple(x.shape)
     for layer in layers:
         layout = layout_of(layer) if layer is not None else None
@@ -90,7 +100,7 @@ def _use(x: torch.Tensor, layers: list[nn.Module | None]) -> Use:
 
 @contextmanager
 def _every_module_called() -> Iterator[None]:
-    """In inference TransformerEncoderLayer takes a path that calls none of its modules."""
+    """Turn off the fast path of TransformerEncoderLayer, which calls none of its modules in inference."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -101,7 +111,7 @@ def _every_module_called() -> Iterator[None]:
 
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """Give back the model as it was: attributes, hooks and buffers of every module, and the random generators."""
+    """Restore the model afterwards: attributes, hooks and buffers of every module, and the random generators."""
     lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]
     if lazy:
         raise ValueError(f"example: {lazy[0]!r} of the model has no shape yet; run the model once before the swap")
@@ -119,13 +129,13 @@ def _untouched(model: nn.Module) -> Iterator[None]:
                 table.update(entries)
             with torch.no_grad():
                 for buffer, value in buffers:
-                    if not torch.equal(buffer, value):  # an expanded buffer cannot be written to, and was not
+                    if not torch.equal(buffer, value):  # an expanded buffer cannot be written to, so it is unchanged
                         buffer.copy_(value)
             random.setstate(python)
             np.random.set_state(numpy)
 
 
 def _tables(module: nn.Module) -> list[dict[str, Any]]:
-    """The dictionaries among a module's attributes that torch's own machinery changes."""
+    """The attributes of a module that are dictionaries of torch's own: parameters, buffers, modules and hooks."""
     tables = [vars(module).get(key) for key in ("_parameters", "_buffers", "_modules", *HOOKS)]
     return [table for table in tables if isinstance(table, dict)]

@@ -26,6 +26,7 @@ class Removed(NamedTuple):
 
 
 def check(optimizer: torch.optim.Optimizer, model: nn.Module, changes: list[Change]) -> None:
+    """Raise ValueError if the optimizer is not that of the model, or cannot hold the new parameters."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     added = [(change, p) for change in changes for p in change.new.parameters()]
     kind = type(optimizer).__name__
@@ -42,12 +43,13 @@ def check(optimizer: torch.optim.Optimizer, model: nn.Module, changes: list[Chan
 
 
 def _is_scheduled(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a learning-rate scheduler was made for it: each wraps `step`, but ReduceLROnPlateau, which allows new groups."""
+    """Whether it has a scheduler that counts its groups. All wrap `step` except ReduceLROnPlateau, which allows new groups."""
     return bool(getattr(optimizer.step, "_wrapped_by_lr_sched", False))
 
 
 def add(optimizer: torch.optim.Optimizer, changes: list[Change]) -> tuple[nn.Parameter, ...]:
     """Give the new parameters groups like those of the parameters near them, without weight decay."""
+    # New parameters join the group of the nearest parameter that the optimizer holds: its options are copied, its state is not.
     groups = list(optimizer.param_groups)
     home = {id(p): index for index, group in enumerate(groups) for p in group["params"]}
     joining: dict[int, list[tuple[str, nn.Parameter]]] = {}
@@ -82,7 +84,11 @@ def take_out(optimizer: torch.optim.Optimizer, gone: set[int]) -> tuple[Removed,
 
 
 def put_back(optimizer: torch.optim.Optimizer, removed: tuple[Removed, ...], added: tuple[nn.Parameter, ...]) -> None:
-    """Undo `add` and `take_out`; the groups of `add` stay, empty, where a scheduler that was made since counts them."""
+    """Undo `add` and `take_out`: the added parameters leave, the removed ones return to their positions with their state.
+
+    The groups that `add` made are deleted, except where a scheduler that was made since counts them: there they stay, empty.
+    """
+    # In the order of removal each position is right again when its turn comes.
     emptied = {out.group for out in take_out(optimizer, {id(p) for p in added})}
     for out in removed:
         group = optimizer.param_groups[out.group]

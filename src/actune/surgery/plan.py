@@ -23,12 +23,14 @@ Act = str | os.PathLike[str] | Family | nn.Module | Callable[[], nn.Module]
 
 
 class Fit(NamedTuple):
+    """The dimension of the channels and the size of the parameters that a new module gets, None where unknown or not needed."""
+
     dim: int | None
     channels: int | tuple[int, ...] | None
 
 
 class Change(NamedTuple):
-    """A module, the one that takes its place, and the parameters nearby (nearest first), whose company the new ones keep."""
+    """A module, the one that takes its place, and the parameters nearby, nearest first, whose optimizer group the new ones join."""
 
     place: ModulePlace
     new: nn.Module
@@ -38,8 +40,11 @@ class Change(NamedTuple):
 
 def _fit(uses: list[Use], scope: str | None) -> Fit | str:
     """The dimension and size that suit every use of a module, or the reason why none does."""
+    # A module that is called several times must find its channels in one dimension. An input of two dimensions does not decide
+    # which: there 1 and -1 are the same. So a ReLU after nn.Linear (dim -1, shape (8, 16)) and after nn.Conv2d (dim 1, shape
+    # (8, 16, 5, 5)) gets dim 1; with a shape (8, 3, 16) in place of the first the two contradict each other.
     dims = [use.dim for use in uses if use.dim is not None]
-    strict = {use.dim for use in uses if use.dim is not None and (use.shape is None or len(use.shape) != 2)}  # in 2-D, 1 is -1
+    strict = {use.dim for use in uses if use.dim is not None and (use.shape is None or len(use.shape) != 2)}
     dim = next(iter(strict or dims), None)
     if scope == "channel":
         widths = list(dict.fromkeys(use.width for use in uses))
@@ -57,7 +62,10 @@ def _fit(uses: list[Use], scope: str | None) -> Fit | str:
 
 
 def maker(act: Act, scope: str | None) -> tuple[str | None, Callable[..., nn.Module]]:
-    """The scope to fit, None where there is nothing to fit, and what makes a fresh module from dim, channels, device, dtype."""
+    """(scope, make): the scope that sizes are found for, None if there are no parameters, and make(channels, dim, device, dtype).
+
+    `make` returns a new module at each call. Raises ValueError or TypeError if `act` or `scope` is not usable.
+    """
     if isinstance(act, os.PathLike):
         act = load(act)
     if isinstance(act, str | Family):
@@ -80,7 +88,7 @@ def maker(act: Act, scope: str | None) -> tuple[str | None, Callable[..., nn.Mod
 
 
 def plan(model: nn.Module, place: ModulePlace, uses: list[Use], scope: str | None, make: Callable[..., nn.Module]) -> Change | str:
-    """The module that takes the place, or the reason why none can."""
+    """The change at a place, or the reason why there can be none."""
     uses = uses or [look_before(model, name) for name in place.names]
     fit = _fit(uses, scope)
     if isinstance(fit, str):
@@ -99,7 +107,7 @@ def plan(model: nn.Module, place: ModulePlace, uses: list[Use], scope: str | Non
 
 
 def _near(model: nn.Module, place: ModulePlace, uses: list[Use]) -> tuple[nn.Parameter, ...]:
-    """Parameters from near to far: of the module itself, the layer before it, the parent, its parent, … the model."""
+    """The parameters of the model from near to far: of the module, the layer before it, its parent, the parent of that, …"""
     path = place.names[0].split(".")[:-1]
     around = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path), -1, -1)]
     modules = [place.module, *(use.layer for use in uses if use.layer is not None), *around]

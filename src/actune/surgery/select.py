@@ -1,4 +1,4 @@
-"""Which modules of a model are meant: by name pattern, class or predicate."""
+"""The modules of a model that a user means: by name pattern, class or predicate."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from .activations import NOT_ELEMENTWISE, RECURRENT, is_activation, is_function,
 
 __all__ = ["ModulePlace", "Selector", "select"]
 
+# What a user may pass as `where`.
 Selector = str | type | Sequence[str] | Sequence[type] | Callable[[str, nn.Module], bool] | None
 
 
 class Slot(NamedTuple):
-    """A place of the tree that holds a module; it has several names when a parent has. The root's slot has no parent."""
+    """An attribute of a parent that holds a module. It has several names if the parent has. The root's slot has no parent."""
 
     parent: nn.Module | None
     key: str
@@ -35,7 +36,11 @@ class ModulePlace(NamedTuple):
 
 
 def _slots(model: nn.Module) -> dict[nn.Module, list[Slot]]:
-    """Every module, in the order of the tree, with the slots that hold it."""
+    """Every module with the slots that hold it, in the order of the tree.
+
+    A shared module has several slots: model.a.act and model.b.act. A slot of a shared parent has several names: in a model whose
+    a and b are one block, the single slot `act` of that block is called a.act and b.act.
+    """
     named = dict(model.named_modules(remove_duplicate=False))
     names: dict[tuple[nn.Module | None, str], list[str]] = {}
     for name in named:
@@ -48,7 +53,11 @@ def _slots(model: nn.Module) -> dict[nn.Module, list[Slot]]:
 
 
 def _matcher(where: Selector) -> tuple[Callable[[str, nn.Module], bool], Callable[[nn.Module], bool]]:
-    """The two questions of `where`: is this module meant, and may it be replaced?"""
+    """(meant, replaceable): whether `where` means the module of this name, and whether a module that is meant may be replaced.
+
+    A class is taken at its word and replaces whatever is of it. Patterns choose among activation modules only: "encoder.*" is not
+    meant to replace layers. A function of (name, module) may also choose modules that only the user knows as activations.
+    """
     items = [where] if isinstance(where, str | type) else list(where) if isinstance(where, Sequence) else []
     if where is None:
         return lambda name, module: True, is_activation
@@ -63,12 +72,15 @@ def _matcher(where: Selector) -> tuple[Callable[[str, nn.Module], bool], Callabl
 
 
 def _unknown(module: nn.Module) -> bool:
-    """A bare module that is not torch's: it may be an activation that only the user knows."""
+    """Whether this is a module without state that is not torch's: an activation, perhaps, that only the user knows."""
     return is_stateless(module) and not type(module).__module__.startswith("torch.nn.modules.")
 
 
 def select(model: nn.Module, where: Selector) -> tuple[list[ModulePlace], list[tuple[str, str, str]]]:
-    """The modules to replace; and (name, class, reason) of those that are meant but cannot be."""
+    """The places to replace, and (name, class, reason) for what is meant and cannot be replaced.
+
+    Raises ValueError if nothing is to be replaced, or if one module to replace is inside another.
+    """
     meant, replaceable = _matcher(where)
     places: list[ModulePlace] = []
     skipped: list[tuple[str, str, str]] = []
@@ -80,6 +92,7 @@ def select(model: nn.Module, where: Selector) -> tuple[list[ModulePlace], list[t
             places.append(ModulePlace(module, chosen))
         elif chosen and reason:
             skipped.append((chosen[0].names[0], type(module).__name__, reason))
+        # A function that is held as an attribute, self.act = F.relu, is no module and cannot be replaced: say so.
         if not is_activation(module) and not callable(where):
             held = {f"{name}.{key}".lstrip("."): value for key, value in vars(module).items() if is_function(value)}
             skipped += [(path, value.__name__, "a function, not a module") for path, value in held.items() if meant(path, module)]
@@ -94,7 +107,7 @@ def select(model: nn.Module, where: Selector) -> tuple[list[ModulePlace], list[t
 
 
 def _reason(module: nn.Module, where: Selector) -> str | None:
-    """Why a module is not replaced; None where nobody would expect it to be."""
+    """Why a module is not replaced; None if nobody would expect it to be."""
     if isinstance(module, NOT_ELEMENTWISE):
         return "not elementwise"
     if isinstance(module, RECURRENT):
@@ -103,6 +116,7 @@ def _reason(module: nn.Module, where: Selector) -> str | None:
 
 
 def _nothing(model: nn.Module, where: Selector, skipped: list[tuple[str, str, str]]) -> str:
+    """The message of an error: nothing is to be replaced, and what the model has instead."""
     found = [f"{name or '(root)'} ({type(module).__name__})" for name, module in model.named_modules() if is_activation(module)]
     if not found:
         held = f"; it holds {', '.join(f'{name} ({kind}: {reason})' for name, kind, reason in skipped[:6])}" if skipped else ""

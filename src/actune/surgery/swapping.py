@@ -1,7 +1,7 @@
 """Swap the activation modules of a network that exists, and put the old ones back.
 
-A swap is first planned on the whole model (which modules, which dimension holds the channels, how many), then applied as a list
-of assignments: an error leaves the model as it was, and `restore` is the same list backwards.
+A swap is first planned on the whole model (which modules, which dimension holds the channels, how many there are), then applied as
+a list of assignments. So an error leaves the model as it was, and `restore` undoes the same list backwards.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Scope = Literal["layer", "channel", "neuron"]
 
 @dataclass(frozen=True)
 class Replacement:
-    """One module that was replaced, under all the names that held it."""
+    """One module that was replaced, with all its names."""
 
     names: tuple[str, ...]
     old: str
@@ -46,11 +46,11 @@ class Replacement:
 class SwapReport:
     """What a swap did.
 
-    model             the model to go on with: the one given, unless that was an activation itself
-    replaced          one entry a module
+    model             the model to use from now on: the one given, unless that was an activation itself
+    replaced          one entry per module
     skipped           (name, class, reason) of what holds an activation, or was meant by `where`, and was not replaced
-    functional_calls  how many calls such as `F.relu(x)`, which no swap reaches, one run of the model on `example` made outside of
-                      activation modules; None without an example
+    functional_calls  the number of calls such as `F.relu(x)` that one run of the model on `example` made outside of activation
+                      modules, which no swap reaches; None without an example
     """
 
     model: nn.Module = field(repr=False)
@@ -87,7 +87,7 @@ class Edit(NamedTuple):
 
 
 def _edits(model: nn.Module, changes: list[Change]) -> Iterator[Edit]:
-    """The assignments that put the new modules in place; each shares the hook tables of the old one, so handles stay valid."""
+    """The assignments that put the new modules in place. Each shares the hook tables of the old one, so that handles stay valid."""
     fused: set[nn.Module] = set()
     for place, new, _, _ in changes:
         old, parents = place.module, [slot.parent for slot in place.slots]
@@ -107,6 +107,8 @@ def _edits(model: nn.Module, changes: list[Change]) -> Iterator[Edit]:
 
 @dataclass(frozen=True, eq=False)
 class _Undo:
+    """What `restore` needs: the root, (old, new) modules, the assignments, and what left and joined the optimizer."""
+
     root: nn.Module
     pairs: tuple[tuple[nn.Module, nn.Module], ...]
     edits: tuple[Edit, ...]
@@ -139,7 +141,7 @@ def swap(
     optimizer: torch.optim.Optimizer | None = None,
     scope: Scope | None = None,
 ) -> SwapReport:
-    """Replace activation modules of a model in place; go on with `report.model`.
+    """Replace activation modules of a model in place. Use `report.model` from then on.
 
     act        a family name, a formula, a Family or an Activation (a fresh one with the same settings and initial values, not the
                learned ones, goes to each place), another module (copied), what makes one, or the Path of a file of `save`:
@@ -151,7 +153,7 @@ def swap(
                is left without a trace of that, to see which dimension holds the channels and how many there are
     optimizer  the model's: parameters that disappear leave it, new ones join it in a copy of their neighbours' group without
                weight decay
-    scope      "layer", "channel" or "neuron", where it is not the one of `act`
+    scope      "layer", "channel" or "neuron", if another than that of `act`
 
     A module held under several names stays one module under these names. New parameters have the dtype and device of those
     around; new modules have the mode (train or eval) and the hooks of the old, and none works in place, as
@@ -185,7 +187,7 @@ def _replacement(change: Change) -> Replacement:
 
 
 def restore(model: nn.Module, report: SwapReport) -> nn.Module:
-    """Undo a swap: the very modules from before, in their places, with their hooks and their state in the optimizer.
+    """Undo a swap: the same module objects as before, in their places, with their hooks and their state in the optimizer.
 
     Returns the model (from before, where the root itself was swapped). Several swaps are undone in reverse order. Where a
     learning-rate scheduler was made after the swap, the groups of the new parameters stay in the optimizer, without parameters:

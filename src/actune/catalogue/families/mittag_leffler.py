@@ -77,7 +77,7 @@ _LARGER = ("The numerator takes max(alpha1, alpha2) for its alpha: with a smalle
 
 def gated(closed: str, alpha1: tuple[float, Closed], beta1: float, alpha2: tuple[float, Closed] | None = None, beta2: float = 1.0,
           gamma: float = 1.0, notes: str = "", **more: Any) -> Callable[[Callable[..., Any]], Family]:  # fmt: skip
-    """Declare a preset: its closed form, and where each parameter starts; all are fixed unless a user trains them."""
+    """Declare a preset by its closed form and initial values; its parameters are fixed unless a user trains them."""
     params = {
         "gamma": Param(gamma, _GAMMA, trainable=False),
         "alpha1": Param(*alpha1, trainable=False),
@@ -176,7 +176,7 @@ def ml_gelu(x: Expr, gamma: Expr, alpha1: Expr, beta1: Expr, alpha2: Expr, beta2
 
 
 def interpolate(a: str | Family, b: str | Family, t: float) -> Family:
-    """The family at the share t of the way from a to b: their form, with initial values in between.
+    """The family between a and b at t: the form that both share, with initial values in between.
 
     a, b    two members of one form, such as "ml_tanh", "ml_identity" and "ml_erf"
     t       from 0, where it is a, to 1, where it is b
