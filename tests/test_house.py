@@ -16,11 +16,12 @@ SOURCE = Path(actune.__file__).parent
 
 # The floors of the house, the lowest first: a module imports from its own floor and from those below.
 FLOORS = [
-    "messages tensors results",
+    "messages tensors results code_objects",
     "special",
     "language",
     "catalogue",
     "kernels",
+    "initial",
     "module",
     "surgery export",
     "experiments",

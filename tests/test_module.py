@@ -383,7 +383,7 @@ def test_spellings_of_torch_and_formulas_as_objects() -> None:
 
 @pytest.mark.parametrize("formula", ["x", "2", "x + b; b=1", "b*x; b=2", "b*1; b=2"])
 def test_mapped_derivatives_where_something_does_not_depend_on_the_input(formula: str) -> None:
-    act = Activation(operators)
+    act = Activation(formula)
     x = torch.randn(5, 3)
     got = torch.func.vmap(torch.func.jacrev(act))(x)
     assert got.shape == (5, 3, 3)

@@ -93,7 +93,7 @@ def test_another_default_device() -> None:
 
 def test_a_formula_too_large_for_the_stack() -> None:
     code = (
-        "import torch; from actune.language.expr import parse, symbol, apply\n"
+        "import torch; from actune.language.expr import symbol, apply\n"
         "from actune.kernels.dispatch import activate\n"
         "x = symbol('x'); parts = [apply('sin', x + float(k)) for k in range(400)]\n"
         "while len(parts) > 1: parts = [a*b + a for a, b in zip(parts[::2], parts[1::2] + parts[-1:])]\n"
