@@ -91,7 +91,8 @@ class Activation(nn.Module):
         return _compute_of(self.family.expr)(self, x)  # this module itself is what is compiled
 
     def _compute(self, x: Tensor) -> Tensor:
-        check_input(x)
+        if type(x) is not Tensor:
+            check_input(x)
         if not self.family.params:
             return activate(self.family.expr, x, {})
         if self.scope != "layer" and not self._is_sized():
@@ -100,8 +101,9 @@ class Activation(nn.Module):
             return activate(self.family.closed, x, {})
         if torch.compiler.is_dynamo_compiling():
             return activate(self.family.expr, x, self._symbols(x))
-        shapes = (self._broadcast_shape(x),) * len(self.family.params)
-        return activate_stored(subject_of_family(self.family), x, self._stored(), shapes)
+        stored = tuple(getattr(self, name) for name in self.family.params)
+        shapes = (self._broadcast_shape(x),) * len(stored)
+        return activate_stored(subject_of_family(self.family), x, stored, shapes)
 
     def _names(self) -> tuple[tuple[str, ...], ...]:
         return tuple(names for names, _ in subject_of_family(self.family).sources)

@@ -38,7 +38,7 @@ def is_plain(t: Tensor) -> bool:
     return t.is_cpu and is_bare(t)
 
 
-def is_bare(t: Tensor) -> bool:
-    """Whether this is a dense tensor of no subclass that no dispatch mode watches."""
-    known = type(t) in (Tensor, torch.nn.Parameter) and t.layout is torch.strided
+def is_bare(*tensors: Tensor) -> bool:
+    """Whether these are dense tensors of no subclass that no dispatch mode watches."""
+    known = all(type(t) in (Tensor, torch.nn.Parameter) and t.layout is torch.strided for t in tensors)
     return known and not torch._C._len_torch_dispatch_stack()

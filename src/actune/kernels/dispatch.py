@@ -32,10 +32,9 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     Differentiable to any order in `x` and the parameters. Keeps `x` and the parameters for backward, nothing else.
     """
     values = tuple(parameters.values())
-    place = place_of(x, values)
-    if not place:
+    if not place_of(x, values):
         return operators.activate(e, x, parameters)
-    return _by_first(subject_of_symbols(e, tuple(parameters)), place, x, values, tuple(tuple(p.shape) for p in values))
+    return activate_stored(subject_of_symbols(e, tuple(parameters)), x, values, tuple(tuple(p.shape) for p in values))
 
 
 def activate_stored(subject: Subject, x: Tensor, tensors: Sequence[Tensor], shapes: tuple[tuple[int, ...], ...]) -> Tensor:
@@ -43,10 +42,6 @@ def activate_stored(subject: Subject, x: Tensor, tensors: Sequence[Tensor], shap
     place = place_of(x, tensors)
     if not place:
         return _by_operators(subject, shapes, x, tensors)
-    return _by_first(subject, place, x, tensors, shapes)
-
-
-def _by_first(subject: Subject, place: str, x: Tensor, tensors: Sequence[Tensor], shapes: tuple[tuple[int, ...], ...]) -> Tensor:
     for way in _suiting(request(subject, place, x, tensors, shapes)):
         y = way(x, tensors)
         if y is not None:

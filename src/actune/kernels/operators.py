@@ -18,6 +18,7 @@ from torch import Tensor
 from ..language.exact import folded
 from ..language.expr import Expr, FormulaError, const, from_json, order, to_json
 from ..language.ops import OPS
+from ..tensors import check_input
 
 __all__ = ["ExportError", "activate", "evaluate", "needs_float64", "ordered"]
 
@@ -243,8 +244,7 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
 
     Differentiable to any order in `x` and the parameters. Keeps `x` and the parameters for backward, nothing else.
     """
-    if not x.is_floating_point():
-        raise TypeError(f"an activation function needs a floating-point tensor, got {x.dtype}; convert it with .float()")
+    check_input(x)
     names = ("x", *parameters)
     if torch.compiler.is_dynamo_compiling():
         text = _for_graph(e)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..catalogue.registry import Family, Param
 from ..language.expr import Expr
-from ..tensors import is_bare, is_plain, is_traced
+from ..tensors import is_bare, is_traced
 from .layout import Layout, laid_as, layout_of
 
 __all__ = ["Request", "Subject", "place_of", "request", "subject_of_family", "subject_of_symbols", "symbol_values"]
@@ -118,8 +118,9 @@ def place_of(x: Tensor, tensors: Sequence[Tensor]) -> str:
     """
     if is_traced() or torch._C._get_tracing_state() or torch.autograd.forward_ad._current_level >= 0:
         return ""
-    if not all(t.is_floating_point() for t in (x, *tensors)):
+    everything = (x, *tensors)
+    if not is_bare(*everything) or not all(t.is_floating_point() for t in everything):
         return ""
-    if all(is_plain(t) for t in (x, *tensors)):
-        return "cpu"
-    return "gpu" if all(is_bare(t) and t.is_cuda for t in (x, *tensors)) else ""
+    if x.is_cpu:
+        return "cpu" if all(t.is_cpu for t in tensors) else ""
+    return "gpu" if all(t.is_cuda for t in everything) else ""

@@ -6,7 +6,6 @@ For float32 matrices (samples, channels) with parameters a channel, in one threa
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ from torch import Tensor
 from ...language.expr import Expr
 from ..layout import layout_of
 from .fused import slopes
-from .lanes import LANES
 from .strips import Cut, Strip, bound, cut
 from .tiers import kernel_for
 
@@ -65,8 +63,8 @@ class BoundFormula:
 
 @functools.lru_cache(maxsize=256)
 def row_layout(samples: int, channels: int) -> tuple[Cut, int]:
-    """How a matrix is cut, and the length of a row of numbers: those of all channels, `repeats` times, filled up to vectors."""
+    """How a matrix with parameters per channel is cut, and the length of a row of numbers."""
     layout = layout_of((samples, channels), None, ((1, channels),))
     assert layout is not None  # the channels are a run of dimensions
     at = cut(*layout.extents)
-    return at, math.ceil(at.channels / LANES) * LANES if at.columns else at.channels
+    return at, at.width

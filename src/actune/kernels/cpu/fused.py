@@ -9,20 +9,18 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...catalogue.registry import Param
 from ...language.expr import Expr
+from ...tensors import Array
 from .. import operators
 from ..layout import Layout, as_flat, fill, restore_order
 from ..request import Request, Subject
 from . import llvm
 from .compiler import STORED, compute_dtype, kernel_cost
-from .lanes import LANES
 from .strips import Cut, cut, run
 from .tiers import kernel_for
 
@@ -39,7 +37,7 @@ def cpu_way(asked: Request) -> CpuWay | None:
     if asked.place != "cpu" or not has_kernel(asked.subject.e, asked.dtype):
         return None
     layout = asked.layout
-    return None if layout is None else CpuWay(asked.subject, asked.shapes, layout, cut(*layout.extents))
+    return None if layout is None else CpuWay(asked.subject, asked.shapes, layout, cut(*layout.extents), compute_dtype(asked.dtype))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,22 +47,27 @@ class CpuWay:
     shapes   in which each tensor of parameters broadcasts against x
     layout   of x beside them
     at       how its memory is cut into strips
+    dtype    that is computed in
     """
 
     subject: Subject
     shapes: tuple[tuple[int, ...], ...]
     layout: Layout
     at: Cut
+    dtype: torch.dtype
 
     def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         y = torch.empty_like(x)
         if not x.numel():
             return y
-        e, names, order, at = self.subject.e, self.subject.names, self.layout.order, self.at
-        strip = kernel_for((e,), names, x.dtype, at.columns, False, x.numel())
+        subject, order, at = self.subject, self.layout.order, self.at
+        strip = kernel_for((subject.e,), subject.names, x.dtype, at.columns, False, x.numel())
         rows = self._each(Param.value, self._stored(parameters))
-        numbers, elements = _numbers(rows.to(compute_dtype(x.dtype)), at), as_flat(x, order, x.dtype)
-        fill(y, order, x.dtype, lambda out: run(strip, at, numbers, elements, out))
+        numbers, elements = self._numbers(rows), as_flat(x, order, x.dtype)
+        if order is None:
+            run(strip, at, numbers, elements, y)
+        else:
+            fill(y, order, x.dtype, lambda out: run(strip, at, numbers, elements, out))
         return y
 
     def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
@@ -72,7 +75,7 @@ class CpuWay:
         rows = self._each(Param.value, stored)
         needed = [need for (names, _), need in zip(self.subject.sources, needs[1:], strict=True) for _ in names]
         learned = tuple(name for name, need in zip(self.subject.names, needed, strict=True) if need)
-        gx, sums = self._pass_back(x, g, rows.to(compute_dtype(x.dtype)), learned)
+        gx, sums = self._pass_back(x, g, self._numbers(rows), learned)
         # The kernel sums g times the slope in each value; the chain rule leads on to what is stored.
         chain = self._each(Param.slope, stored, rows)
         sums = sums * (chain if all(needed) else chain[needed])
@@ -85,14 +88,14 @@ class CpuWay:
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return operators.activate(self.subject.e, x, self.subject.symbols(x, parameters, self.shapes))
 
-    def _pass_back(self, x: Tensor, g: Tensor, rows: Tensor, learned: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    def _pass_back(self, x: Tensor, g: Tensor, numbers: Array, learned: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """The gradient of x, and the sums of the learned symbols in float64, (learned, own channels)."""
         gx, at, order = torch.empty_like(x), self.at, self.layout.order
         if not x.numel():
             return gx, torch.zeros(len(learned), at.own, dtype=torch.float64, device="cpu")
         names = self.subject.names
         strip = kernel_for(slopes(self.subject.e, learned), names, x.dtype, at.columns, True, x.numel())
-        numbers, elements, gradients = _numbers(rows, at), as_flat(x, order, x.dtype), as_flat(g, order, x.dtype)
+        elements, gradients = as_flat(x, order, x.dtype), as_flat(g, order, x.dtype)
         sums = fill(gx, order, x.dtype, lambda out: run(strip, at, numbers, elements, out, gradients, len(learned)))
         return gx, torch.from_numpy(sums)
 
@@ -100,19 +103,29 @@ class CpuWay:
         """What is stored, a row for each symbol, one number for each own channel in the order of memory."""
         if not parameters:
             return torch.empty((0, self.at.own), device="cpu")
-        given = zip(self.subject.sources, parameters, self.shapes, strict=True)
-        return _stacked([self._rows(p.detach(), len(names), shape) for (names, _), p, shape in given])
+        rows, order = [], self.layout.order
+        for (names, _), p, shape in zip(self.subject.sources, parameters, self.shapes, strict=True):
+            if p.numel() == len(names):
+                row = p.detach().reshape(len(names), 1).expand(len(names), self.at.own)
+            elif order is None:
+                row = p.detach().reshape(len(names), -1)
+            else:
+                row = p.detach().reshape(len(names), *shape).permute(0, *(d + 1 for d in order)).reshape(len(names), -1)
+            rows.append(row)
+        return _stacked(rows)
 
-    def _rows(self, p: Tensor, count: int, shape: tuple[int, ...]) -> Tensor:
-        if p.numel() == count:
-            return p.reshape(count, 1).expand(count, self.at.own)
-        order = self.layout.order
-        if order is not None:
-            p = p.reshape(count, *shape).permute(0, *(d + 1 for d in order))
-        return p.reshape(count, -1)
+    def _numbers(self, rows: Tensor) -> Array:
+        """The rows in the dtype that is computed in, with room for whole vectors: (number, width of the cut)."""
+        rows, at = rows.to(self.dtype), self.at
+        if at.width == at.own:
+            own: Array = rows.numpy()
+            return own
+        found = torch.ones((len(rows), at.width), dtype=rows.dtype, device="cpu")
+        found[:, : at.channels].view(-1, at.repeats, at.own, at.spread).copy_(rows.view(-1, 1, at.own, 1))
+        return found.numpy()
 
     def _as_stored(self, sums: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The inverse of `_rows`: sums over the own channels become sums over what shares a stored number."""
+        """The inverse of `_stored`: sums over the own channels become sums over what shares a stored number."""
         if math.prod(shape) == 1:
             return torch.stack([row.sum() for row in sums])
         order = (0, *(d + 1 for d in self.layout.order or range(len(shape))))
@@ -148,14 +161,3 @@ def _stacked(rows: Sequence[Tensor]) -> Tensor:
         return rows[0].clone(memory_format=torch.contiguous_format)
     kind = functools.reduce(torch.promote_types, {row.dtype for row in rows})
     return torch.cat(list(rows), out=torch.empty(0, dtype=kind, device="cpu"))
-
-
-def _numbers(rows: Tensor, at: Cut) -> NDArray[Any]:
-    """The rows, (number, channels), with room for whole vectors."""
-    width = math.ceil(at.channels / LANES) * LANES if at.columns else at.channels
-    if width == at.own:
-        own: NDArray[Any] = rows.numpy()
-        return own
-    found = torch.ones((len(rows), width), dtype=rows.dtype, device="cpu")
-    found[:, : at.channels].view(-1, at.repeats, at.own, at.spread).copy_(rows.view(-1, 1, at.own, 1))
-    return found.numpy()

@@ -67,15 +67,38 @@ class Cut:
     repeats: int = 1
     spread: int = 1
 
-    @property
+    @functools.cached_property
     def own(self) -> int:
         """Channels that are not repeated."""
         return self.channels // (self.repeats * self.spread)
 
-    @property
+    @functools.cached_property
     def columns(self) -> bool:
         """Whether the lanes of a vector have parameters of their own."""
         return self.inner == 1 and self.channels > 1
+
+    @functools.cached_property
+    def width(self) -> int:
+        """The numbers in a row of parameters: one per channel, those of columns filled up to whole vectors."""
+        return math.ceil(self.channels / LANES) * LANES if self.columns else self.channels
+
+    @functools.cached_property
+    def extent(self) -> int:
+        """The length of what is cut."""
+        return self.outer if self.columns else self.inner
+
+    @functools.cached_property
+    def units(self) -> int:
+        """The number of strips, or of rows of strips in columns."""
+        if self.columns:
+            return math.ceil(self.outer / TALL)
+        return self.outer * self.channels * math.ceil(self.inner / (LENGTH * LANES))
+
+    @functools.cached_property
+    def group(self) -> int:
+        """The number of units whose sums are added up in one place, and that one thread does."""
+        least, most = (_SHARE // (TALL * self.channels), 16) if self.columns else (16, 64)
+        return max(1, least, math.ceil(self.units / most))
 
 
 def cut(outer: int, channels: int, inner: int) -> Cut:
@@ -100,18 +123,18 @@ def run(
     parameters  (number, channels) in the dtype that is computed in; those of columns filled up to whole vectors
     g, sums     in a pullback: the gradients, and how many sums it makes
     """
-    units, extent = _units(at)
-    least, most = (_SHARE // (TALL * at.channels), 16) if at.columns else (16, 64)
-    group = max(1, least, math.ceil(units / most))
-    distance = parameters.shape[1]
+    units, group, distance = at.units, at.group, parameters.shape[1]
     each = np.zeros((math.ceil(units / group), sums, distance))
     pointers = (x.data_ptr(), (x if g is None else g).data_ptr(), y.data_ptr(), parameters.ctypes.data, each.ctypes.data)
-    shape = (at.channels, distance, parameters.itemsize, 8 * sums * distance, extent)
+    shape = (at.channels, distance, parameters.itemsize, 8 * sums * distance, at.extent)
 
     def share(start: int, end: int, memory: Any = (x, g, y, parameters, each)) -> None:  # held as long as someone is at work
         strip.run(strip.context, x.element_size(), *pointers, *shape, start * group, min(end * group, units), group)
 
-    shared_out(share, len(each), x.numel() // _SHARE)
+    if len(each) == 1:
+        strip.run(strip.context, x.element_size(), *pointers, *shape, 0, units, group)
+    else:
+        shared_out(share, len(each), x.numel() // _SHARE)
     if not sums:
         return np.zeros((0, at.own))
     found: NDArray[np.float64] = each.sum(0)[:, : at.channels].reshape(sums, at.repeats, at.own, at.spread).sum((1, 3))
@@ -124,20 +147,13 @@ def bound(strip: Strip, at: Cut, parameters: Tensor, x: Tensor, y: Tensor, g: Te
 
     parameters, sums  (number, distance); the kernel adds to the sums
     """
-    units, extent = _units(at)
+    units = at.units
     pointers = (t.data_ptr() for t in (x, x if g is None else g, y, parameters, y if sums is None else sums))
     distance, size = parameters.shape[-1], parameters.element_size()
     of_sums = 0 if sums is None else sums.nbytes
     return functools.partial(
-        strip.run, strip.context, x.element_size(), *pointers, at.channels, distance, size, of_sums, extent, 0, units, units
+        strip.run, strip.context, x.element_size(), *pointers, at.channels, distance, size, of_sums, at.extent, 0, units, units
     )
-
-
-def _units(at: Cut) -> tuple[int, int]:
-    """Strips of a tensor, and the length of what is cut."""
-    if at.columns:
-        return math.ceil(at.outer / TALL), at.outer
-    return at.outer * at.channels * math.ceil(at.inner / (LENGTH * LANES)), at.inner
 
 
 def linked(library: llvm.Library, context: int = 0, kept: object = None) -> Strip:
