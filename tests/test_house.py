@@ -11,7 +11,7 @@ from pathlib import Path
 
 import actune
 
-HEAVY = ("numba", "optuna", "ray", "matplotlib", "sklearn", "scipy", "typer", "rich", "pooch", "sqlalchemy")
+HEAVY = ("llvmlite", "optuna", "ray", "matplotlib", "sklearn", "scipy", "typer", "rich", "pooch", "sqlalchemy")
 SOURCE = Path(actune.__file__).parent
 
 # The floors of the house, the lowest first: a module imports from its own floor and from those below.

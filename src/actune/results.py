@@ -19,7 +19,7 @@ from typing import Any
 __all__ = ["PACKAGES", "append_result", "markdown_table", "provenance", "read_results", "source_line", "versions", "write_block"]
 
 
-PACKAGES = ("actune", "torch", "numpy", "numba", "llvmlite", "torch-activation", "rational-activations")
+PACKAGES = ("actune", "torch", "numpy", "llvmlite", "torch-activation", "rational-activations")
 
 
 def provenance(command: str, settings: dict[str, Any], packages: Sequence[str] = PACKAGES) -> dict[str, Any]:

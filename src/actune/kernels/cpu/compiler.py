@@ -30,8 +30,11 @@ __all__ = [
     "has_kernels",
     "kernel",
     "kernel_cost",
+    "kernels_run",
     "parameter",
+    "processor_lanes",
     "read",
+    "strip_assembly",
     "written",
 ]
 
@@ -41,6 +44,16 @@ STORED = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "i16"
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """What elements of this dtype are computed in."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def processor_lanes(double: bool) -> Lanes:
+    """New lanes of float32 or float64, with the instructions that this processor has."""
+    return Lanes(Code(wide512="avx512f" in llvm.features()), double)
+
+
+def kernels_run(dtype: torch.dtype) -> bool:
+    """Whether kernels run on this machine for elements of this dtype."""
+    return dtype in STORED and llvm.works(dtype)
 
 
 def has_kernels(nodes: Sequence[Expr]) -> bool:
@@ -92,27 +105,48 @@ def compiled(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype
 
 def assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> str:
     """The same in LLVM assembly."""
-    code = Code(wide512="avx512f" in llvm.features())
-    lanes = Lanes(code, double=dtype == torch.float64)
+    lanes = processor_lanes(dtype == torch.float64)
     outputs, nodes = ordered(exprs)
-    inputs = {name: Value(code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}
-    x = read(lanes, dtype, "x")
-    first, *others = emit(lanes, outputs, nodes, {"x": x, **inputs})
+    inputs = {name: Value(lanes.code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}
+    found = emit(lanes, outputs, nodes, {"x": read(lanes, dtype, "x"), **inputs})
+    return strip_assembly(lanes, dtype, found, len(names), columns, backward)
+
+
+def strip_assembly(
+    lanes: Lanes,
+    dtype: torch.dtype,
+    outputs: Sequence[Value],
+    parameters: int,
+    columns: bool,
+    backward: bool,
+    counted: Value | None = None,
+    before: str = "",
+    after: str = "",
+) -> str:
+    """A kernel with the loops around it, from the outputs for a vector %x and %param.0, %param.1, ...
+
+    forward        the first output is what it writes
+    backward       the first times the gradient; and the sums of the gradient times each other
+    counted        the lanes that count in these sums; all that are %alive
+    before, after  more text: where the function begins, and where the vector with the number %i is done
+    """
+    code, (first, *others) = lanes.code, outputs
     sums: list[Value] = []
     if backward:
         g = read(lanes, dtype, "g")
-        sums = [added(lanes, g, other, f"%sum.{k}") for k, other in enumerate(others)]
+        counted = Value(code, "i1", "%alive") if counted is None else counted
+        sums = [added(lanes, counted, g, other, f"%sum.{k}") for k, other in enumerate(others)]
         first = g * first
     result = written(lanes, dtype, first)
     zero = f"{vector(lanes.kind)} [zeroinitializer, %entry]"
     carried = "".join(f"\n  %sum.{k} = phi {zero}, [{s.name}, %put.done]" for k, s in enumerate(sums))
-    parameters = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(len(names)))
+    entry = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(parameters)) + before
     flush = "".join(flushed(lanes, f"flush.{k}", s.name, str(k), columns) for k, s in enumerate(sums))
-    body = "".join(f"\n{line}" for line in code.lines)
+    body = "".join(f"\n{line}" for line in code.lines) + after
     fetch, put = loaded("xg" if backward else "x", dtype, "%at", "%some"), stored(result, dtype, "%at", "%some")
     return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}{masks(dtype)}
 {SIGNATURE}{{
-entry:{parameters}{MASK}
+entry:{entry}{MASK}
   br label %loop
 loop:
   %i = phi i64 [0, %entry], [%next, %put.done]
@@ -181,10 +215,10 @@ def stored(result: Value, dtype: torch.dtype, at: str, some: str) -> str:
     return f"\n  %y.at = getelementptr {STORED[dtype]}, ptr %Y, i64 {at}{when('put', some, masked, full)}"
 
 
-def added(lanes: Lanes, g: Value, other: Value, total: str) -> Value:
-    """The sum with g times the other in the lanes that there are."""
+def added(lanes: Lanes, counted: Value, g: Value, other: Value, total: str) -> Value:
+    """The sum with g times the other in the lanes that count."""
     before = Value(lanes.code, lanes.kind, total)
-    return lanes.where(Value(lanes.code, "i1", "%alive"), lanes.fma(g, other, before), before)
+    return lanes.where(counted, lanes.fma(g, other, before), before)
 
 
 def read(lanes: Lanes, dtype: torch.dtype, name: str) -> Value:

@@ -19,8 +19,7 @@ from ...tensors import Array
 from .. import operators
 from ..layout import Layout, as_flat, fill, restore_order
 from ..request import Request, Subject
-from . import llvm
-from .compiler import STORED, compute_dtype, kernel_cost
+from .compiler import compute_dtype, kernel_cost, kernels_run
 from .strips import Cut, cut, run
 from .tiers import kernel_for
 
@@ -29,7 +28,7 @@ __all__ = ["CpuWay", "cpu_way", "has_kernel", "slopes"]
 
 def has_kernel(e: Expr, dtype: torch.dtype) -> bool:
     """Whether kernels of this formula can be made on this machine."""
-    return dtype in STORED and kernel_cost(e) is not None and llvm.works(dtype)
+    return kernel_cost(e) is not None and kernels_run(dtype)
 
 
 def cpu_way(asked: Request) -> CpuWay | None:

@@ -21,7 +21,7 @@ from ...language.expr import Expr
 from ...language.ops import OPS
 from ..operators import ordered
 from . import llvm
-from .compiler import MASK, flushed, kernel, loaded, masks, parameter, partly, read, stored, written
+from .compiler import MASK, flushed, kernel, loaded, masks, parameter, partly, processor_lanes, read, stored, written
 from .lanes import LANES, Code, Lanes, Value, vector
 from .loops import SIGNATURE, counters, loop
 from .strips import driver
@@ -176,7 +176,7 @@ def operators(double: bool) -> dict[str, int]:
 
 def _operator(symbol: str, arity: int, function: Callable[..., Value], double: bool) -> tuple[Code, str]:
     """The instructions of an operator, and its function."""
-    lanes = Lanes(Code(wide512="avx512f" in llvm.features()), double)
+    lanes = processor_lanes(double)
     arguments = [Value(lanes.code, lanes.kind, f"%{t}") for t in "abc"[:arity]]
     if function is Lanes.where:  # a truth value is a number here
         arguments[0] = arguments[0] != 0

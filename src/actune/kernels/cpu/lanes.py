@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LANES", "Code", "Lanes", "Value"]
+__all__ = ["LANES", "Code", "Lanes", "Value", "constant"]
 
 LANES = 32  # two registers of AVX-512 at least: while one waits for a result the other goes on
 _BITS = {"float": 32, "double": 64, "i32": 32, "i64": 64}
@@ -236,7 +236,7 @@ class Lanes:
 
     def polynomial(self, t: Value, coefficients: Sequence[Any]) -> Value:
         """c[0] + c[1] t + c[2] t^2 + ..., by Horner's rule with fma."""
-        total: Any = self.const(coefficients[-1])
+        total = self._of(coefficients[-1])
         for c in coefficients[-2::-1]:
             total = self.fma(total, t, c)
         return total
@@ -393,19 +393,65 @@ class Lanes:
             raise ValueError(f"pick chooses among 16, 32, 64, ... numbers, got {count}")
         listed = [f"{self.kind} {_hex(self.kind, c)}" for c in numbers]
         if not self.quick(count):
-            return self._gather(listed, index & (count - 1))
-        bits, lanes = ("pd", 8) if self.double else ("ps", 16)
-        parts = [Value(self.code, self.kind, f"<{', '.join(part)}>") for part in (listed[:lanes], listed[-lanes:])]
-        return self._native(f"llvm.x86.avx512.vpermi2var.{bits}.512", [parts[0], index, parts[1]])
+            values = f"[{count} x {self.kind}] [{', '.join(listed)}]"
+            table = f"@table_{hashlib.sha256(values.encode()).hexdigest()[:16]}"
+            self.code.declare(f"{table} = private unnamed_addr constant {values}")
+            return self.gather(table, index & (count - 1))
+        size = self.choose(16, 8)
+        low, high = (f"<{', '.join(part)}>" for part in (listed[:size], listed[-size:]))
+        return self.pick_from(low, high, index)
 
-    def _gather(self, listed: list[str], index: Value) -> Value:
-        values = f"[{len(listed)} x {self.kind}] [{', '.join(listed)}]"
-        table = f"@table_{hashlib.sha256(values.encode()).hexdigest()[:16]}"
-        self.code.declare(f"{table} = private unnamed_addr constant {values}")
+    def pick_from(self, low: str, high: str, index: Value) -> Value:
+        """The number at index modulo 32 (float64: 16) of two registers of 512 bits, where that is `quick`."""
+        bits, size = self.choose(("ps", 16), ("pd", 8))
+        parts = [
+            self._call512(f"llvm.x86.avx512.vpermi2var.{bits}.512", self.kind,
+                          [(f"<{size} x {self.kind}>", low), (f"<{size} x {index.kind}>", self._part(index, start, size)),
+                           (f"<{size} x {self.kind}>", high)], ())
+            for start in range(0, LANES, size)
+        ]  # fmt: skip
+        return self._joined(self.kind, parts)
+
+    def registers(self, base: str, start: int) -> tuple[str, str]:
+        """Two registers of 512 bits: the numbers behind the address from this one on, whole cache lines that nobody writes to."""
+        size = self.choose(16, 8)
+        kind = f"<{size} x {self.kind}>"
+        at = (self.code.emit(f"getelementptr {self.kind}, ptr {base}, i64 {start + half}") for half in (0, size))
+        low, high = (self.code.emit(f"load {kind}, ptr {a}, align 64") for a in at)
+        return low, high
+
+    def gather(self, base: str, index: Value) -> Value:
+        """The numbers in memory at these places behind the address."""
         where, mask = f"<{LANES} x ptr>", vector("i1")
         name = f"@llvm.masked.gather.{self._suffix}.v{LANES}p0"
         self.code.declare(f"declare {self._type} {name}({where}, i32, {mask}, {self._type})")
-        at = self.code.emit(f"getelementptr {self.kind}, ptr {table}, {vector(index.kind)} {index.name}")
+        at = self.code.emit(f"getelementptr {self.kind}, ptr {base}, {vector(index.kind)} {index.name}")
         size = _BITS[self.kind] // 8
         text = f"call {self._type} {name}({where} {at}, i32 {size}, {mask} splat (i1 true), {self._type} zeroinitializer)"
         return Value(self.code, self.kind, self.code.emit(text))
+
+    def rows(self, base: str, index: Value) -> list[Value]:
+        """The eight numbers of each lane's row of a table in memory, one after the other: row `index` behind the address.
+
+        By loads of whole rows, transposed: sooner done than a gather of each number.
+        """
+        row, size = f"<8 x {self.kind}>", _BITS[self.kind]
+        parts = []
+        for start in range(0, LANES, 8):
+            found = []
+            for lane in range(start, start + 8):
+                one = self.code.emit(f"extractelement {vector(index.kind)} {index.name}, i32 {lane}")
+                at = self.code.emit(f"getelementptr {row}, ptr {base}, {index.kind} {one}")
+                found.append(self.code.emit(f"load {row}, ptr {at}, align {size}"))
+            parts.append(self._transposed(found))
+        return [self._joined(self.kind, list(column)) for column in zip(*parts, strict=True)]
+
+    def _transposed(self, rows: list[str]) -> list[str]:
+        """Eight rows of eight numbers as columns: halves, quarters and single numbers of two rows change places."""
+        row = f"<8 x {self.kind}>"
+        for d in (4, 2, 1):
+            low, high = ([8 + c - d if c & d else c for c in range(8)], [8 + c if c & d else c + d for c in range(8)])
+            for i in (i for i in range(8) if not i & d):
+                pair = f"shufflevector {row} {rows[i]}, {row} {rows[i + d]}, <8 x i32>"
+                rows[i], rows[i + d] = (self.code.emit(f"{pair} <{', '.join(f'i32 {c}' for c in mask)}>") for mask in (low, high))
+        return rows

@@ -17,8 +17,8 @@ from torch import Tensor
 from ...language.expr import Expr, symbol
 from ...language.ops import OPS
 from .. import operators
+from ..cpu.compiler import kernels_run
 from ..request import Request
-from .tabulated import loops_work
 from .whole import by_table
 
 __all__ = ["gates_way"]
@@ -30,7 +30,9 @@ _X = symbol("x")
 def gates_way(asked: Request) -> Callable[..., Tensor | None] | None:
     """Tables for formulas with Mittag-Leffler functions, with parameters of one number or varying along one dimension of x."""
     subject, layout = asked.subject, asked.layout
-    if asked.place != "cpu" or asked.dtype == torch.float64 or not operators.needs_float64(subject.e) or not loops_work():
+    if asked.place != "cpu" or asked.dtype == torch.float64 or not kernels_run(asked.dtype):
+        return None
+    if not operators.needs_float64(subject.e):
         return None
     if asked.has_single_parameters:
         if asked.elements < COSTLY or any(len(shape) > len(asked.sizes) for shape in asked.shapes):

@@ -1,4 +1,4 @@
-"""A smooth function of one variable as a table: a polynomial on each of 16 cells of |x| and each sign, evaluated by `lanes`.
+"""A smooth function of one variable as a table: a polynomial on each of some cells of |x| and each sign, evaluated by `lookup`.
 
 A table is fitted to float64 values and checks itself: it covers |x| up to the first cell in which the polynomials miss the
 values by more than the tolerance, relative to |f| + |x f'|, what rounding the input alone would excuse. What it does not cover
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .lookup import Lookup
 from .precision import DOUBLE, SINGLE, Precision
 
 __all__ = ["Table", "chebyshev", "chebyshev_points", "fit", "points", "trials"]
@@ -23,7 +24,6 @@ __all__ = ["Table", "chebyshev", "chebyshev_points", "fit", "points", "trials"]
 Array = NDArray[Any]
 
 _ROOT = 0.02  # of the largest |f| + |x f'| in a cell: where it is smaller, f has a double root
-_FEW = 4096  # elements not covered (or a sixteenth of all), beyond which a second pass lists them
 
 
 @functools.cache
@@ -52,14 +52,17 @@ def _monomials(n: int) -> Array:
 class Table:
     """Polynomials for one or more outputs; the first is the value, or in a pullback the slope in x, and the others in parameters.
 
-    coefficients   of t^k in a cell, cells of x >= 0 first: (outputs, degree + 1, 2 * cells) for the lanes, rows of their own for
-                   the plain loops
+    coefficients   of t^k in a cell, cells of x >= 0 first, as a `Lookup` has them
     covered        (outputs, 2): |x| from which the table says nothing, for x >= 0 and for x < 0
     """
 
     precision: Precision
     coefficients: Array
     covered: Array
+
+    @functools.cached_property
+    def _lookup(self) -> Lookup:
+        return Lookup(self.precision, self.coefficients, self.limits)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -72,42 +75,17 @@ class Table:
         return replace(self, coefficients=_aligned(self.coefficients[outputs]), covered=self.covered[outputs])
 
     def values(self, x: Tensor, y: Tensor) -> Array:
-        """The values at a flat tensor, into y; gives the indices of what is not covered."""
-        return self._run("apply", x, (), (y,))
+        """Write the values at a flat tensor to y; returns the indices of what is not covered."""
+        return self._looked_up(x, y)[1]
 
     def pullback(self, x: Tensor, g: Tensor, gx: Tensor) -> tuple[Array, Array]:
-        """g times the slope, into gx; gives the sums of g times each other output (float64), and the indices not covered."""
-        sums = np.zeros(len(self.coefficients) - 1)
-        return sums, self._run("pullback", x, (g,), (gx,), sums)
+        """Write g times the slope to gx; returns the sums of g times each other output (float64), and the indices not covered."""
+        return self._looked_up(x, gx, g)
 
-    def _run(self, loop: str, x: Tensor, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], *sums: Array) -> Array:
-        """Run a loop of `lanes`, in which what is not covered counts as g = 0; gives the indices of that."""
-        from . import loops
-
-        if not all(t.is_contiguous() and t.dtype == x.dtype and t.shape == x.shape for t in (x, *inputs, *outputs)):
-            raise ValueError("the loops read and write memory as it lies: make the tensors flat, contiguous and of one dtype")
-        kind = self.precision.kind.type
-        reach = tuple(map(kind, self.limits))
-        missed = np.empty(max(_FEW, x.numel() // 16), np.int64)
-        if self.precision is SINGLE:
-            run, table, limits = getattr(loops, loop), self.coefficients.reshape(-1), tuple(np.array(reach).view(np.int32))
-            whole = x.numel() - x.numel() % loops.LANES
-        else:
-            run, table, limits = getattr(loops, "plain_" + loop), self.coefficients, reach
-            whole = x.numel()
-        constants = (table, kind(1 / self.precision.width), limits)
-        before, after = ([t.numpy() for t in ts] for ts in ((x, *inputs), outputs))
-        count = run(*(t[:whole] for t in before), *constants, *(t[:whole] for t in after), missed, *sums)
-        rest = x.numel() - whole
-        if rest:  # filled up with zeros: g = 0 adds nothing to the sums
-            padded = [np.pad(t[whole:], (0, loops.LANES - rest)) for t in (*before, *after)]
-            late = run(*padded[: len(before)], *constants, *padded[len(before) :], np.empty(0, np.int64), *sums)
-            for t, p in zip(after, padded[len(before) :], strict=True):
-                t[whole:] = p[:rest]
-        if count > len(missed) or (rest and late):
-            missed = np.empty(x.numel(), np.int64)
-            count = loops.uncovered(before[0], reach, missed)
-        return missed[:count]
+    def _looked_up(self, x: Tensor, *others: Tensor) -> tuple[Array, Array]:
+        if not all(t.is_contiguous() and t.dtype == x.dtype and t.shape == x.shape for t in (x, *others)):
+            raise ValueError("the kernels read and write memory as it lies: make the tensors flat, contiguous and of one dtype")
+        return self._lookup(x, *others)
 
 
 def points(precision: Precision) -> Array:

@@ -42,6 +42,6 @@ class Precision:
         return self.cells * self.width
 
 
-SINGLE = Precision(torch.float32, 16, 0.5, 9, 2.5 * 2**-24)  # for the lanes
-PLAIN = Precision(torch.float32, 64, 0.125, 7, 2.5 * 2**-24)  # for the plain loops
+SINGLE = Precision(torch.float32, 16, 0.5, 9, 2.5 * 2**-24)  # with AVX-512
+PLAIN = Precision(torch.float32, 64, 0.125, 7, 2.5 * 2**-24)  # without
 DOUBLE = Precision(torch.float64, 128, 0.0625, 7, 4e-14)

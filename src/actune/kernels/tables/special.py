@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,50 +22,21 @@ from torch import Tensor
 from ...special.contour import FINE, ROUGH, Order, numpy_derivatives
 from ...special.function import Real, mittag_leffler_by_contour
 from ..autograd import apply_way, needed_gradients
+from ..cpu.compiler import kernels_run
 from ..request import place_of
 from .polynomials import chebyshev, chebyshev_points, fit, points
 from .precision import DOUBLE, PLAIN, SINGLE, Precision
-from .tabulated import Kernel, Tabulated, loops_work, precision_of
+from .series import ENDS, Series
+from .tabulated import Kernel, Tabulated, precision_of
 
 __all__ = ["mittag_leffler"]
 
 Array = NDArray[Any]
 
-ENDS = (0.0, *(2.0**k for k in range(-1, 9)))  # of the intervals of the series, on each side
-SCALED = ENDS.index(1.0)  # the first interval of z > 0 where E is over exp(z^{1/α})
 LEAST = 4096  # elements from which a table is worth its building
 _ROUGH = (16, 1e-8, ROUGH)
 FINER = {SINGLE: _ROUGH, PLAIN: _ROUGH, DOUBLE: (24, 4e-14, FINE)}  # points and error of a series
 VALUE, SLOPES = ((0, 0, 0),), ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """E or its derivatives at one (α, β) as Chebyshev series on intervals, for single elements.
-
-    first          (outputs): the values at 0, to which the first interval adds |z| times its series: exact where E(0) = 0
-    coefficients   (outputs, 2, intervals, points), z >= 0 first
-    good           (2, intervals): where the series is accurate
-    """
-
-    alpha: float
-    beta: float
-    orders: Sequence[Order]
-    first: Array
-    coefficients: Array
-    good: Array
-
-    def __call__(self, z: Array) -> Array:
-        """(outputs, size): the values at these elements, by `special` where the series has none."""
-        from .loops import series_at
-
-        found, rest = np.empty((len(self.orders), len(z))), np.empty(len(z), np.int64)
-        wide = z.astype(np.float64)
-        count = series_at(wide, self.first, self.coefficients, self.good, SCALED, 1 / self.alpha, found, rest)
-        if count:
-            rest = rest[:count]
-            found[:, rest] = numpy_derivatives(wide[rest], self.alpha, self.beta, self.orders)
-        return found
 
 
 @functools.lru_cache(maxsize=64)
@@ -89,23 +58,21 @@ def _kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[Orde
         slope = series @ _slopes(n) * (ends[:-1] / np.diff(ends))[:, None] + series @ (_slopes(n) * chebyshev_points(n))
         excused = (np.abs(values_on) + np.abs(slope)).min(-1)  # |f| + |z f'|
         good = (np.abs(series[..., -2:]).max(-1) <= tolerance * excused) & np.isfinite(values_on).all(-1)
-        cells = _cells(at_zero[:, 0], series, good, alpha, precision)
-    table = fit(cells, at_zero, precision)
+        series[~good] = np.nan
+        table = fit(_cells(at_zero[:, 0], series, alpha, precision), at_zero, precision)
+    rows = np.ascontiguousarray(series.reshape(len(orders), -1, n).transpose(0, 2, 1))
     parts = ((slice(0, 1), VALUE), (slice(1, None), slopes))[: 1 + bool(slopes)]
-    kernels = [
-        Kernel(table.part(k), Series(alpha, beta, of, at_zero[k, 0], np.ascontiguousarray(series[k]), good[k].all(0)))
-        for k, of in parts
-    ]
+    kernels = [Kernel(table.part(k), Series(alpha, beta, of, at_zero[k, 0], rows[k])) for k, of in parts]
     return kernels[0], kernels[1] if slopes else None
 
 
-def _cells(first: Array, series: Array, good: Array, alpha: float, precision: Precision) -> Array:
-    """The values at the points of the table's cells, from the series; nan where they are not accurate."""
+def _cells(first: Array, series: Array, alpha: float, precision: Precision) -> Array:
+    """The values at the points of the table's cells, from the series; nan where there are none."""
     z = points(precision)
     found = np.full((len(series), *z.shape), np.nan)
     for k, (low, high) in enumerate(itertools.pairwise(e for e in ENDS if e <= precision.reach)):
         cells, basis = _basis(precision, low, high, series.shape[-1])
-        found[:, :, cells] = np.where(good[:, :, k, None], series[:, :, k] @ basis, np.nan).reshape(found[:, :, cells].shape)
+        found[:, :, cells] = (series[:, :, k] @ basis).reshape(found[:, :, cells].shape)
     near, grown = z[0] < ENDS[1], z[0] >= 1
     found[:, :, near] = first[:, None, None] + z[0][near] * found[:, :, near]
     found[:, 0, grown] *= np.exp(z[0][grown] ** (1 / alpha))
@@ -131,7 +98,7 @@ def mittag_leffler(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tensor:
     if not isinstance(z, Tensor) or z.numel() < LEAST:
         return mittag_leffler_by_contour(z, alpha, beta)
     parameters = [p if isinstance(p, Tensor) else z.new_tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
-    if not (all(p.numel() == 1 for p in parameters) and place_of(z, parameters) == "cpu" and loops_work()):
+    if not (all(p.numel() == 1 for p in parameters) and place_of(z, parameters) == "cpu" and kernels_run(z.dtype)):
         return mittag_leffler_by_contour(z, alpha, beta)
     a, b = (p.item() for p in parameters)
     if not (0 < a <= 2 and 0 <= b <= 3):
