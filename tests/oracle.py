@@ -55,12 +55,15 @@ def is_wide(e: Expr) -> bool:
 
 
 def grid(dtype: torch.dtype, marks: Sequence[float] = (), count: int = 100, seed: int = 0) -> Tensor:
-    """Points up to 1e4: logarithmic, uniform in [-10, 10], dense around the marks, each with its neighbours, zero and the tiny."""
+    """Points up to 1e4: logarithmic, uniform in [-10, 10], dense around the marks, each with its neighbours, zero and the tiny.
+
+    Not so tiny that x/2 is subnormal: in kernels that counts as zero.
+    """
     draw = torch.Generator().manual_seed(seed)
     far = 10 ** (torch.rand(count // 4, generator=draw, dtype=torch.float64) * 10 - 6)
     near = torch.rand(count // 2, generator=draw, dtype=torch.float64) * 20 - 10
     around = 10 ** (torch.rand(8, generator=draw, dtype=torch.float64) * 6 - 6)
-    tiny = torch.finfo(dtype).tiny
+    tiny = 4 * torch.finfo(dtype).tiny
     special = torch.tensor([0.0, tiny, -tiny, 1e-8, -1e-8, 1.0, -1.0, 1e4, -1e4], dtype=torch.float64)
     at = [torch.tensor(float(m), dtype=dtype) for m in marks]
     up, down = torch.tensor(math.inf, dtype=dtype), torch.tensor(-math.inf, dtype=dtype)

@@ -238,11 +238,8 @@ def written(lanes: Lanes, dtype: torch.dtype, result: Value) -> Value:
     if dtype == torch.float16:
         return Value(code, "half", code.emit(f"fptrunc {vector('float')} {result.name} to {vector('half')}"))
     if dtype == torch.bfloat16:
-        if "avx512bf16" not in llvm.features():
-            return _upper(lanes, result)
-        quick, subnormal = lanes.brief(result)
-        return lanes.rarely(subnormal, _upper, quick, result)
-    return result
+        return lanes.brief(result) if "avx512bf16" in llvm.features() else _upper(lanes, lanes.normal(result))
+    return lanes.normal(result)
 
 
 def _upper(lanes: Lanes, a: Value) -> Value:

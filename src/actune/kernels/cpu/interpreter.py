@@ -22,7 +22,7 @@ from ...language.ops import OPS
 from ..operators import ordered
 from . import llvm
 from .compiler import MASK, flushed, kernel, loaded, masks, parameter, partly, processor_lanes, read, stored, written
-from .lanes import LANES, Code, Lanes, Value, vector
+from .lanes import LANES, NO_SUBNORMALS, Code, Lanes, Value, vector
 from .loops import SIGNATURE, counters, loop
 from .strips import driver
 
@@ -209,7 +209,7 @@ def _over_block(symbol: str, lanes: Lanes, arguments: str, after: str, before: s
     body = "".join(f"\n{line}" for line in lanes.code.lines)
     return f"""
 define void @{symbol}(ptr %OUT, ptr %A, i64 %a.stride, ptr %B, i64 %b.stride, ptr %C, i64 %c.stride, i64 %count)
-    "prefer-vector-width"="512" {{{counters("i")}{loop("i", "0", "%count", "1", loads + before + body + after)}
+    "prefer-vector-width"="512" {NO_SUBNORMALS} {{{counters("i")}{loop("i", "0", "%count", "1", loads + before + body + after)}
   ret void
 }}"""
 

@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LANES", "Code", "Lanes", "Value", "constant"]
+__all__ = ["LANES", "NO_SUBNORMALS", "Code", "Lanes", "Value", "constant"]
 
 LANES = 32  # two registers of AVX-512 at least: while one waits for a result the other goes on
+# Of every function with arithmetic: constants are folded as the processor computes, without subnormal numbers (see `subnormal`).
+NO_SUBNORMALS = '"denormal-fp-math"="preserve-sign,preserve-sign"'
 _BITS = {"float": 32, "double": 64, "i32": 32, "i64": 64}
 _SHORT = {"float": "f32", "double": "f64", "i32": "i32", "i64": "i64"}
 _INTEGER = {"float": "i32", "double": "i64"}
@@ -250,6 +252,10 @@ class Lanes:
             power = power * power if len(terms) > 1 else power
         return self.fma(t, terms[0], coefficients[0])
 
+    def normal(self, a: Value) -> Value:
+        """a, and 0 with its sign where that is subnormal: what choices and signs alone have made is not flushed otherwise."""
+        return self._call("canonicalize", a)
+
     # Choice. None of them looks at what it does not choose.
     def where(self, condition: Value, a: Any, b: Any) -> Value:
         a, b = self._of(a), self._of(b)
@@ -286,7 +292,7 @@ class Lanes:
         ])  # fmt: skip
         name = f"@seldom_{hashlib.sha256((given + body).encode()).hexdigest()[:16]}"
         self.code.declare("declare i1 @llvm.expect.i1(i1, i1)")
-        self.code.declare(f"define internal {kind} {name}({given}) alwaysinline {{\n{body}")
+        self.code.declare(f"define internal {kind} {name}({given}) alwaysinline {NO_SUBNORMALS} {{\n{body}")
         values = ", ".join(f"{k} {v.name}" for k, v in zip(kinds, [condition, usual, *arguments], strict=True))
         return Value(self.code, usual.kind, self.code.emit(f"call {kind} {name}({values})"))
 
@@ -335,13 +341,12 @@ class Lanes:
         ]
         return self._joined(self.kind, parts)
 
-    def brief(self, a: Value) -> tuple[Value, Value]:
-        """A float32 as the bits of a bfloat16, by the instruction for that; and where it is subnormal, which that takes as zero."""
+    def brief(self, a: Value) -> Value:
+        """A float32 as the bits of a bfloat16, by the instruction for that, which takes a subnormal number for zero anyway."""
         parts = [[("<16 x float>", self._part(a, start, 16))] for start in range(0, LANES, 16)]
         found = [self._call512("llvm.x86.avx512bf16.cvtneps2bf16.512", "bfloat", part, ()) for part in parts]
-        small = [self._call512("llvm.x86.avx512.fpclass.ps.512", "i1", part, ("i32 32",)) for part in parts]
         bits = [self.code.emit(f"bitcast <16 x bfloat> {part} to <16 x i16>") for part in found]
-        return self._joined("i16", bits), self._joined("i1", small)
+        return self._joined("i16", bits)
 
     def _joined(self, kind: str, parts: list[str]) -> Value:
         while len(parts) > 1:  # two and two together

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Library", "compiled", "features", "folder", "works"]
+__all__ = ["Library", "architecture", "compiled", "features", "folder", "works"]
 
 _MOST = 2000  # files; the oldest go
 _PASSES = "1"  # of `_emitted`: another name where it makes other code of the same assembly
@@ -99,9 +99,15 @@ def works(dtype: torch.dtype) -> bool:
 
 
 def _capable(dtype: torch.dtype) -> bool:
-    if platform.machine().lower() in ("x86_64", "amd64"):
+    if architecture() == "x86":
         return {"avx2", "fma"} <= features() and (dtype != torch.float16 or "f16c" in features())
-    return platform.machine().lower() in ("aarch64", "arm64")
+    return architecture() == "arm"
+
+
+def architecture() -> str:
+    """The family of this processor: "x86", "arm", of 64 bits, or another name."""
+    machine = platform.machine().lower()
+    return {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}.get(machine, machine)
 
 
 def compiled(assembly: str, names: Sequence[str]) -> Library:

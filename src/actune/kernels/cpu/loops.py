@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .lanes import NO_SUBNORMALS
+
 __all__ = ["SIGNATURE", "VECTORS", "counters", "loop", "when"]
 
 # Of a kernel, see `strips`. The stack is aligned to vectors: what is spilled must not straddle two cache lines.
-VECTORS = 'alignstack(64) "prefer-vector-width"="512"'
+VECTORS = f'alignstack(64) "prefer-vector-width"="512" {NO_SUBNORMALS}'
 SIGNATURE = f"""define internal void @strip(ptr %context, ptr %X, ptr %G, ptr %Y, ptr %P, i64 %distance, ptr %S, i64 %count,
                             i64 %stride, i64 %live) alwaysinline {VECTORS} """
 

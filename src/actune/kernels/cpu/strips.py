@@ -33,6 +33,7 @@ from torch import Tensor
 from . import llvm
 from .lanes import LANES
 from .loops import VECTORS, counters, loop
+from .subnormal import without_subnormals
 from .threads import shared_out
 
 __all__ = ["Cut", "Strip", "bound", "cut", "driver", "linked", "run"]
@@ -171,13 +172,10 @@ _STRIP = """
 def driver(columns: bool) -> str:
     """The function "run", which calls "strip" for all strips of a tensor in this order."""
     names, body = (("unit", "channel"), _COLUMNS) if columns else (("unit",), _ROWS)
-    return f"""
-declare i64 @llvm.smin.i64(i64, i64)
-define void @run(ptr %context, i64 %size, ptr %X, ptr %G, ptr %Y, ptr %P, ptr %S, i64 %channels, i64 %distance, i64 %wide,
-                 i64 %bytes, i64 %extent, i64 %first, i64 %last, i64 %group) {VECTORS} {{{counters(names)}{body}
-  ret void
-}}
-"""
+    parameters = """ptr %context, i64 %size, ptr %X, ptr %G, ptr %Y, ptr %P, ptr %S, i64 %channels, i64 %distance, i64 %wide,
+                 i64 %bytes, i64 %extent, i64 %first, i64 %last, i64 %group"""
+    loops = without_subnormals("run", parameters, VECTORS, counters(names) + body)
+    return f"\ndeclare i64 @llvm.smin.i64(i64, i64){loops}"
 
 
 def _place(channel: str) -> str:
