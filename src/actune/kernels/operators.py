@@ -8,6 +8,7 @@ operator in it (`Op.wide`), and each of its derivatives, in float64.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,9 @@ class Program:
         slots: dict[int, Any] = {i: t.to(dtype) for i, t in enumerate(inputs)}
         device = inputs[0].device if inputs else None
         for i, number in self.constants:
-            slots[i] = torch.full((), number, dtype=dtype, device=device)
+            # torch refuses a number beyond the dtype; rounding makes it infinite, as it is in kernels.
+            rounded = math.copysign(math.inf, number) if abs(number) > torch.finfo(dtype).max else number
+            slots[i] = torch.full((), rounded, dtype=dtype, device=device)
         for function, arguments, results, dead in self.steps:
             slots.update(zip(results, function(*(slots[a] for a in arguments)), strict=True))
             for i in dead:
