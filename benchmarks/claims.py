@@ -49,7 +49,7 @@ def facts(compared: Comparison) -> dict[str, Any]:
     """The comparison as plain data, of each training what was tested."""
     told = compared.to_json()
     for function in told["functions"]:
-        function["outcomes"] = [{k: o[k] for k in ("test_loss", "test_accuracy", "diverged")} for o in function["outcomes"]]
+        function["outcomes"] = [{k: o[k] for k in ("test_loss", "test_scores", "diverged")} for o in function["outcomes"]]
     return {"comparison": told}
 
 

@@ -14,7 +14,6 @@ import argparse
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import report
@@ -23,7 +22,7 @@ import torch
 from candidates import candidates
 
 from actune.experiments import Outcome, Task, task, train
-from actune.experiments.training.together import stackable, train_together
+from actune.experiments.training.together import is_stackable, train_together
 
 STORED = report.RESULTS / "together.jsonl"
 TASKS = ("digits", "ood-harmonic")
@@ -66,8 +65,8 @@ def measure(rounds: int, networks: int) -> list[dict[str, Any]]:
     whats[f"{networks} random candidates, 1 seed"] = [(f, SEED) for f in drawn]
     results = []
     for name in TASKS:
-        t = replace(task(name), epochs=EPOCHS)
-        assert all(stackable(t, a) for pairs in whats.values() for a, _ in pairs)
+        t = task(name).with_recipe(epochs=EPOCHS)
+        assert all(is_stackable(t, a) for pairs in whats.values() for a, _ in pairs)
         stacks(t, whats[f"relu, {networks} seeds"][:1], 1)  # imports
         for what, pairs in whats.items():
             results.append({"task": name, "what": what} | measured(t, pairs, rounds))

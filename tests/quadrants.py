@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from actune.experiments import Part, Split, Task
+from actune.experiments import Part, Recipe, Split, Task
 from actune.experiments.models.small import mlp
 
 
@@ -16,4 +16,6 @@ def two_classes() -> Split:
     return Split(Part(x[:50], y[:50]), Part(x[50:70], y[50:70]), Part(x[70:], y[70:]))
 
 
-TINY = Task("tiny", "four quadrants", two_classes, partial(mlp, inputs=2, outputs=2, width=8, layers=3), epochs=3, batch_size=16)
+TINY = Task(
+    "tiny", "four quadrants", two_classes, partial(mlp, inputs=2, outputs=2, width=8, layers=3), Recipe(epochs=3, batch_size=16)
+)

@@ -21,12 +21,12 @@ from actune.discovery import Settings, replay, search
 from actune.discovery.proposers.settings import Budget, Method
 from actune.discovery.workers import together
 from actune.discovery.workers.processes import finished, superseded
-from actune.experiments import task, train
+from actune.experiments import Recipe, task, train
 from actune.experiments.models.small import mlp
 
 KEY = "activation:activation"
 QUICK = Settings((("evolution", 1.0),), start=6, population=12, sample=4)
-TINY = replace(task("digits"), name="tiny", epochs=4, model=partial(mlp, inputs=64, outputs=10, layers=2))
+TINY = replace(task("digits"), name="tiny", recipe=Recipe(epochs=4), model=partial(mlp, inputs=64, outputs=10, layers=2))
 PLAIN = Method(QUICK, Budget(first_rung=0))
 
 

@@ -21,11 +21,14 @@ from actune.discovery.study.suggest import training_seed
 from actune.experiments.data.parts import Part, Split
 from actune.experiments.losses import LOSSES
 from actune.experiments.models.small import all_convolutional, causal, mlp, strided
+from actune.experiments.recipe import Recipe
 from actune.experiments.tasks import TASKS, Task, task
 from actune.experiments.training.loop import train
 
 KEY = "activation:activation"
-TINY = dataclasses.replace(task("digits"), name="tiny", epochs=1, model=partial(mlp, inputs=64, outputs=10, layers=2))
+TINY = dataclasses.replace(
+    task("digits"), name="tiny", recipe=Recipe(epochs=1), model=partial(mlp, inputs=64, outputs=10, layers=2)
+)
 FEW = Settings((("surrogate", 0.8), ("random", 0.2)), start=4, batch=6, shortlist=3)
 
 
@@ -134,11 +137,11 @@ NETWORKS = {
     "digits": (task("digits"), 8),
     "ood-harmonic": (task("ood-harmonic"), 4),
     "strided": (Task("grey", "", partial(drawn, (1, 16, 16), outputs=4),
-                     partial(strided, side=16, widths=(4, 5), outputs=4, hidden=6), epochs=1), 4),
+                     partial(strided, side=16, widths=(4, 5), outputs=4, hidden=6), recipe=Recipe(epochs=1)), 4),
     "all_convolutional": (Task("colour", "", partial(drawn, (3, 8, 8), outputs=4),
-                               partial(all_convolutional, widths=(4,), outputs=4), epochs=1), 3),
-    "causal": (Task("text", "", partial(drawn, (12,), symbols=9), partial(causal, symbols=9, width=8, distances=(1, 2)), epochs=1,
-                    loss="next_character"), 3),
+                               partial(all_convolutional, widths=(4,), outputs=4), recipe=Recipe(epochs=1)), 3),
+    "causal": (Task("text", "", partial(drawn, (12,), symbols=9), partial(causal, symbols=9, width=8, distances=(1, 2)),
+                    Recipe(epochs=1), loss="next_character"), 3),
 }  # fmt: skip
 
 

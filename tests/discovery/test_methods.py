@@ -19,11 +19,14 @@ from actune.discovery.study.ledger import view
 from actune.discovery.study.suggest import digest
 from actune.discovery.workers import objective
 from actune.experiments.models.small import mlp
+from actune.experiments.recipe import Recipe
 from actune.experiments.tasks import task
 from actune.experiments.training.loop import train
 
 KEY = "activation:activation"
-TINY = dataclasses.replace(task("digits"), name="tiny", epochs=4, model=partial(mlp, inputs=64, outputs=10, layers=2))
+TINY = dataclasses.replace(
+    task("digits"), name="tiny", recipe=Recipe(epochs=4), model=partial(mlp, inputs=64, outputs=10, layers=2)
+)
 RANDOM = Settings((("random", 1.0),))
 
 
@@ -136,7 +139,7 @@ def test_hopeless_trials_are_pruned_at_the_rungs():
 
 def test_nothing_is_pruned_before_the_share_of_epochs_is_over():
     """A quarter of five epochs is two of them, not one."""
-    study = search(dataclasses.replace(TINY, epochs=5), trials=1, method=Method(RANDOM, Budget(first_rung=0.25)))
+    study = search(TINY.with_recipe(epochs=5), trials=1, method=Method(RANDOM, Budget(first_rung=0.25)))
     assert set(study.trials[0].intermediate_values) == {2, 4}
 
 
@@ -171,7 +174,7 @@ def test_a_candidate_may_have_a_share_of_the_epochs():
         losses[share] = study.best_value
     seed = digest(0, "training") % 2**31
     for share, epochs in ((0.5, 2), (1.0, 4)):
-        assert losses[share] == train(dataclasses.replace(TINY, epochs=epochs), "tanh(x)", seed).validation_loss
+        assert losses[share] == train(TINY.with_recipe(epochs=epochs), "tanh(x)", seed).validation_loss
 
 
 # -- objectives ------------------------------------------------------------------------------------------------------------
@@ -204,7 +207,7 @@ def test_objectives_of_a_trial():
 
 
 def test_a_task_without_classes_has_no_error_and_no_floor(monkeypatch):
-    without = lambda *args, **kw: dataclasses.replace(train(*args, **kw), validation_accuracy=None)  # noqa: E731
+    without = lambda *args, **kw: dataclasses.replace(train(*args, **kw), validation_scores={})  # noqa: E731
     monkeypatch.setattr(objective, "train", without)
     with pytest.raises(SearchError, match=r"needs a task with classes, this one has none; say objectives=\('loss',\)"):
         search(TINY, trials=12, objectives=("error",), settings=RANDOM)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import sys
 import threading
 import types
@@ -20,10 +21,13 @@ from actune.discovery.workers import objective as module
 from actune.discovery.workers import together
 from actune.experiments.identity import network
 from actune.experiments.models.small import mlp
+from actune.experiments.recipe import Recipe
 from actune.experiments.tasks import task
 from actune.show.searches import lines, record
 
-TINY = dataclasses.replace(task("digits"), name="tiny", model=partial(mlp, inputs=64, outputs=10, width=16, layers=3), epochs=4)
+TINY = dataclasses.replace(
+    task("digits"), name="tiny", recipe=Recipe(epochs=4), model=partial(mlp, inputs=64, outputs=10, width=16, layers=3)
+)
 KEY = "activation:activation"
 
 
@@ -92,7 +96,7 @@ def test_what_only_begins_alike_is_trained(monkeypatch, one, other):
 def test_only_what_was_trained_like_this_is_an_answer():
     study = optuna.create_study()
     study.add_trial(optuna.create_trial(value=0.0, user_attrs={KEY: "tanh(x)"}))
-    study.add_trials(search(dataclasses.replace(TINY, epochs=1), trials=1, study=queued("tanh(x)")).trials)
+    study.add_trials(search(TINY.with_recipe(epochs=1), trials=1, study=queued("tanh(x)")).trials)
     for _ in range(2):
         study.enqueue_trial({}, user_attrs={KEY: "tanh(x)"})
     search(TINY, trials=4, study=study)
@@ -112,7 +116,7 @@ def test_the_course_of_the_parameters_is_kept(monkeypatch):
     study = search(TINY, trials=1, study=queued("x*sigmoid(b*x); b=1"), course=True)
     course = study.trials[0].user_attrs["actune:course"]
     assert set(course) == {"1.b", "3.b"}
-    assert all(len(epochs) == TINY.epochs for epochs in course.values())
+    assert all(len(epochs) == TINY.recipe.epochs for epochs in course.values())
     for mean, least, largest in course["1.b"]:
         assert least <= mean <= largest
     assert course["1.b"][0] != course["1.b"][-1]
@@ -122,13 +126,22 @@ def test_the_course_of_the_parameters_is_kept(monkeypatch):
 def test_a_study_is_not_continued_with_another_recipe(tmp_path: Path):
     storage = tmp_path / "s.db"
     search(TINY, trials=1, storage=storage)
-    for change in ({"scope": "layer"}, {"learning_rate": 0.1}, {"loss": "mse"}):
-        (name, value), *_ = change.items()
-        with pytest.raises(ValueError, match=rf"was begun with {name}=.*, now {value!r}; choose the same method and task, or"):
-            search(dataclasses.replace(TINY, **change), trials=2, storage=storage)
-    for change in ({"epochs": 2}, {"model": partial(mlp, inputs=64, outputs=10, width=8, layers=3)}):
+    for name, value, other in (
+        ("scope", "layer", dataclasses.replace(TINY, scope="layer")),
+        ("learning_rate", 0.1, TINY.with_recipe(learning_rate=0.1)),
+        ("optimizer", "sgd", TINY.with_recipe(optimizer="sgd")),
+        ("schedule_options", {"at": [0.5]}, TINY.with_recipe(schedule="steps", schedule_options={"at": (0.5,)})),
+        ("fixed", {"gate": "sigmoid"}, dataclasses.replace(TINY, fixed={"gate": "sigmoid"})),
+        ("loss", "mse", dataclasses.replace(TINY, loss="mse")),
+    ):
+        with pytest.raises(ValueError, match=rf"was begun with .*{name}=.*, now {re.escape(repr(value))}; choose the same"):
+            search(other, trials=2, storage=storage)
+    for other in (
+        TINY.with_recipe(epochs=2),
+        dataclasses.replace(TINY, model=partial(mlp, inputs=64, outputs=10, width=8, layers=3)),
+    ):
         with pytest.raises(ValueError, match=r"was begun with (task_epochs|network)="):
-            search(dataclasses.replace(TINY, **change), trials=2, storage=storage)
+            search(other, trials=2, storage=storage)
 
 
 def test_a_study_goes_on_after_our_code_has_moved(monkeypatch):

@@ -70,7 +70,7 @@ def test_a_leader_that_diverges_on_a_fresh_seed_is_written_as_none() -> None:
 
 def test_a_ranking_may_train_longer(study: optuna.Study) -> None:
     (ranked,) = confirm(study, TINY, ranking=Ranking(leaders=1, runs=1, epochs=2.0))
-    assert len(ranked.outcomes[0].history) == 2 * TINY.epochs
+    assert len(ranked.outcomes[0].history) == 2 * TINY.recipe.epochs
 
 
 def test_seeds_are_fresh(study: optuna.Study) -> None:

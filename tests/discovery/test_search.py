@@ -40,13 +40,16 @@ from actune.discovery.study import ledger
 from actune.discovery.study import suggest as study_module
 from actune.discovery.workers.processes import finished, open_storage, requeue, superseded
 from actune.experiments.models.small import mlp
+from actune.experiments.recipe import Recipe
 from actune.experiments.tasks import task
 from actune.kernels.operators import evaluate
 
 KEY = "activation:activation"
 EVOLUTION = (("evolution", 1.0),)
 QUICK = Settings(EVOLUTION, start=6, population=12, sample=4)
-TINY = dataclasses.replace(task("digits"), name="tiny", epochs=1, model=partial(mlp, inputs=64, outputs=10, layers=2))
+TINY = dataclasses.replace(
+    task("digits"), name="tiny", recipe=Recipe(epochs=1), model=partial(mlp, inputs=64, outputs=10, layers=2)
+)
 
 
 def distance(f):

@@ -171,7 +171,7 @@ def test_every_activation_meets_the_same_weights_and_batches():
         return weights, batches
 
     weights, batches = start(nn.ReLU)
-    assert len(batches) == TINY.epochs * math.ceil(50 / TINY.batch_size)
+    assert len(batches) == TINY.recipe.epochs * math.ceil(50 / TINY.recipe.batch_size)
     assert not torch.equal(batches[0], batches[4])  # a new order in every epoch
     assert torch.equal(torch.cat(batches[:4]).sort(0).values, two_classes().train.inputs.sort(0).values)  # everything once
     for other in (nn.RReLU, "swish", "tanh(x)"):  # RReLU draws random numbers of its own
@@ -189,7 +189,7 @@ def test_the_test_part_is_opened_only_on_request():
 
 
 def test_fitness_is_the_loss_after_the_last_epoch_and_not_the_best():
-    wild = replace(TINY, learning_rate=0.3, epochs=6)
+    wild = TINY.with_recipe(learning_rate=0.3, epochs=6)
     outcome = train(wild, nn.Tanh, 0)
     assert len(outcome.history) == 6
     assert outcome.validation_loss == outcome.history[-1] > min(outcome.history)
@@ -217,7 +217,7 @@ def test_networks_are_evaluated_in_pieces(monkeypatch):
     pieces = train(watched(seen), nn.Tanh, 0, test=True)
     assert pieces.history == pytest.approx(whole.history)
     assert (pieces.test_loss, pieces.test_accuracy) == pytest.approx((whole.test_loss, whole.test_accuracy))
-    assert max(sizes) == TINY.batch_size
+    assert max(sizes) == TINY.recipe.batch_size
     assert sizes[-5:] == [7, 7, 7, 7, 2]
 
 
@@ -226,9 +226,9 @@ def counted(forward, sizes: list[int]):
 
 
 def test_the_recipe_of_the_task_is_followed():
-    assert len(set(train(replace(TINY, learning_rate=0.0), nn.Tanh, 0).history)) == 1
-    assert len(train(replace(TINY, epochs=5), nn.Tanh, 0).history) == 5
-    longer = train(replace(TINY, epochs=40, learning_rate=0.01), nn.Tanh, 0)
+    assert len(set(train(TINY.with_recipe(learning_rate=0.0), nn.Tanh, 0).history)) == 1
+    assert len(train(TINY.with_recipe(epochs=5), nn.Tanh, 0).history) == 5
+    longer = train(TINY.with_recipe(epochs=40, learning_rate=0.01), nn.Tanh, 0)
     assert longer.validation_loss < 0.5 < longer.history[0]
 
 
@@ -276,7 +276,7 @@ def test_the_course_of_learned_parameters_is_recorded_on_request():
     outcome = train(t, "softplus(b)*x*sigmoid(c*x); b=0.5, c=1.5", 0, course=True)
     last = {f"{i}.{n}": tuple(v.tolist()) for i, m in enumerate(seen[0]) if i in (1, 3) for n, v in m.values().items()}
     assert {name: values[-1] for name, values in outcome.course.items()} == last
-    assert all(len(values) == t.epochs == len(set(values)) for values in outcome.course.values())
+    assert all(len(values) == t.recipe.epochs == len(set(values)) for values in outcome.course.values())
     plain = train(TINY, "softplus(b)*x*sigmoid(c*x); b=0.5, c=1.5", 0)
     assert plain.course is None
     assert plain == replace(outcome, course=None)  # watching changes nothing
@@ -327,8 +327,8 @@ def told(accuracies: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch, lo
 
     def answer(what, activation, seed, *, test, device):
         loss = losses[activation][seed] if losses else 0.5
-        accuracy = accuracies[activation][seed % 1000] if test else None
-        return Outcome(loss, 0.5, accuracy, 0.1, (loss,), loss == math.inf, loss if test else None)
+        tested = {"accuracy": accuracies[activation][seed % 1000]} if test else None
+        return Outcome(loss, {"accuracy": 0.5}, 0.1, (loss,), loss == math.inf, loss if test else None, tested)
 
     monkeypatch.setattr(compare_module, "train", answer)
 
@@ -413,7 +413,7 @@ def test_json_is_plain_and_complete(seeds):
     assert rows["bad"]["validation_loss"] is None
     assert rows["bad"]["diverged"] == seeds
     assert rows["good"]["formula"] == actune.family("tanh").text
-    assert [o["test_accuracy"] for o in rows["good"]["outcomes"]] == [
+    assert [o["test_scores"]["accuracy"] for o in rows["good"]["outcomes"]] == [
         train(TINY, "tanh", s, test=True).test_accuracy for s in plain["seeds"]
     ]
     assert (rows["good"]["p"] is None) == (seeds == 1)

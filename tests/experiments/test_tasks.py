@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from actune.experiments import Outcome, Part, Split, Task, compare, list_tasks, rank, task, train
+from actune.experiments import Outcome, Part, Recipe, Split, Task, compare, list_tasks, rank, task, train
 from actune.experiments.data.synthetic import FEYNMAN, OUTPUTS, feynman, harmonic, polynomial
 from actune.experiments.losses import LOSSES
 from actune.experiments.tasks import TASKS
@@ -139,7 +139,7 @@ def test_a_part_of_every_task_is_learned(name: str, stood_in: Path) -> None:
     """Ten steps on a hundred examples, with parameters for each channel, lower the loss on them; twice the same."""
     t = task(name)
     few = Part(t.split(0).train.inputs[:100], t.split(0).train.targets[:100])
-    short = replace(t, data=lambda: Split(few, few, few), drawn=False, epochs=10, batch_size=100)
+    short = replace(t, data=lambda: Split(few, few, few), drawn=False, recipe=replace(t.recipe, epochs=10, batch_size=100))
     outcome = train(short, "x*sigmoid(b*x); b=1", 0, course=True, test=True)
     assert outcome.history[-1] < outcome.history[0]
     assert outcome.test_loss == outcome.validation_loss
@@ -390,13 +390,13 @@ def test_a_comparison_has_fresh_functions_and_a_ranking_never_sees_them(monkeypa
         seen.append((seed, held_out))
         return harmonic(seed, held_out)
 
-    t = replace(task("ood-harmonic"), data=watched, epochs=1)
+    t = replace(task("ood-harmonic"), data=watched, recipe=Recipe(epochs=1))
     rank(t, ["gelu", "relu"], seeds=[100, 101])
     assert set(seen) == {(100, False), (101, False)}
     seen.clear()
     c = compare(t, ["gelu"], seeds=3)
     assert set(seen) == {(1000, True), (1001, True), (1002, True)}
-    assert c.measure.name == "error"
+    assert c.measure.name == "RMSE"
 
 
 # -- comparisons of other measures -----------------------------------------------------------------------------------------
@@ -407,7 +407,8 @@ def told(monkeypatch: pytest.MonkeyPatch, losses: dict[str, list[float]]) -> Non
 
     def answer(what: Task, activation: str, seed: int, *, test: bool, device: str) -> Outcome:
         loss = losses[activation][seed - 1000]
-        return Outcome(loss, None, None, 0.1, (loss,), loss == math.inf, loss)
+        score = {"RMSE": math.sqrt, "bits per character": lambda nats: nats / math.log(2)}[what.measure.name](loss)
+        return Outcome(loss, {}, 0.1, (loss,), loss == math.inf, loss, {what.measure.name: score})
 
     monkeypatch.setattr(compare_module, "train", answer)
 
@@ -427,15 +428,15 @@ def test_a_smaller_error_is_a_gain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert c.above("gelu") == []
     gelu = c.row("gelu")
     assert c.verdict() == (
-        "gelu beats relu on ood-harmonic: test error 1.000 against 2.000, a gain of +1.000 "
+        "gelu beats relu on ood-harmonic: test RMSE 1.000 against 2.000, a gain of +1.000 "
         f"(95 % interval {gelu.difference.low:+.3f} to {gelu.difference.high:+.3f}, corrected p = {gelu.p_corrected:.2g}) "
         "over 4 seeds. 1 of 2 functions beat it."
     )
-    assert str(c).splitlines()[:2] == ["ood-harmonic, test error over 4 seeds:", "gelu: 1.000"]
-    assert c.verdict_on("relu") == "relu is the baseline itself on ood-harmonic: test error 2.000."
+    assert str(c).splitlines()[:2] == ["ood-harmonic, test RMSE over 4 seeds:", "gelu: 1.000"]
+    assert c.verdict_on("relu") == "relu is the baseline itself on ood-harmonic: test RMSE 2.000."
     plain = c.to_json()
-    assert plain["measure"] == "error"
-    assert plain["functions"][0]["error"]["mean"] == pytest.approx(1.0)
+    assert plain["measure"] == "RMSE"
+    assert plain["functions"][0]["RMSE"]["mean"] == pytest.approx(1.0)
 
 
 def test_where_a_network_diverges_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,7 +446,7 @@ def test_where_a_network_diverges_nothing_is_shown(monkeypatch: pytest.MonkeyPat
     assert c.row("tanh").score.mean == math.inf
     assert c.row("gelu").p_corrected == 1
     assert c.rows[0].name == "gelu"
-    assert c.to_json()["functions"][-1]["error"]["mean"] is None
+    assert c.to_json()["functions"][-1]["RMSE"]["mean"] is None
 
 
 def test_diverged_numbers_have_an_infinite_loss() -> None:
@@ -453,7 +454,7 @@ def test_diverged_numbers_have_an_infinite_loss() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x * math.nan
 
-    outcome = train(replace(task("ood-harmonic"), epochs=2), Broken, 0, test=True)
+    outcome = train(task("ood-harmonic").with_recipe(epochs=2), Broken, 0, test=True)
     assert outcome.diverged
     assert (outcome.validation_loss, outcome.test_loss) == (math.inf, math.inf)
     assert outcome.validation_accuracy is outcome.test_accuracy is None
@@ -463,7 +464,7 @@ def test_bits_are_those_of_the_loss(monkeypatch: pytest.MonkeyPatch, stood_in: P
     told(monkeypatch, {"relu": [math.log(2)] * 2, "gelu": [0.0] * 2})
     c = compare("tiny-shakespeare", ["gelu"], seeds=2)
     assert c.row("relu").score.mean == pytest.approx(1.0)
-    assert "test bits a character 0.000 against 1.000" in c.verdict()
+    assert "test bits per character 0.000 against 1.000" in c.verdict()
 
 
 def test_a_task_with_an_unknown_loss_is_refused() -> None:

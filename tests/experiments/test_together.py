@@ -14,11 +14,11 @@ from torch import nn
 
 from actune import Activation
 from actune.catalogue.registry import FAMILIES
-from actune.experiments import Part, Split, Task, compare, rank, task, train
+from actune.experiments import Part, Recipe, Split, Task, compare, rank, task, train
 from actune.experiments.models.small import mlp
-from actune.experiments.training.loop import activation_factory
+from actune.experiments.training.networks import activation_factory
 from actune.experiments.training.stack import Stack, function_of
-from actune.experiments.training.together import stackable, train_together
+from actune.experiments.training.together import is_stackable, train_together
 from actune.kernels.cpu import tiers
 from actune.kernels.cpu.bound import row_layout
 from actune.kernels.cpu.fused import slopes
@@ -35,9 +35,11 @@ def two_classes() -> Split:
 
 
 # A width that is no multiple of a vector, and a last batch of two.
-TINY = Task("tiny", "four quadrants", two_classes, partial(mlp, inputs=2, outputs=2, width=12, layers=4), epochs=3, batch_size=16)
+TINY = Task(
+    "tiny", "four quadrants", two_classes, partial(mlp, inputs=2, outputs=2, width=12, layers=4), Recipe(epochs=3, batch_size=16)
+)
 LEARNING = ("sau", "apalu", "swish", "x*sigmoid(b*x); b=1", "rational")  # constraints, several parameters, vectors
-SERVED = sorted(name for name in FAMILIES if stackable(TINY, name))
+SERVED = sorted(name for name in FAMILIES if is_stackable(TINY, name))
 
 
 def near(found, alone, tolerance: float = 1e-4) -> None:
@@ -78,7 +80,7 @@ def test_several_seeds_train_as_alone_and_so_do_their_parameters(name):
 
 @pytest.mark.parametrize(("name", "activation"), [("digits", "swish"), ("ood-harmonic", "gelu_sine"), ("ood-feynman", "prelu")])
 def test_tasks_that_ship_agree_after_an_epoch(name, activation):
-    t = replace(task(name), epochs=1)
+    t = task(name).with_recipe(epochs=1)
     for outcome, seed in zip(train_together(t, [activation] * 3, [0, 1, 2], test=True), range(3), strict=True):
         near(outcome, train(t, activation, seed, test=True))
 
@@ -87,12 +89,12 @@ def test_initial_weights_are_those_of_train_in_every_bit(monkeypatch):
     begun: list[nn.Module] = []
 
     class Watched(Stack):
-        def __init__(self, models, learning_rate):
-            super().__init__(models, learning_rate)
+        def __init__(self, models, recipe):
+            super().__init__(models, recipe)
             begun.extend(self.restore(i) for i in range(len(models)))
 
     monkeypatch.setattr(together_module, "Stack", Watched)
-    train_together(replace(TINY, epochs=1, learning_rate=0.0), ["sau", "relu"], [4, 4])
+    train_together(TINY.with_recipe(epochs=1, learning_rate=0.0), ["sau", "relu"], [4, 4])
     for name, model in zip(("sau", "relu"), begun, strict=True):
         torch.manual_seed(4)
         torch.randperm(50)
@@ -159,7 +161,7 @@ def test_together_is_checked():
     ],
 )
 def test_what_does_not_fit_is_trained_by_train(t, activation):
-    assert not stackable(t, activation)
+    assert not is_stackable(t, activation)
     near_ones = train_together(t, ["gelu", activation], [1, 2], test=True)
     assert near_ones[1] == train(t, activation, 2, test=True)
     near(near_ones[0], train(t, "gelu", 1, test=True))
@@ -192,10 +194,10 @@ def test_nan_stays_in_its_network():
             models.append(TINY.model(activation_factory(name, "channel")))
         if broken:
             nn.init.constant_(models[1][0].weight, math.nan)
-        stack, rng = Stack(models, 1e-2), torch.Generator().manual_seed(0)
+        stack, rng = Stack(models, Recipe(learning_rate=1e-2)), torch.Generator().manual_seed(0)
         for _ in range(3):
             x = torch.randn(3, 16, 2, generator=rng)
-            stack.step(x, (x.prod(-1) > 0).long(), together_module.LOSSES["cross_entropy"])
+            stack.step(x, (x.prod(-1) > 0).long(), together_module.LOSSES["cross_entropy"], 1e-2)
         return [stack.restore(i) for i in range(3)]
 
     for i, (a, b) in enumerate(zip(after(False), after(True), strict=True)):
@@ -216,14 +218,14 @@ def test_a_report_may_end_its_training_and_no_other():
     assert not found[1].diverged
     assert found[1].test_loss is not None
     assert found[1].history == whole[1].history[:1]
-    near(replace(found[0], test_loss=None, test_accuracy=None), whole[0], 1e-6)
+    near(replace(found[0], test_loss=None, test_scores=None), whole[0], 1e-6)
     assert sorted(told) == [(i, e, o.history[e]) for i, o in enumerate(found) for e in range(len(o.history))]
 
 
 def test_moments_go_on_where_some_are_left_behind():
     """With fewer rows of parameters, too: the widest formula is the one that ends."""
     names = ["swish", "rational", "sau"]
-    t = replace(TINY, epochs=6)
+    t = TINY.with_recipe(epochs=6)
     found = train_together(t, names, [0, 1, 2], report=lambda i, epoch, _: (i, epoch) == (1, 2), course=True)
     for i in (0, 2):
         alone = train(t, names[i], i, course=True)

@@ -15,7 +15,7 @@ from torch.distributions import constraints
 
 import actune
 from actune.experiments.comparison import Comparison, Row
-from actune.experiments.losses import LOSSES
+from actune.experiments.measures import MEASURES
 from actune.experiments.stats import Estimate
 from actune.experiments.training.loop import Outcome
 from actune.show.plots import SPAN, _symbol, family_figure, functions_figure, plot_family, plot_functions
@@ -250,7 +250,7 @@ def test_plotting_sets_up_no_global_state(tmp_path):
 
 
 def row(name: str, accuracy: float, gain: float | None = None, p: float = NAN, diverged: int = 0) -> Row:
-    runs = tuple(Outcome(0.25, 0.9, accuracy, 0.1, (0.25,), i < diverged) for i in range(4))
+    runs = tuple(Outcome(0.25, {"accuracy": 0.9}, 0.1, (0.25,), i < diverged, 0.25, {"accuracy": accuracy}) for i in range(4))
     difference = None if gain is None else Estimate(gain, gain - 0.01, gain + 0.01)
     return Row(name, name, runs, Estimate(accuracy, accuracy - 0.02, accuracy + 0.02), difference, p, p)
 
@@ -299,9 +299,9 @@ def test_a_single_seed_has_no_interval_and_no_p():
 
 
 def test_the_table_is_about_the_measure_of_the_task():
-    errors = replace(comparison(row("new", 0.4126, 0.0734, 0.00012), row("relu", 0.486)), measure=LOSSES["mse"].measure)
+    errors = replace(comparison(row("new", 0.4126, 0.0734, 0.00012), row("relu", 0.486)), measure=MEASURES["RMSE"])
     text = printed(comparison_table(errors))
-    assert "test error over 4 seeds" in text
+    assert "test RMSE over 4 seeds" in text
     assert "accuracy" not in text
     assert "0.413 ± 0.020" in text
     assert "+0.073 ± 0.010" in text

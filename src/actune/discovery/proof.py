@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 from optuna.study import Study
@@ -71,9 +71,10 @@ def confirm(
         return ()
     t = find_task(task)
     seeds = range(RANKING_SEEDS.start, RANKING_SEEDS.start + ranking.runs)
-    longer = replace(t, epochs=max(1, round(t.epochs * ranking.epochs)))
     candidates = leaders(study, ranking.leaders)
-    ranked = rank(longer, candidates, seeds, workers=workers, progress=progress, device=device, together=together)
+    ranked = rank(
+        t.trained_for(ranking.epochs), candidates, seeds, workers=workers, progress=progress, device=device, together=together
+    )
     done = len(finished(study.get_trials(deepcopy=False)))
     study.set_user_attr(RANKING, {"finished": done, "seeds": list(seeds), "leaders": [_record(r) for r in ranked]})
     return tuple(ranked)

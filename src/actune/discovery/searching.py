@@ -201,8 +201,7 @@ def _objective(
     if len(study.directions) != len(budget.objectives):
         raise ValueError(f"the study {study.study_name!r} has {len(study.directions)} values a trial, "
                          f"objectives={budget.objectives!r} give {len(budget.objectives)}")  # fmt: skip
-    shortened = replace(task, epochs=max(1, round(task.epochs * budget.epochs)))
-    return TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device, chosen.fisher)
+    return TaskObjective(task.trained_for(budget.epochs), seed, chosen.settings, budget, dict(proposers), device, chosen.fisher)
 
 
 def _task(what: str | Task | Objective) -> tuple[Task | Objective, str]:

@@ -15,10 +15,11 @@ from ..catalogue.registry import Family, resolve
 from ..messages import shorten, suggestion
 from ..module import Activation
 from ..results import versions
-from .losses import ACCURACY, LOSSES, Measure
+from .measures import MEASURES, Measure
 from .stats import LEVEL, Estimate, estimate, holm, paired_p
 from .tasks import Task, task
-from .training.loop import ActivationLike, Outcome, activation_factory, check_device, one_thread, train
+from .training.loop import Outcome, check_device, one_thread, train
+from .training.networks import ActivationChoice, network_builder
 from .training.together import train_together
 
 __all__ = ["RANKING_SEEDS", "Comparison", "Progress", "Ranked", "Row", "compare", "rank"]
@@ -32,7 +33,7 @@ class Row:
     """One function in a comparison.
 
     outcomes      one training for each seed, in the order of the seeds
-    score         the comparison's measure on the test part; a diverged network counts with the accuracy that it has
+    score         the comparison's measure on the test part; a diverged network counts with what its outputs give
     difference    the gain over the baseline, paired by seed, positive where this function is better; None for the baseline itself
     p, p_corrected   of the two-sided paired t-test, and after Holm's correction over the table; nan without a test
     """
@@ -69,7 +70,7 @@ class Comparison:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     versions: Mapping[str, str]
-    measure: Measure = ACCURACY
+    measure: Measure = MEASURES["accuracy"]
 
     def row(self, name: str) -> Row:
         """The row of this name."""
@@ -134,10 +135,10 @@ class Comparison:
 
 def compare(
     what: Task | str,
-    names: Sequence[ActivationLike] | Mapping[str, ActivationLike],
+    names: Sequence[ActivationChoice] | Mapping[str, ActivationChoice],
     *,
     seeds: int = 10,
-    baseline: ActivationLike = "relu",
+    baseline: ActivationChoice = "relu",
     workers: int = 1,
     first_seed: int = 1000,
     progress: Progress | None = None,
@@ -149,7 +150,8 @@ def compare(
     The p-values speak of other seeds on this split of the data, not of other data; where each seed draws its own problem, of other
     problems of that kind.
 
-    names       names, formulas, families or modules; a mapping gives them names of its own. The baseline joins by itself
+    names       names, formulas, families or modules, or mappings from the places of the network to them; a mapping of all gives
+                them other names: {"Zorro gates": {"gate": "zorro_sigmoid", "default": "tanh"}}. The baseline joins by itself
     seeds       how many, from `first_seed` on; take seeds on which nothing was chosen (`search` and `rank` use small ones)
     workers     processes, one torch thread each; any number gives the same results. With more than one, the calling script
                 needs the usual `if __name__ == "__main__":`
@@ -166,23 +168,22 @@ def compare(
         raise ValueError(f"seeds must be at least 1, got {seeds}")
     used = tuple(range(first_seed, first_seed + seeds))
     outcomes = dict(zip(named, _train_all(t, list(named.values()), used, workers, True, progress, device, together), strict=True))
-    measure = LOSSES[t.loss].measure
-    rows = _rows({name: _formula(a) for name, a in named.items()}, outcomes, base, measure)
-    return Comparison(t.name, base, used, rows, versions(("actune", "torch")), measure)
+    rows = _rows({name: _formula(a) for name, a in named.items()}, outcomes, base, t.measure)
+    return Comparison(t.name, base, used, rows, versions(("actune", "torch")), t.measure)
 
 
 @dataclass(frozen=True)
 class Ranked:
     """A candidate with its mean validation loss over the seeds; one that diverged on any seed has inf."""
 
-    activation: ActivationLike
+    activation: ActivationChoice
     validation_loss: float
     outcomes: tuple[Outcome, ...]
 
 
 def rank(
     what: Task | str,
-    candidates: Sequence[ActivationLike],
+    candidates: Sequence[ActivationChoice],
     seeds: Sequence[int] = RANKING_SEEDS,
     *,
     workers: int = 1,
@@ -230,8 +231,8 @@ def _rows(formulas: Mapping[str, str], outcomes: Mapping[str, tuple[Outcome, ...
 
 
 def _tested(outcome: Outcome, measure: Measure) -> float:
-    assert outcome.test_loss is not None  # compare always tests
-    return measure.of(outcome.test_loss, outcome.test_accuracy)
+    assert outcome.test_scores is not None  # compare always tests
+    return outcome.test_scores[measure.name]
 
 
 def _record(row: Row, measure: str) -> dict[str, Any]:
@@ -247,7 +248,7 @@ def _record(row: Row, measure: str) -> dict[str, Any]:
 
 def _train_all(
     t: Task,
-    activations: Sequence[ActivationLike],
+    activations: Sequence[ActivationChoice],
     seeds: Sequence[int],
     workers: int,
     test: bool,
@@ -273,7 +274,7 @@ def _train_all(
     return [tuple(done[i :: len(activations)]) for i in range(len(activations))]
 
 
-Job = tuple[Task, list[tuple[ActivationLike, int]], bool, torch.device | str, bool]
+Job = tuple[Task, list[tuple[ActivationChoice, int]], bool, torch.device | str, bool]
 
 
 def _job(job: Job) -> list[Outcome]:
@@ -297,21 +298,21 @@ def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[list[Outcome]]:
         yield from pool.map(_job, jobs)
 
 
-def _check(t: Task, activations: Sequence[ActivationLike], inputs: Tensor) -> None:
+def _check(t: Task, activations: Sequence[ActivationChoice], inputs: Tensor) -> None:
     """Build and call each network once, so that a wrong name or module fails before the first training and not after the last."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for activation in activations:
-            t.model(activation_factory(activation, t.scope))(inputs)
+            network_builder(t, activation)()(inputs)
 
 
 # -- names and numbers ---------------------------------------------------------------------------------------------------
 
 
-def _named(given: Sequence[ActivationLike] | Mapping[str, ActivationLike]) -> dict[str, ActivationLike]:
+def _named(given: Sequence[ActivationChoice] | Mapping[str, ActivationChoice]) -> dict[str, ActivationChoice]:
     """Each activation under the name that the table shows."""
     if isinstance(given, Mapping):
         return dict(given)
-    named: dict[str, ActivationLike] = {}
+    named: dict[str, ActivationChoice] = {}
     if not isinstance(given, str | Sequence):
         raise ValueError(f"names must be a list of functions, or a mapping from names to functions, got {shorten(repr(given))}")
     for activation in [given] if isinstance(given, str) else given:
@@ -321,7 +322,9 @@ def _named(given: Sequence[ActivationLike] | Mapping[str, ActivationLike]) -> di
     return named
 
 
-def _name(activation: ActivationLike) -> str:
+def _name(activation: ActivationChoice) -> str:
+    if isinstance(activation, Mapping):
+        return ", ".join(f"{place}: {_name(a)}" for place, a in activation.items())
     if isinstance(activation, str):
         return activation.strip()
     if isinstance(activation, type):
@@ -331,7 +334,9 @@ def _name(activation: ActivationLike) -> str:
     return type(activation).__name__
 
 
-def _formula(activation: ActivationLike) -> str:
+def _formula(activation: ActivationChoice) -> str:
+    if isinstance(activation, Mapping):
+        return ", ".join(f"{place}: {_formula(a)}" for place, a in activation.items())
     if isinstance(activation, Activation):
         return activation.family.text
     if isinstance(activation, type):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import pickle
 import types
+from dataclasses import asdict
 from typing import Any
 
 from ..catalogue.registry import Family
@@ -14,12 +16,12 @@ from .tasks import Task
 
 __all__ = ["mark", "network", "recipe"]
 
-_FIELDS = ("epochs", "batch_size", "learning_rate", "scope", "loss")
-
 
 def recipe(task: Task) -> dict[str, Any]:
-    """How the task trains, and what; `network` is None for what other processes cannot read, which is not told apart."""
-    return {name: getattr(task, name) for name in _FIELDS} | {"network": network(task)}
+    """How the task trains, and what, as JSON gives it back; `network` is None for what other processes cannot read."""
+    found = asdict(task.recipe) | {"scope": task.scope, "loss": task.loss, "fixed": dict(task.fixed), "network": network(task)}
+    plain: dict[str, Any] = json.loads(json.dumps(found))  # tuples become lists, as in a study's storage
+    return plain
 
 
 def network(task: Task) -> str | None:

@@ -14,7 +14,7 @@ from ..catalogue.registry import Family, Param
 
 if TYPE_CHECKING:
     from ..experiments.comparison import Comparison, Row
-    from ..experiments.losses import Measure
+    from ..experiments.measures import Measure
     from ..experiments.stats import Estimate
 
 __all__ = ["comparison_table", "families_table", "family_table"]

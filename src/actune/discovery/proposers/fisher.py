@@ -20,7 +20,8 @@ from torch.nn.functional import pad, unfold
 from ...catalogue.registry import Family, resolve
 from ...experiments.losses import LOSSES, Loss
 from ...experiments.tasks import Task
-from ...experiments.training.loop import activation_factory, seeded
+from ...experiments.training.loop import seeded
+from ...experiments.training.networks import network_builder
 
 __all__ = ["Fisher", "Layer", "kfac"]
 
@@ -54,7 +55,7 @@ def _numbers(fisher: Fisher, text: str) -> tuple[float, ...] | None:
     task = fisher.task
     inputs = task.split(fisher.seed).train.inputs[: fisher.batch]
     with seeded(fisher.seed, torch.device("cpu")), torch.enable_grad():
-        model = task.model(activation_factory(resolve(text), task.scope))
+        model = network_builder(task, resolve(text))()
         layers = kfac(model, inputs, LOSSES[task.loss])
     if layers == ():
         raise ValueError(f"the network of the task {task.name!r} has no Linear or Conv2d layer to probe")

@@ -103,10 +103,10 @@ class TaskObjective:
 
     def rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
         """Where a hopeless training ends. Only the rungs are reported: each report is a transaction."""
-        first = math.ceil(self.task.epochs * self.budget.first_rung)
+        first = math.ceil(self.task.recipe.epochs * self.budget.first_rung)
         if first < 1 or len(self.budget.objectives) > 1:
             return None
-        rungs = {first * self.budget.reduction**k for k in range(32)} & set(range(1, self.task.epochs))
+        rungs = {first * self.budget.reduction**k for k in range(32)} & set(range(1, self.task.recipe.epochs))
         # A study has a pruner only in this process: every worker sets it.
         trial.study.pruner = SuccessiveHalvingPruner(min_resource=first, reduction_factor=self.budget.reduction)
 

@@ -21,7 +21,7 @@ import torch
 
 from .parts import Part, Split
 
-__all__ = ["ROOT", "california", "cifar10", "cifar100", "idx_images", "series", "sign_digits", "text", "uci"]
+__all__ = ["ROOT", "california", "cifar10", "cifar100", "idx_images", "open_data", "series", "sign_digits", "text", "uci"]
 
 ROOT = "ACTUNE_DATA"
 SOURCES = {  # folder -> where its files come from
@@ -39,7 +39,7 @@ DAMAGE = (EOFError, ValueError, KeyError, IndexError, zlib.error, gzip.BadGzipFi
 
 
 @contextmanager
-def stored(name: str) -> Iterator[Path]:
+def open_data(name: str) -> Iterator[Path]:
     """The path of a file of the data folder; one line says what to do where it is missing or cannot be read."""
     source = SOURCES[name.partition("/")[0]]
     root = os.environ.get(ROOT)
@@ -58,11 +58,11 @@ def stored(name: str) -> Iterator[Path]:
 @contextmanager
 def _arrays(name: str) -> Iterator[Mapping[str, np.ndarray]]:
     """The arrays of a file of NumPy's, none of them pickled."""
-    with stored(name) as path, path.open("rb") as file, np.load(file) as arrays:
+    with open_data(name) as path, path.open("rb") as file, np.load(file) as arrays:
         yield arrays
 
 
-def kept(load: Callable[..., Split]) -> Callable[..., Split]:
+def cached_by_folder(load: Callable[..., Split]) -> Callable[..., Split]:
     """Keep what was read last, as long as the folder is the same."""
     cached = functools.lru_cache(maxsize=2)(lambda root, *args, **kwargs: load(*args, **kwargs))
 
@@ -76,14 +76,14 @@ def kept(load: Callable[..., Split]) -> Callable[..., Split]:
 # -- images ----------------------------------------------------------------------------------------------------------------
 
 
-@kept
+@cached_by_folder
 def idx_images(folder: str, images: int = 12_000) -> Split:
     """Of the first training images in the order of the file a sixth validates; all test images. Shape (n, 1, 28, 28), bytes."""
     parts = []
     for part in ("train", "t10k"):
-        with stored(f"{folder}/{part}-images-idx3-ubyte.gz") as path:
+        with open_data(f"{folder}/{part}-images-idx3-ubyte.gz") as path:
             pixels = _idx(path)
-        with stored(f"{folder}/{part}-labels-idx1-ubyte.gz") as path:
+        with open_data(f"{folder}/{part}-labels-idx1-ubyte.gz") as path:
             parts.append(_images(pixels, _idx(path)))
     seen = _rows(parts[0], slice(images))
     train = len(seen) - len(seen) // 6
@@ -99,7 +99,7 @@ def _idx(path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(*map(int, shape))
 
 
-@kept
+@cached_by_folder
 def cifar10() -> Split:
     """32 × 32 in three colours, shape (n, 3, 32, 32), bytes; the last tenth of the training images validates."""
     *batches, test = (_batch(name) for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"))
@@ -108,7 +108,7 @@ def cifar10() -> Split:
 
 
 def _batch(name: str) -> Part:
-    with stored(f"cifar10/cifar-10-batches-py/{name}") as path, path.open("rb") as file:
+    with open_data(f"cifar10/cifar-10-batches-py/{name}") as path, path.open("rb") as file:
         found = _ArraysOnly(file, encoding="bytes").load()
         return _images(found[b"data"].reshape(-1, 3, 32, 32), found[b"labels"])
 
@@ -127,7 +127,7 @@ class _ArraysOnly(pickle.Unpickler):
 _ARRAYS = {"_reconstruct": np.empty(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
 
 
-@kept
+@cached_by_folder
 def cifar100() -> Split:
     """As CIFAR-10, with a hundred classes, from one file of arrays with the colours last."""
     with _arrays("cifar100/cifar100-subset.npz") as arrays:
@@ -137,7 +137,7 @@ def cifar100() -> Split:
     return _last_tenth(train, test)
 
 
-@kept
+@cached_by_folder
 def sign_digits() -> Split:
     """Hands that show 0 to 9, shape (n, 1, 64, 64), bytes; the order of the file is random: a fifth validates, a fifth tests."""
     with _arrays("sign-digits/sign_digits_gray64.npz") as arrays:
@@ -166,20 +166,20 @@ def _last_tenth(train: Part, test: Part) -> Split:
 # -- tables ----------------------------------------------------------------------------------------------------------------
 
 
-@kept
+@cached_by_folder
 def uci(name: str) -> Split:
     """One of the tables of Hernández-Lobato and Adams (2015): the first published test part; a fifth of the rest validates."""
-    with stored(f"uci/{name}.txt.gz") as path:
+    with open_data(f"uci/{name}.txt.gz") as path:
         table = np.loadtxt(path, ndmin=2)
     with _arrays(f"uci/{name}_splits.npz") as splits:
         features, target, test = splits["features"], splits["target"], splits["test_0"]
     return _table(table[:, features], table[:, np.atleast_1d(target)[:1]], test)
 
 
-@kept
+@cached_by_folder
 def california() -> Split:
     """Block groups of California in 1990: eight features, with rooms, bedrooms and people a household, and the median price."""
-    with stored("california/cal_housing.data.gz") as path:
+    with open_data("california/cal_housing.data.gz") as path:
         longitude, latitude, age, rooms, bedrooms, people, households, income, price = np.loadtxt(path, delimiter=",").T
     features = (income, age, rooms / households, bedrooms / households, people, people / households, latitude, longitude)
     order = np.random.RandomState(1).permutation(len(price))
@@ -203,13 +203,13 @@ def _standardised(values: np.ndarray, train: np.ndarray) -> torch.Tensor:
 # -- sequences -------------------------------------------------------------------------------------------------------------
 
 
-@kept
+@cached_by_folder
 def series(file: str, column: int, *, window: int = 24, logarithm: bool = False) -> Split:
     """The next change of a series from the last `window` ones; in the order of time, 70 % train, 15 % validate, 15 % test.
 
     Changes, in deviations of those of the training part, let a network follow a series to where it has never been.
     """
-    with stored(f"timeseries/{file}.csv") as path:
+    with open_data(f"timeseries/{file}.csv") as path:
         values = np.loadtxt(path, delimiter=",", skiprows=1, usecols=column)
     changes = np.diff(np.log(values) if logarithm else values)
     ends = [int(len(changes) * share) - window for share in (0.7, 0.85, 1.0)]
@@ -219,10 +219,10 @@ def series(file: str, column: int, *, window: int = 24, logarithm: bool = False)
     return Split(*(_rows(every, slice(a, b)) for a, b in zip([0, *ends], ends, strict=False)))
 
 
-@kept
+@cached_by_folder
 def text(length: int = 64) -> Split:
     """Tiny Shakespeare in pieces, each with the characters that follow its own; 90 % train, 5 % validate, 5 % test."""
-    with stored("tinyshakespeare/input.txt") as path:
+    with open_data("tinyshakespeare/input.txt") as path:
         codes = torch.from_numpy(np.frombuffer(path.read_bytes(), np.uint8).astype(np.int64))
         if codes.numel() <= 20 * length or codes.max() > 127:
             raise ValueError(f"wanted are more than {20 * length} ASCII characters")

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-__all__ = ["ActivationFactory", "all_convolutional", "causal", "mlp", "strided"]
+from .factory import ActivationFactory
 
-
-class ActivationFactory(Protocol):
-    """Makes a new activation for a place with this many channels along `dim`."""
-
-    def __call__(self, width: int, dim: int = -1) -> nn.Module: ...
+__all__ = ["all_convolutional", "causal", "mlp", "strided"]
 
 
 def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int = 64, layers: int = 8) -> nn.Module:

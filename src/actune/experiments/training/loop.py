@@ -1,8 +1,7 @@
-"""Training of one network with one activation function and one seed."""
+"""Training of one network with one choice of activation functions and one seed."""
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,30 +10,31 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
-from ...catalogue.registry import Family, resolve
 from ...module import Activation
+from ..data.augmentation import AUGMENTATIONS
 from ..data.parts import Part
-from ..losses import LOSSES, Loss
-from ..models.small import ActivationFactory
+from ..losses import LOSSES
+from ..recipe import learning_rate_at, make_optimizer, model_groups
 from ..tasks import Task, task
+from .networks import ActivationChoice, network_builder
 
 __all__ = [
-    "ActivationLike",
+    "Judgement",
     "Outcome",
-    "activation_factory",
-    "begun",
+    "Start",
+    "begin_training",
     "check_device",
-    "evaluate",
-    "judge",
+    "gather_outcome",
+    "judge_network",
+    "judge_outputs",
     "one_thread",
-    "outcome",
-    "parameters",
+    "parameter_values",
     "seeded",
     "train",
 ]
 
-ActivationLike = str | Family | nn.Module | type[nn.Module]  # a name or formula, a family, a module to copy, or its class
 EVALUATED = 512  # inputs at a time, for the memory of a convolutional network
 
 
@@ -42,27 +42,54 @@ EVALUATED = 512  # inputs at a time, for the memory of a convolutional network
 class Outcome:
     """What one training gave. Equal outcomes agree in every bit but the seconds.
 
-    validation_loss   after the last epoch, not the luckiest one; inf if the training diverged
-    history           the validation loss after each epoch
-    accuracy          None for a task without classes
-    test_…            None unless asked for; the loss is inf where the network gives no finite one
-    diverged          the validation loss became infinite or nan, and training stopped there
-    course            if asked for: "layer.parameter" -> after each epoch, its values, one for each channel (neuron, …)
+    validation_loss    after the last epoch, not the luckiest one; inf if the training diverged
+    validation_scores  then, each measure of the task by its name
+    history            the validation loss after each epoch
+    test_…             None unless asked for; the loss is inf where the network gives no finite one
+    diverged           the validation loss became infinite or nan, and training stopped there
+    course             if asked for: "layer.parameter" -> after each epoch, its values, one for each channel (neuron, …)
     """
 
     validation_loss: float
-    validation_accuracy: float | None
-    test_accuracy: float | None
+    validation_scores: Mapping[str, float] = field(hash=False)
     seconds: float = field(compare=False)
     history: tuple[float, ...]
     diverged: bool
     test_loss: float | None = None
+    test_scores: Mapping[str, float] | None = field(default=None, hash=False)
     course: Mapping[str, tuple[tuple[float, ...], ...]] | None = field(default=None, hash=False)
+
+    @property
+    def validation_accuracy(self) -> float | None:
+        """None for a task without classes."""
+        return self.validation_scores.get("accuracy")
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """None for a task without classes, and unless asked for."""
+        return None if self.test_scores is None else self.test_scores.get("accuracy")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How well a network does on a part of the data: the mean loss, inf if it is not finite, and each measure of the task."""
+
+    loss: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with: the order of its inputs in each epoch, a generator for augmentation, and the network."""
+
+    orders: list[Tensor]
+    draw: torch.Generator | None
+    model: nn.Module
 
 
 def train(
     what: Task | str,
-    activation: ActivationLike,
+    activation: ActivationChoice,
     seed: int,
     *,
     report: Callable[[int, float], object] | None = None,
@@ -70,32 +97,33 @@ def train(
     course: bool = False,
     device: torch.device | str = "cpu",
 ) -> Outcome:
-    """Train the task's network with this activation everywhere; the seed fixes the initial weights and the order of the batches.
+    """Train the task's network with this activation; the seed fixes the initial weights and the order of the batches.
 
+    activation   one for all places of the network, or a mapping from places: {"gate": "sigmoid", "default": "tanh"}
     report   called as report(epoch, validation loss) after each epoch (from 0) with a finite loss; the training ends where it
              returns something true, or raises
-    test     also measure loss and accuracy on the test part, which is not touched otherwise: leave that to the final comparison
+    test     also measure loss and scores on the test part, which is not touched otherwise: leave that to the final comparison
     course   also record the parameters of the activations over the training
 
     The same task, activation, seed and number of threads give the same bits on a CPU. The global generators keep their state.
     """
     t = task(what)
-    factory = activation_factory(activation, t.scope)
+    build = network_builder(t, activation)
     split = t.split(seed, held_out=test)
     with seeded(seed, torch.device(device)):
         start = time.perf_counter()
         part, validation = split.train.to(device), split.validation.to(device)
-        orders, model = begun(t, factory, len(part))
-        model = model.to(device)
-        history: list[tuple[float, float | None]] = []
+        begun = begin_training(t, build, len(part))
+        model = begun.model.to(device)
+        history: list[Judgement] = []
         courses: list[dict[str, tuple[float, ...]]] = []
-        for epoch, (loss, accuracy) in enumerate(_epochs(t, model, part, validation, orders)):
-            history.append((loss, accuracy))
-            courses += [parameters(model)] if course else []
-            if report is not None and loss < math.inf and report(epoch, loss):
+        for epoch, judged in enumerate(_epochs(t, begun, part, validation)):
+            history.append(judged)
+            courses += [parameter_values(model)] if course else []
+            if report is not None and judged.loss < math.inf and report(epoch, judged.loss):
                 break
-        tested = evaluate(model, LOSSES[t.loss], split.test.to(device)) if test else (None, None)
-        return outcome(history, tested, courses, time.perf_counter() - start)
+        tested = judge_network(model, t, split.test.to(device)) if test else None
+        return gather_outcome(history, tested, courses, time.perf_counter() - start)
 
 
 def check_device(device: torch.device | str) -> None:
@@ -108,58 +136,13 @@ def check_device(device: torch.device | str) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread a worker: the same result with any number of workers, and on small networks more threads only wait."""
+    """One thread for each worker: any number of workers gives one result, and on small networks more threads only wait."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def activation_factory(activation: ActivationLike, scope: str) -> ActivationFactory:
-    """Build new modules of this activation for any width; the scope holds for names, formulas and families.
-
-    A module is copied, an Activation with its initial values and its own scope; the given one is never used itself.
-    """
-    if isinstance(activation, Activation):
-        return lambda width, dim=-1: activation.fresh(channels=_channels(activation.scope, width), dim=dim)
-    if isinstance(activation, nn.Module):
-        return lambda width, dim=-1: copy.deepcopy(activation)
-    if isinstance(activation, type) and issubclass(activation, nn.Module):
-        return lambda width, dim=-1: activation()
-    family = resolve(activation)
-    return lambda width, dim=-1: Activation(family, scope=scope, channels=_channels(scope, width), dim=dim)
-
-
-def _channels(scope: str, width: int) -> int | None:
-    return None if scope == "layer" else width
-
-
-def begun(t: Task, factory: ActivationFactory, n: int) -> tuple[list[Tensor], nn.Module]:
-    """The order of n training inputs in each epoch, and the network, both of the generator's present state."""
-    orders = [torch.randperm(n) for _ in range(t.epochs)]  # first, so that every activation sees the same batches
-    return orders, t.model(factory)
-
-
-def outcome(
-    history: Sequence[tuple[float, float | None]],
-    tested: tuple[float | None, float | None],
-    courses: Sequence[Mapping[str, tuple[float, ...]]],
-    seconds: float,
-) -> Outcome:
-    """From loss and accuracy after each epoch and on the test part, and the parameters after each epoch, if they were recorded."""
-    loss, accuracy = history[-1]
-    return Outcome(
-        validation_loss=loss,
-        validation_accuracy=accuracy,
-        test_accuracy=tested[1],
-        seconds=seconds,
-        history=tuple(loss for loss, _ in history),
-        diverged=loss == math.inf,
-        test_loss=tested[0],
-        course={name: tuple(after[name] for after in courses) for name in courses[0]} if courses else None,
-    )
 
 
 @contextmanager
@@ -173,39 +156,78 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _epochs(
-    t: Task, model: nn.Module, part: Part, validation: Part, orders: Sequence[Tensor]
-) -> Iterator[tuple[float, float | None]]:
-    """Train by the recipe of the task; gives validation loss and accuracy after each epoch, and ends where the loss is inf."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=t.learning_rate, fused=True)
-    loss = LOSSES[t.loss]
-    for order in orders:
+def begin_training(t: Task, build: Callable[[], nn.Module], n: int) -> Start:
+    """Draw from the generator's present state what a training of n inputs begins with."""
+    # The network comes last: an activation that draws random numbers must not change the batches.
+    orders = [torch.randperm(n) for _ in range(t.recipe.epochs)]
+    draw = None
+    if t.recipe.augmentation != "none":
+        draw = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+    return Start(orders, draw, build())
+
+
+def gather_outcome(
+    history: Sequence[Judgement],
+    tested: Judgement | None,
+    courses: Sequence[Mapping[str, tuple[float, ...]]],
+    seconds: float,
+) -> Outcome:
+    """An Outcome from the judgements after each epoch and on the test part, and the parameters after each epoch, if recorded."""
+    last = history[-1]
+    return Outcome(
+        validation_loss=last.loss,
+        validation_scores=last.scores,
+        seconds=seconds,
+        history=tuple(judged.loss for judged in history),
+        diverged=last.loss == math.inf,
+        test_loss=None if tested is None else tested.loss,
+        test_scores=None if tested is None else tested.scores,
+        course={name: tuple(after[name] for after in courses) for name in courses[0]} if courses else None,
+    )
+
+
+def _epochs(t: Task, begun: Start, part: Part, validation: Part) -> Iterator[Judgement]:
+    """Train by the recipe of the task; judges the network after each epoch, and ends where the loss is inf."""
+    recipe, model, loss = t.recipe, begun.model, LOSSES[t.loss].function
+    optimizer = make_optimizer(recipe, model_groups(model, recipe))
+    augment = AUGMENTATIONS[recipe.augmentation]
+    batches = [order.to(part.inputs.device).split(recipe.batch_size) for order in begun.orders]
+    total, step = sum(map(len, batches)), 0
+    for epoch in batches:
         model.train()
-        for batch in order.to(part.inputs.device).split(t.batch_size):
+        for batch in epoch:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(recipe, step, total)
+            inputs = part.inputs[batch]
+            if augment is not None and begun.draw is not None:
+                inputs = augment(inputs, begun.draw)
             optimizer.zero_grad()
-            loss.function(model(part.inputs[batch]), part.targets[batch]).backward()
+            loss(model(inputs), part.targets[batch]).backward()
+            if recipe.clip is not None:
+                clip_grad_norm_(model.parameters(), recipe.clip)
             optimizer.step()
-        yield (found := evaluate(model, loss, validation))
-        if found[0] == math.inf:
+            step += 1
+        yield (judged := judge_network(model, t, validation))
+        if judged.loss == math.inf:
             return
 
 
 @torch.no_grad()
-def parameters(model: nn.Module) -> dict[str, tuple[float, ...]]:
-    """The parameters of its activations as their formulas see them."""
+def parameter_values(model: nn.Module) -> dict[str, tuple[float, ...]]:
+    """The parameters of a model's activations as their formulas see them."""
     modules = ((path, m) for path, m in model.named_modules() if isinstance(m, Activation))
     return {f"{path}.{name}": tuple(v.flatten().tolist()) for path, m in modules for name, v in m.values().items()}
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, loss: Loss, part: Part) -> tuple[float, float | None]:
-    """Mean loss, inf if it is not finite, and accuracy where there are classes."""
+def judge_network(model: nn.Module, t: Task, part: Part) -> Judgement:
+    """Run a network of the task over a part of the data, some inputs at a time, and judge its outputs."""
     model.eval()
-    return judge(torch.cat([model(inputs) for inputs in part.inputs.split(EVALUATED)]), loss, part.targets)
+    return judge_outputs(torch.cat([model(inputs) for inputs in part.inputs.split(EVALUATED)]), t, part.targets)
 
 
-def judge(outputs: Tensor, loss: Loss, targets: Tensor) -> tuple[float, float | None]:
-    """The same of a network's outputs."""
-    value = float(loss.function(outputs, targets))
-    hits = int((outputs.argmax(-1) == targets).sum()) / targets.numel() if loss.classes else None
-    return value if math.isfinite(value) else math.inf, hits
+def judge_outputs(outputs: Tensor, t: Task, targets: Tensor) -> Judgement:
+    """The mean loss of these outputs, and each measure of the task."""
+    mean = float(LOSSES[t.loss].function(outputs, targets))
+    loss = mean if math.isfinite(mean) else math.inf
+    return Judgement(loss, {measure.name: measure.value(outputs, targets, loss) for measure in t.measured})

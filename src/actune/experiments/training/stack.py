@@ -1,14 +1,22 @@
 """Perceptrons of one shape, trained side by side: products of all networks at once, and an activation function of each.
 
-Most of what a small network takes is not arithmetic but the way to it, which is shared here: one batched product a layer, one call
-of a kernel for each network, gradients without autograd, one tensor for Adam. No network sees another's numbers.
+Most of what a small network takes is not arithmetic but the way to it, which is shared here: one batched product per layer, one
+call of a kernel per network, gradients without autograd, one tensor for the optimizer. No network sees another's numbers.
+
+Three perceptrons 2 → 12 → 12 → 2 whose formulas have at most two parameters per channel are one tensor of numbers, seen as
+
+    weights   (3, 12, 2), (3, 12, 12), (3, 2, 12)
+    biases    (3, 1, 12), (3, 1, 12), (3, 1, 2)
+    own       (3, 2, 2, 12)    parameters: networks, layers, rows, channels
+
+and so are the gradients and what the optimizer keeps. Optimizers work element by element, so one step moves all networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +26,7 @@ from ...catalogue.registry import Param
 from ...kernels.cpu.bound import BoundFormula, KernelPair, row_layout
 from ...module import Activation
 from ..losses import Loss
+from ..recipe import Recipe, make_optimizer
 
 __all__ = ["Function", "Stack", "function_of"]
 
@@ -31,7 +40,7 @@ class Function:
 
 
 def function_of(act: Activation) -> Function:
-    """Of a module as it was made, its parameters at their initial values."""
+    """The function of a module as it was made, with its parameters at their initial values."""
     learns = {name: getattr(act, name).requires_grad for name in act.family.params}
     if act.family.closed is not None and not any(learns.values()):
         return Function(BoundFormula(act.family.closed), ())
@@ -46,19 +55,18 @@ def function_of(act: Activation) -> Function:
 
 
 class Stack:
-    """Networks as `mlp` builds them, their activations with parameters a channel, trained by Adam.
+    """Networks as `mlp` builds them, their activations with parameters per channel, trained by a recipe without augmentation.
 
     The models give the initial weights; `restore` gives them the present ones.
     """
 
-    def __init__(self, models: Sequence[nn.Sequential], learning_rate: float):
-        self.models, self.learning_rate = list(models), learning_rate
+    def __init__(self, models: Sequence[nn.Sequential], recipe: Recipe):
+        self.models, self.recipe = list(models), recipe
         self._functions = [function_of(activations(m)[0]) for m in self.models]
         self._shapes = _shapes(self.models, max((part.stop for f in self._functions for *_, part in f.rows), default=0))
         values, gradients = (torch.zeros(sum(shape.numel() for shape in self._shapes)) for _ in range(2))
-        self._flat = nn.Parameter(values)
-        self._flat.grad = gradients
-        self._adam = torch.optim.Adam([self._flat], lr=learning_rate, fused=True)
+        self._learned = _groups(values, gradients, self._shapes[-1].numel(), recipe)
+        self._optimizer = make_optimizer(recipe, self._learned)
         self._now, self._slopes = _Views.of(values, self._shapes), _Views.of(gradients, self._shapes)
         # What is stored of these is not their value: parameter, network, rows.
         rows = [(p, i, part) for i, f in enumerate(self._functions) for _, p, part in f.rows]
@@ -93,21 +101,28 @@ class Stack:
         return self.models[i]
 
     def keep(self, which: Sequence[int]) -> Stack:
-        """These networks as a stack of their own, which goes on where this one is."""
+        """A stack of these networks alone, which goes on where this one is."""
         for i in which:
             self.restore(i)
-        new, at = Stack([self.models[i] for i in which], self.learning_rate), torch.tensor(which)
-        state = self._adam.state[self._flat]
-        moments = {}
-        for name in ("exp_avg", "exp_avg_sq"):
-            old, moments[name] = _Views.of(state[name], self._shapes), torch.zeros_like(new._flat)
-            for a, b in zip(old.all(), _Views.of(moments[name], new._shapes).all(), strict=True):
-                b.copy_(a[at][:, :, : b.shape[2]])
-        new._adam.state[new._flat] = {"step": state["step"].clone(), **moments}
+        new, at = Stack([self.models[i] for i in which], self.recipe), torch.tensor(which)
+        states = [self._optimizer.state[p] for p in self._tensors()]
+        for name, kept in states[0].items():
+            if kept is None or kept.dim() == 0:  # the number of steps; a buffer that this optimizer does without
+                moved = [kept if kept is None else kept.clone() for _ in states]
+            else:
+                old, flat = torch.cat([state[name] for state in states]), torch.zeros_like(torch.cat(new._tensors()))
+                for a, b in zip(_Views.of(old, self._shapes).all(), _Views.of(flat, new._shapes).all(), strict=True):
+                    b.copy_(a[at][:, :, : b.shape[2]])  # the formulas that go on may have fewer rows of parameters
+                moved = list(flat.split([p.numel() for p in new._tensors()]))
+            for p, value in zip(new._tensors(), moved, strict=True):
+                new._optimizer.state[p][name] = value
         return new
 
+    def _tensors(self) -> list[Tensor]:
+        return [p for group in self._learned for p in group["params"]]
+
     def refresh(self) -> None:
-        """Now and then: kernels are compiled for formulas that have been used much."""
+        """Let formulas that were used often move from the interpreter to compiled code. Call once per epoch."""
         ways = [f.formula.ways(self._shapes[-1][-1], *self._elements) for f in self._functions]
         self._elements = [0, 0]
         if ways != self._ways:
@@ -115,14 +130,14 @@ class Stack:
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Of all networks, (networks, n, outputs), for inputs (networks, n, inputs)."""
+        """The outputs of all networks, (networks, n, outputs), for inputs (networks, n, inputs)."""
         place = self._place(inputs.shape[1])
         self._elements[0] += place.elements
         self._values(place)
         return place.forward(inputs, self._now)
 
-    def step(self, inputs: Tensor, targets: Tensor, loss: Loss) -> None:
-        """One step of Adam for every network, each with a batch of its own, (networks, batch, …)."""
+    def step(self, inputs: Tensor, targets: Tensor, loss: Loss, learning_rate: float) -> None:
+        """Move every network by one step of the optimizer, each for its own batch, (networks, batch, …)."""
         scores = self.outputs(inputs).requires_grad_()
         mean = loss.function(scores.flatten(0, 1), targets.flatten(0, 1))
         (g,) = torch.autograd.grad(mean, scores, torch.tensor(float(len(self))))
@@ -131,7 +146,19 @@ class Stack:
         with torch.no_grad():
             place.backward(inputs, g, self._now, self._slopes)
             self._chain(place)
-        self._adam.step()
+            if self.recipe.clip is not None:
+                self._clip(self.recipe.clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+
+    def _clip(self, longest: float) -> None:
+        """Shorten the gradient of each network to this length, as `clip_grad_norm_` does with one."""
+        views = self._slopes.all()
+        length = torch.stack([v.flatten(1).square().sum(1) for v in views]).sum(0).sqrt()
+        factor = (longest / (length + 1e-6)).clamp(max=1.0)
+        for v in views:
+            v.mul_(factor.view(-1, *[1] * (v.dim() - 1)))
 
     def _place(self, n: int) -> _Place:
         if n not in self._places:
@@ -139,7 +166,7 @@ class Stack:
         return self._places[n]
 
     def _values(self, place: _Place) -> None:
-        """What the formulas see of the parameters, to where the kernels read it."""
+        """Write the values of the parameters, which are what their constraints make of the stored numbers, where kernels read."""
         own = self._now.own
         if not own.numel():
             return
@@ -150,7 +177,7 @@ class Stack:
         place.own(place.numbers).copy_(own[:, :, :, None])
 
     def _chain(self, place: _Place) -> None:
-        """The gradients of what is stored, from the sums of the kernels."""
+        """Write the gradients of the stored numbers: the kernels' sums, times the slope of the constraint (the chain rule)."""
         if self._now.own.numel():
             sums = place.own(place.sums).sum(3)
             for p, i, rows in self._constrained:
@@ -167,8 +194,19 @@ def activations(model: nn.Sequential) -> list[Activation]:
     return cast(list[Activation], list(model)[1::2])
 
 
+def _groups(values: Tensor, gradients: Tensor, own: int, recipe: Recipe) -> list[dict[str, Any]]:
+    """All numbers as parameters of the optimizer; where weights decay, the last, which belong to activations, do not."""
+    parts = [len(values) - own, own] if recipe.weight_decay and own else [len(values)]
+    groups = []
+    for value, gradient, decay in zip(values.split(parts), gradients.split(parts), (recipe.weight_decay, 0.0), strict=False):
+        p = nn.Parameter(value)
+        p.grad = gradient
+        groups.append({"params": [p], "weight_decay": decay})
+    return groups
+
+
 def _shapes(models: Sequence[nn.Sequential], rows: int) -> list[torch.Size]:
-    """Of the weights of all layers, then of their biases, then of the rows of parameters of all activations."""
+    """The shapes of the weights of all layers, then of their biases, then of the rows of parameters of all activations."""
     n, layers = len(models), linears(models[0])
     weights = [torch.Size((n, m.out_features, m.in_features)) for m in layers]
     biases = [torch.Size((n, 1, m.out_features)) for m in layers]
@@ -177,8 +215,8 @@ def _shapes(models: Sequence[nn.Sequential], rows: int) -> list[torch.Size]:
 
 @dataclass(frozen=True)
 class _Views:
-    """One tensor as the weights of all layers, (networks, out, in), biases, (networks, 1, out), and parameters of the activations,
-    (networks, layers, rows, channels).
+    """Views of one tensor: the weights of all layers, (networks, out, in), biases, (networks, 1, out), and parameters of the
+    activations, (networks, layers, rows, channels).
     """
 
     weights: list[Tensor]
@@ -196,7 +234,13 @@ class _Views:
 
 
 class _Place:
-    """The memory for so many samples of each network, and the kernels on it."""
+    """The memory for so many samples of each network, and the kernels on it.
+
+    Kernels are bound to fixed memory once, so that a step only calls them: with three networks of two hidden layers, `_activate`
+    is [[f, g, h], [f, g, h]], where each entry reads the products of its layer and network from `_before` and writes to
+    `_after`. `_pull` is alike: from `_before` and `_g`, the gradient of the values, to `_gx`, and the sums of its parameters to
+    `sums`.
+    """
 
     def __init__(self, n: int, shapes: Sequence[torch.Size], functions: Sequence[BoundFormula], ways: Sequence[KernelPair]):
         networks, layers, rows, width = shapes[-1]
@@ -216,7 +260,7 @@ class _Place:
         ]
 
     def own(self, rows: Tensor) -> Tensor:
-        """Rows of numbers or sums as (networks, layers, rows, repeats, channels)."""
+        """View rows of numbers or sums as (networks, layers, rows, repeats, channels)."""
         return rows[..., : self._at.channels].unflatten(-1, (self._at.repeats, self._at.own))
 
     def forward(self, inputs: Tensor, now: _Views) -> Tensor:

@@ -1,0 +1,38 @@
+"""Random changes of a batch of images that leave its classes as they are, drawn from a generator of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+__all__ = ["AUGMENTATIONS", "Augmentation"]
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]  # images (n, colours, height, width) -> images of that shape
+MARGIN = 4  # pixels by which a crop may move, as in He et al., 2016 (arXiv:1512.03385, section 4.2)
+
+
+def flip(images: Tensor, draw: torch.Generator) -> Tensor:
+    """Each image, mirrored from left to right with probability one half."""
+    mirrored = torch.rand(len(images), generator=draw) < 0.5
+    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def crop(images: Tensor, draw: torch.Generator) -> Tensor:
+    """Each image, cut out at a random place after a margin of zeros was added on every side."""
+    n, colours, height, width = images.shape
+    moved = torch.randint(2 * MARGIN + 1, (2, n, 1), generator=draw)
+    rows = (moved[0] + torch.arange(height))[:, None, :, None]
+    columns = (moved[1] + torch.arange(width))[:, None, None, :]
+    image, colour = torch.arange(n)[:, None, None, None], torch.arange(colours)[:, None, None]
+    return pad(images, [MARGIN] * 4)[tuple(index.to(images.device) for index in (image, colour, rows, columns))]
+
+
+def crop_and_flip(images: Tensor, draw: torch.Generator) -> Tensor:
+    """Each image, cropped and then mirrored: the usual augmentation of CIFAR."""
+    return flip(crop(images, draw), draw)
+
+
+AUGMENTATIONS: dict[str, Augmentation | None] = {"none": None, "flip": flip, "crop": crop, "crop and flip": crop_and_flip}
