@@ -21,7 +21,7 @@ from timing import Ratio
 
 import actune
 from actune.bench import Plan
-from actune.bench.measure import measure
+from actune.bench.measure import measure_steps
 
 MOST = 4  # parameters
 HEAVY = ("rational", "zorro_asymmetric")  # sums of several heavy terms
@@ -137,7 +137,7 @@ def main() -> None:
     if options.again:
         options.json.unlink(missing_ok=True)
     for name, plan in {} if options.table else {n: p for n, p in plans.items() if n not in stored()}.items():
-        line = report.provenance(**asdict(plan)) | {"function": name, "records": [r for step in measure(plan) for r in step]}
+        line = report.provenance(**asdict(plan)) | {"function": name, "records": [r for step in measure_steps(plan) for r in step]}
         report.append_result(options.json, line)
         print(name, ", ".join(str(r) for r in ratios(line).values()), flush=True)
     lines = list(stored().values())

@@ -46,7 +46,7 @@ def speed(result: dict) -> str:
     """What `actune bench` measured: a row a function, medians only."""
     places: dict[str, dict[str, list[dict]]] = {}
     for record in result["records"]:
-        places.setdefault(report.place(record), {}).setdefault(record["function"], []).append(record)
+        places.setdefault(report.tensors_in_words(record), {}).setdefault(record["function"], []).append(record)
     header = ("function", *WAYS.values(), OTHERS, "bytes kept: actune, torch operators", "first calls: actune, torch.compile")
     lines = ["Time over that of `F.gelu`: forward; forward + backward with the gradients of `x` and of the parameters."]
     for place, functions in places.items():

@@ -17,9 +17,9 @@ from torch import Tensor
 
 import actune
 from actune import bench, results
-from actune.bench import measure, process, report, timing, ways
+from actune.bench import contenders, measure, process, report, timing
+from actune.bench.contenders import Computed, Tensors
 from actune.bench.plan import Plan, from_text
-from actune.bench.ways import Computed, Where
 from actune.cli import main
 from actune.export.python import has_torch_form, source, torch_function
 from actune.language.parser import parse
@@ -191,7 +191,7 @@ SLOPE = torch.full((1000,), 0.5, requires_grad=True)
     ],
 )
 def test_bytes_that_are_kept(call: Any, parameters: tuple[Tensor, ...], wanted: float) -> None:
-    assert measure.kept(Computed(call, parameters), torch.randn(1000, requires_grad=True)) == wanted
+    assert measure.bytes_kept(Computed(call, parameters), torch.randn(1000, requires_grad=True)) == wanted
 
 
 # -- what is measured ------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_a_plan_is_read_from_text() -> None:
 
 def test_every_combination_is_measured_and_scopes_only_with_parameters() -> None:
     plan = Plan(("gelu", "swish"), (10, 20), ("float32", "float64"), ("layer", "channel"), (1, 2), beside=("torch",))
-    places = list(plan.places())
+    places = list(plan.steps())
     assert len(places) == 16
     assert {(where.scope, functions) for where, functions in places} == {("layer", ("gelu", "swish")), ("channel", ("swish",))}
     assert len(plan) == 8 * 3 + 8 * 2
@@ -239,7 +239,7 @@ def test_every_combination_is_measured_and_scopes_only_with_parameters() -> None
 @pytest.mark.parametrize("size", [1, 100, 10_000, 1_000_000, 16_000_000])
 @pytest.mark.parametrize("scope", actune.module.SCOPES)
 def test_shapes_have_about_the_size(scope: str, size: int) -> None:
-    where = Where(size, "float32", scope, 1)
+    where = Tensors(size, "float32", scope, 1)
     elements = torch.Size(where.shape).numel()
     assert abs(elements - size) <= (0 if scope == "layer" else max(64, 0.3 * size))
     assert len(where.shape) == {"layer": 1, "channel": 4, "neuron": 2}[scope]
@@ -249,10 +249,10 @@ def test_shapes_have_about_the_size(scope: str, size: int) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_measurement(scope: str, dtype: str) -> None:
     plan = Plan(("sau",), (5000,), (dtype,), (scope,), beside=("torch", "eager"), rounds=2)
-    steps = list(measure.measure(plan))
+    steps = list(measure.measure_steps(plan))
     assert len(steps) == len(plan)
     records = {(r["function"], r["by"]): r for step in steps for r in step}
-    assert list(records) == [*((name, "torch") for name in ways.TORCH), ("sau", "actune"), ("sau", "eager")]
+    assert list(records) == [*((name, "torch") for name in contenders.TORCH), ("sau", "actune"), ("sau", "eager")]
     for r in records.values():
         assert {k: r[k] for k in ("dtype", "scope", "threads", "rounds")} == {
             "dtype": dtype, "scope": scope, "threads": 1, "rounds": 2,
@@ -263,9 +263,9 @@ def test_a_measurement(scope: str, dtype: str) -> None:
 
 
 def test_which_parameters_get_gradients() -> None:
-    """The family's own by default, and then all; the other ways get the same."""
+    """The family's own by default, and then all; the other contenders get the same."""
     for train_all, wanted in ((False, 1), (True, 2)):
-        made = [w.make() for w in ways.ways("sau", Where(100, "float64", "layer", 1), ("eager",), train_all)]
+        made = [w.make() for w in contenders.formula_contenders("sau", Tensors(100, "float64", "layer", 1), ("eager",), train_all)]
         assert [len(f.parameters) for f in made] == [wanted, wanted]
         x = torch.randn(100, dtype=torch.float64)
         torch.testing.assert_close(made[0].call(x), made[1].call(x))
@@ -273,8 +273,8 @@ def test_which_parameters_get_gradients() -> None:
 
 def test_what_is_timed() -> None:
     """Forward: no gradient is recorded, also where parameters are trained. Training: the gradients of x and of them."""
-    where = Where(100, "float32", "layer", 1)
-    made = next(ways.ways("swish", where, ())).make()
+    where = Tensors(100, "float32", "layer", 1)
+    made = next(contenders.formula_contenders("swish", where, ())).make()
     calls = measure._Inputs(where, seed=0).calls(made)
     assert not calls["forward"]().requires_grad
     assert [tuple(g.shape) for g in calls["training"]()] == [(100,), (1,)]
@@ -282,7 +282,7 @@ def test_what_is_timed() -> None:
 
 def test_a_formula_without_torch_operators_says_so() -> None:
     plan = Plan(("mittag_leffler(-abs(x), 0.5, 1)",), (50,), beside=("eager",), rounds=1)
-    ours, theirs = next(measure.measure(plan))
+    ours, theirs = next(measure.measure_steps(plan))
     assert ours["by"] == "actune"
     assert theirs["failed"] == "NotImplementedError: torch has no operator for the Mittag-Leffler function"
 
@@ -290,7 +290,7 @@ def test_a_formula_without_torch_operators_says_so() -> None:
 def test_spinning_threads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY")
     with pytest.raises(ValueError, match="OMP_WAIT_POLICY must be PASSIVE"):
-        next(measure.measure(Plan(("gelu",), (10,))))
+        next(measure.measure_steps(Plan(("gelu",), (10,))))
 
 
 # -- other packages --------------------------------------------------------------------------------------------------------
@@ -320,14 +320,14 @@ def star_relu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("star_relu")
 def test_a_peer_computes_our_function_with_our_values() -> None:
-    where = Where(100, "float64", "layer", 1)
-    ours, theirs = (w.make() for w in ways.ways("star_relu", where, ("peers",)))
+    where = Tensors(100, "float64", "layer", 1)
+    ours, theirs = (w.make() for w in contenders.formula_contenders("star_relu", where, ("peers",)))
     x = torch.randn(100, dtype=torch.float64)
     torch.testing.assert_close(theirs.call(x), ours.call(x), rtol=1e-6, atol=1e-6)  # they keep float32 before
     assert len(theirs.parameters) == len(ours.parameters) == 2
-    assert [w.by for w in ways.ways("rational", where, ("peers",))] == ["actune"]
-    assert [w.by for w in ways.ways("star_relu", where, ())] == ["actune"]
-    assert ways.absent() == ["rational-activations"]
+    assert [w.by for w in contenders.formula_contenders("rational", where, ("peers",))] == ["actune"]
+    assert [w.by for w in contenders.formula_contenders("star_relu", where, ())] == ["actune"]
+    assert contenders.absent() == ["rational-activations"]
 
 
 # -- the measuring process -------------------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def test_a_measurement_in_its_own_process(monkeypatch: pytest.MonkeyPatch) -> No
     assert torch.get_num_threads() == 1
     assert said == [(0, 1, ""), (1, 1, "swish")]
     assert (found["command"], found["settings"]["functions"]) == ("a test", ("swish",))
-    assert found["absent"] == ways.absent()
+    assert found["absent"] == contenders.absent()
     by = {r["by"]: r for r in found["records"]}
     assert list(by) == ["actune", "eager", "torch.compile"]
     if shutil.which("g++") or shutil.which("clang++"):

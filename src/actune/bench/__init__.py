@@ -8,8 +8,8 @@
 The result is plain data for `json.dumps`.
 """
 
-from .plan import DTYPES, FUNCTIONS, KINDS, Plan, from_text
+from .plan import BESIDE, DTYPES, EXAMPLES, Plan, from_text
 from .process import run
 from .report import markdown
 
-__all__ = ["DTYPES", "FUNCTIONS", "KINDS", "Plan", "from_text", "markdown", "run"]
+__all__ = ["BESIDE", "DTYPES", "EXAMPLES", "Plan", "from_text", "markdown", "run"]

@@ -1,4 +1,4 @@
-"""Time, memory and first calls of each way to compute a function, beside torch's GELU in the same rounds."""
+"""Time, memory and first calls of each contender, beside torch's GELU in the same rounds."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .contenders import BASELINE, Computed, Contender, Tensors, formula_contenders, torch_contenders
 from .plan import Plan
 from .timing import PASSIVE, interleaved, keep_memory, ratio, seconds_of
-from .ways import BASELINE, Computed, Way, Where, torch_ways, ways
 
-__all__ = ["kept", "measure", "starting"]
+__all__ = ["bytes_kept", "measure_steps", "starting"]
 
-MOST = 15.0  # seconds for the rounds of one function
-KINDS = ("forward", "training")
-STARTER = "x*atan(exp(-abs(x)))"  # what no one measures: it pays for what a process pays once
+MOST = 15.0  # seconds that the rounds of one step may take
+PASSES = ("forward", "training")
+STARTER = "x*atan(exp(-abs(x)))"  # warm-up formula; it absorbs what a process pays once
 
 
-def measure(plan: Plan) -> Iterator[list[dict[str, Any]]]:
-    """The results of one step after the other; a record for each way to compute one function.
+def measure_steps(plan: Plan) -> Iterator[list[dict[str, Any]]]:
+    """Measure one step after the other: give the records of its contenders, one each.
 
     ratios    to GELU: forward without gradients, and forward and backward with gradients of x and the parameters
-    kept      bytes an element that are kept for backward
+    kept      bytes per element that are kept for backward
     first     seconds of the first call of each kind, in which it compiles
-    failed    why there is none of this
+    failed    why the record has none of these
 
     Sets the number of threads of this process, which must have been started with OMP_WAIT_POLICY=PASSIVE;
     `actune.bench.run` does that in a process of its own.
@@ -37,33 +37,33 @@ def measure(plan: Plan) -> Iterator[list[dict[str, Any]]]:
     if any(os.environ.get(name) != value for name, value in PASSIVE.items()):
         raise ValueError("OMP_WAIT_POLICY must be PASSIVE before torch is imported; actune.bench.run sees to it")
     keep_memory()
-    for where, functions in plan.places():
-        torch.set_num_threads(where.threads)
+    for tensors, functions in plan.steps():
+        torch.set_num_threads(tensors.threads)
         if "torch" in plan.beside:
-            yield _step(torch_ways(where), where, plan)
+            yield _step(torch_contenders(tensors), tensors, plan)
         for function in functions:
-            yield _step(ways(function, where, plan.beside, plan.train_all), where, plan)
+            yield _step(formula_contenders(function, tensors, plan.beside, plan.train_all), tensors, plan)
             if "torch.compile" in plan.beside:
                 torch.compiler.reset()
 
 
 def starting(plan: Plan) -> dict[str, float]:
-    """The seconds that a process pays once, whatever the first formula is; not counted among the first calls."""
-    where = Where(min(max(plan.sizes), 1_000_000), plan.dtypes[0], "layer", plan.threads[0], plan.device)
+    """The seconds that a process waits once, whatever its first formula is; first calls do not count them."""
+    tensors = Tensors(min(max(plan.sizes), 1_000_000), plan.dtypes[0], "layer", plan.threads[0], plan.device)
     found = {}
-    for way in ways(STARTER, where, plan.beside):
+    for contender in formula_contenders(STARTER, tensors, plan.beside):
         with suppress(Exception):  # it fails again, and is recorded, where it is measured
-            found[way.by] = sum(_first(way.make(), _Inputs(where, plan.seed)).values())
+            found[contender.by] = sum(_first(contender.make(), _Inputs(tensors, plan.seed)).values())
     return found
 
 
 class _Inputs:
-    """What functions are called with: x = 2 randn, the same with a gradient wanted, and the gradient that comes back."""
+    """What functions are called with: x = 2 randn, a copy of it that wants a gradient, and the gradient that comes back."""
 
-    def __init__(self, where: Where, seed: int):
-        draw = torch.Generator(where.device).manual_seed(seed)
-        plain, g = (torch.randn(where.shape, generator=draw, device=where.device) for _ in range(2))
-        self.x, self.g = (2 * plain).to(where.options["dtype"]), g.to(where.options["dtype"])
+    def __init__(self, tensors: Tensors, seed: int):
+        draw = torch.Generator(tensors.device).manual_seed(seed)
+        plain, g = (torch.randn(tensors.shape, generator=draw, device=tensors.device) for _ in range(2))
+        self.x, self.g = (2 * plain).to(tensors.options["dtype"]), g.to(tensors.options["dtype"])
         self.learned = self.x.clone().requires_grad_()
         self.finish = torch.cuda.synchronize if self.x.is_cuda else None
 
@@ -79,31 +79,31 @@ class _Inputs:
         return torch.autograd.grad(f.call(self.learned), [self.learned, *f.parameters], self.g)
 
 
-def _step(candidates: Iterable[Way], where: Where, plan: Plan) -> list[dict[str, Any]]:
-    """The records of some ways, which share their rounds."""
-    inputs = _Inputs(where, plan.seed)
-    made: list[tuple[Way, Computed, dict[str, float]]] = []
+def _step(candidates: Iterable[Contender], tensors: Tensors, plan: Plan) -> list[dict[str, Any]]:
+    """The records of these contenders, which are timed in the same rounds."""
+    inputs = _Inputs(tensors, plan.seed)
+    made: list[tuple[Contender, Computed, dict[str, float]]] = []
     failed = []
-    for way in candidates:
+    for contender in candidates:
         try:
-            f = way.make()
-            made.append((way, f, _first(f, inputs)))
+            f = contender.make()
+            made.append((contender, f, _first(f, inputs)))
         except Exception as error:  # what others cannot do is a result; our own function must work
-            if way.by == "actune":
+            if contender.by == "actune":
                 raise
             said = str(error).strip().partition("\n")[0]
-            failed.append(_facts(way, where) | {"failed": f"{type(error).__name__}: {said}"})
+            failed.append(_facts(contender, tensors) | {"failed": f"{type(error).__name__}: {said}"})
     calls = {(i, kind): call for i, (_, f, _) in enumerate(made) for kind, call in inputs.calls(f).items()}
     calls |= {(-1, kind): call for kind, call in inputs.calls(BASELINE).items()}
     seconds = interleaved(calls, plan.rounds, plan.seed, most=MOST, finish=inputs.finish)
-    measured = [{kind: (seconds[i, kind], seconds[-1, kind]) for kind in KINDS} for i in range(len(made))]
-    records = [_facts(way, where) | _record(times) | {"kept": kept(f, inputs.learned), "first": first}
-               for (way, f, first), times in zip(made, measured, strict=True)]  # fmt: skip
+    measured = [{kind: (seconds[i, kind], seconds[-1, kind]) for kind in PASSES} for i in range(len(made))]
+    records = [_facts(contender, tensors) | _record(times) | {"kept": bytes_kept(f, inputs.learned), "first": first}
+               for (contender, f, first), times in zip(made, measured, strict=True)]  # fmt: skip
     return records + failed
 
 
 def _record(times: Mapping[str, tuple[list[float], list[float]]]) -> dict[str, Any]:
-    """What is kept of the rounds: ratios to GELU, and median seconds, which depend on the neighbours of a shared machine."""
+    """What a record says of the rounds: ratios to GELU, and median seconds, which neighbours on a shared machine change."""
     return {
         "ratios": {kind: asdict(ratio(own, base)) for kind, (own, base) in times.items()},
         "seconds": {kind: median(own) for kind, (own, _) in times.items()},
@@ -111,16 +111,16 @@ def _record(times: Mapping[str, tuple[list[float], list[float]]]) -> dict[str, A
     }
 
 
-def _facts(way: Way, where: Where) -> dict[str, Any]:
-    return {"function": way.function, "by": way.by} | asdict(where) | {"elements": torch.Size(where.shape).numel()}
+def _facts(contender: Contender, tensors: Tensors) -> dict[str, Any]:
+    return {"function": contender.function, "by": contender.by} | asdict(tensors) | {"elements": torch.Size(tensors.shape).numel()}
 
 
 def _first(f: Computed, inputs: _Inputs) -> dict[str, float]:
     return {kind: seconds_of(call, finish=inputs.finish) for kind, call in inputs.calls(f).items()}
 
 
-def kept(f: Computed, x: Tensor) -> float:
-    """The bytes an element that one call keeps for backward, each storage once, without those of the parameters."""
+def bytes_kept(f: Computed, x: Tensor) -> float:
+    """The bytes per element that one call keeps for backward; each storage counts once, those of the parameters not."""
     storages: dict[int, int] = {}
 
     def pack(t: Tensor) -> Tensor:

@@ -11,14 +11,14 @@ from typing import Any
 from ..catalogue.registry import resolve
 from ..messages import suggestion
 from ..module import SCOPES
-from .ways import Where
+from .contenders import Tensors
 
-__all__ = ["DTYPES", "FUNCTIONS", "KINDS", "Plan", "from_text"]
+__all__ = ["BESIDE", "DTYPES", "EXAMPLES", "Plan", "from_text"]
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-KINDS = ("torch", "eager", "torch.compile", "peers")
-FUNCTIONS = ("mish", "prelu", "apalu", "sau", "rational", "a*max(x*sigmoid(b*x), c*atan(d*x)); a=1, b=1, c=0.5, d=1")
-LARGEST = 2**33  # elements; a slip of the keyboard is not tried
+BESIDE = ("torch", "eager", "torch.compile", "peers")
+EXAMPLES = ("mish", "prelu", "apalu", "sau", "rational", "a*max(x*sigmoid(b*x), c*atan(d*x)); a=1, b=1, c=0.5, d=1")
+MOST_ELEMENTS = 2**33  # elements; a slip of the keyboard is not tried
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class Plan:
 
     functions   names of families, or formulas
     sizes, dtypes, scopes, threads   every combination of them is measured
-    beside      what each function is compared with besides GELU, of KINDS
-    rounds      at most; large tensors get fewer
-    train_all   gradients also for parameters that a family keeps fixed
+    beside      what each function is compared with besides GELU, any of BESIDE
+    rounds      the most that are made; large tensors get fewer
+    train_all   whether parameters that a family keeps fixed get gradients too
     """
 
-    functions: tuple[str, ...] = FUNCTIONS
+    functions: tuple[str, ...] = EXAMPLES
     sizes: tuple[int, ...] = (1_000_000,)
     dtypes: tuple[str, ...] = ("float32",)
     scopes: tuple[str, ...] = ("layer",)
     threads: tuple[int, ...] = (1,)
-    beside: tuple[str, ...] = KINDS
+    beside: tuple[str, ...] = BESIDE
     rounds: int = 21
     train_all: bool = False
     device: str = "cpu"
@@ -49,11 +49,11 @@ class Plan:
                 raise ValueError(f"{name} is empty; name at least one")
         for function in self.functions:
             resolve(function)
-        for name, known in (("dtypes", DTYPES), ("scopes", SCOPES), ("beside", KINDS)):
+        for name, known in (("dtypes", DTYPES), ("scopes", SCOPES), ("beside", BESIDE)):
             for given in getattr(self, name):
                 if given not in known:
                     raise ValueError(f"{name} must be of {', '.join(known)}, got {given!r}{suggestion(str(given), known)}")
-        for name, most in (("sizes", LARGEST), ("threads", 1024), ("rounds", 10_000)):
+        for name, most in (("sizes", MOST_ELEMENTS), ("threads", 1024), ("rounds", 10_000)):
             for number in (self.rounds,) if name == "rounds" else getattr(self, name):
                 if not isinstance(number, int) or not 1 <= number <= most:
                     raise ValueError(f"{name} must be whole numbers from 1 to {most:,}, got {number!r}")
@@ -62,21 +62,21 @@ class Plan:
                 f"scopes={self.scopes} say who shares a parameter, and {', '.join(self.functions)} have none; use 'layer'"
             )
 
-    def places(self) -> Iterator[tuple[Where, tuple[str, ...]]]:
-        """Every kind of tensor, with the functions to apply to it: parameters are not shared where there are none."""
+    def steps(self) -> Iterator[tuple[Tensors, tuple[str, ...]]]:
+        """Every kind of tensor with the functions to apply to it; a function without parameters has only the scope "layer"."""
         parted = tuple(f for f in self.functions if resolve(f).params)
         for threads, dtype, scope, size in product(self.threads, self.dtypes, self.scopes, self.sizes):
             functions = self.functions if scope == "layer" else parted
             if functions:
-                yield Where(size, dtype, scope, threads, self.device), functions
+                yield Tensors(size, dtype, scope, threads, self.device), functions
 
     def __len__(self) -> int:
-        """How many steps: of each place, torch's own functions and each of ours."""
-        return sum(len(functions) + ("torch" in self.beside) for _, functions in self.places())
+        """The number of steps: for each kind of tensor one with torch's own functions, and one per function."""
+        return sum(len(functions) + ("torch" in self.beside) for _, functions in self.steps())
 
 
 def from_text(**given: Any) -> Plan:
-    """A plan from what people type: lists as 1e4,1e6."""
+    """A plan from text that people type, where 1e4,1e6 is a list."""
     lists = {name: _listed(given[name]) for name in ("sizes", "dtypes", "scopes", "threads")}
     numbers = {name: tuple(_whole(name, part) for part in lists[name]) for name in ("sizes", "threads")}
     return Plan(**given | lists | numbers)

@@ -14,21 +14,21 @@ from typing import IO, Any
 
 from ..experiments.training.loop import check_device
 from ..results import provenance
-from .measure import measure, starting
+from .contenders import absent
+from .measure import measure_steps, starting
 from .plan import Plan
 from .timing import PASSIVE
-from .ways import absent
 
-__all__ = ["Progress", "run", "serve"]
+__all__ = ["StepProgress", "run", "serve"]
 
-Progress = Callable[[int, int, str], None]  # (steps done, steps in all, what was measured last)
+StepProgress = Callable[[int, int, str], None]  # (steps done, steps in all, what was measured last)
 
 
-def run(plan: Plan | None = None, *, progress: Progress | None = None, command: str = "actune.bench.run()") -> dict[str, Any]:
-    """Measure what the plan says; gives plain data for `json.dumps`: the settings, the versions, and a record for each way.
+def run(plan: Plan | None = None, *, progress: StepProgress | None = None, command: str = "actune.bench.run()") -> dict[str, Any]:
+    """Measure what the plan says, and give plain data for `json.dumps`: settings, versions, and a record per contender.
 
     The measuring process sees no compiled function of an earlier one, so that first calls cost what they cost a new user.
-    command   for the record, where the result says how it was made
+    command   how the result says that it was made
     Raises ChildProcessError if that process dies, which it does when memory runs out.
     """
     plan = Plan() if plan is None else plan
@@ -68,7 +68,7 @@ def _child() -> Iterator[subprocess.Popen[str]]:
 
 
 def _talk(process: subprocess.Popen[str], plan: Plan) -> Iterator[dict[str, Any]]:
-    """What the process says, line by line, until it ends."""
+    """The messages of the measuring process, line by line, until it ends."""
     assert process.stdin is not None
     assert process.stdout is not None
     with suppress(BrokenPipeError), process.stdin as line:  # one that has died already says so below
@@ -78,13 +78,13 @@ def _talk(process: subprocess.Popen[str], plan: Plan) -> Iterator[dict[str, Any]
 
 
 def serve() -> None:
-    """The measuring process: reads a plan, writes a line for each step. What libraries print goes to the error stream."""
+    """Be the measuring process: read a plan, write a line per step. What libraries print goes to the error stream."""
     given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in json.load(sys.stdin).items()}
     plan = Plan(**given)
     with os.fdopen(os.dup(1), "w") as line:
         os.dup2(2, 1)
         _say(line, {"starting": starting(plan), "absent": absent() if "peers" in plan.beside else []})
-        for records in measure(plan):
+        for records in measure_steps(plan):
             _say(line, {"records": records})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..results import markdown_table, source_line
 from .timing import WHY_KEPT, WHY_PASSIVE, Ratio
 
-__all__ = ["HEADER", "duration", "markdown", "notes", "place", "rows"]
+__all__ = ["HEADER", "duration", "markdown", "notes", "rows", "tensors_in_words"]
 
 HEADER = ("function", "computed by", "forward", "forward + backward", "bytes kept", "first calls")
 
@@ -16,15 +16,15 @@ HEADER = ("function", "computed by", "forward", "forward + backward", "bytes kep
 
 
 def rows(result: dict[str, Any], mark: str = "") -> list[tuple[str, list[tuple[str, ...]]]]:
-    """Each kind of tensor with its rows, a cell for each title of HEADER; `mark` goes around a formula."""
-    places: dict[str, list[tuple[str, ...]]] = {}
+    """The rows of each kind of tensor under its title, a cell per title of HEADER; `mark` goes around a formula."""
+    found: dict[str, list[tuple[str, ...]]] = {}
     for record in result["records"]:
-        places.setdefault(place(record), []).append(_row(record, mark))
-    return list(places.items())
+        found.setdefault(tensors_in_words(record), []).append(_row(record, mark))
+    return list(found.items())
 
 
-def place(record: dict[str, Any]) -> str:
-    """What a record is about, in words: 1,000,000 float32 elements, scope layer, 1 thread."""
+def tensors_in_words(record: dict[str, Any]) -> str:
+    """The tensors of a record in words: 1,000,000 float32 elements, scope layer, 1 thread."""
     threads = f"{record['threads']} thread{'s'[: record['threads'] > 1]}" if record["device"] == "cpu" else record["device"]
     return f"{record['elements']:,} {record['dtype']} elements, scope {record['scope']}, {threads}"
 
@@ -38,18 +38,18 @@ def _row(record: dict[str, Any], mark: str) -> tuple[str, ...]:
 
 
 def duration(seconds: float) -> str:
-    """In words: 12 ms, 1.5 s."""
+    """A time in words: 12 ms, 1.5 s."""
     return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What a reader of the rows must know, a line each."""
+    """The lines that a reader of the rows must know."""
     settings = result["settings"]
     trained = "all parameters" if settings["train_all"] else "the parameters that the family trains"
     lines = [
         f"Time over that of F.gelu on the same elements: median (quartiles) of at most {settings['rounds']} interleaved rounds. "
         f"Forward: no gradient is wanted; forward + backward: gradients of x and of {trained}.",
-        "Bytes kept: for backward, an element. First calls: one forward and one forward + backward, with what is compiled; "
+        "Bytes kept: for backward, per element. First calls: one forward and one forward + backward, with what is compiled; "
         "the caches were empty, the next process finds them filled and waits less.",
     ]
     if result["starting"]:

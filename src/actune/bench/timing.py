@@ -28,7 +28,7 @@ SHORTEST = 4e-3  # seconds; what is faster is repeated within a round, and its m
 FEWEST = 5  # rounds, however long they take
 SETTLING = 0.5  # seconds of calls that do not count: at first a process takes longer for the same, GELU too
 
-Call = Callable[[], Any]
+TimedCall = Callable[[], Any]
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -46,19 +46,19 @@ class Ratio:
 
 
 def keep_memory() -> None:
-    """Let the C library keep what is freed, for as long as the process lives; without effect where it is not glibc."""
+    """Let the C library keep freed memory for as long as the process lives; other libraries than glibc are left alone."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         change = ctypes.CDLL(None).mallopt
-        for what, to in ((-1, 2**31 - 1), (-2, 2**28), (-3, 2**25)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD at its most
+        for what, to in ((-1, 2**31 - 1), (-2, 2**28), (-3, 2**25)):  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD at its largest
             change(what, to)
 
 
 def interleaved(
-    functions: Mapping[Name, Call], rounds: int, seed: int = 0, *, most: float = math.inf, finish: Call | None = None
+    functions: Mapping[Name, TimedCall], rounds: int, seed: int = 0, *, most: float = math.inf, finish: TimedCall | None = None
 ) -> dict[Name, list[float]]:
     """The seconds of one call of each function in each round; every round calls all of them, each time in another order.
 
-    most     seconds after which no new round begins, once there are some
+    most     seconds after which no new round begins, once there are `FEWEST`
     finish   waits until a device has done what it was told; without one a call has done its work when it returns
     """
     order, rng, start = list(functions), random.Random(seed), time.perf_counter()
@@ -78,14 +78,14 @@ def interleaved(
 
 
 def ratio(seconds: Sequence[float], baseline: Sequence[float], scale: float = 1.0) -> Ratio:
-    """How many times as long as the baseline, round by round; `scale` makes up for a different number of elements."""
+    """The time over that of the baseline, round by round; `scale` makes up for a different number of elements."""
     each = [scale * s / b for s, b in zip(seconds, baseline, strict=True)]
     low, median, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
     return Ratio(median, low, high)
 
 
-def seconds_of(function: Call, repeats: int = 1, finish: Call | None = None) -> float:
-    """The seconds that one call takes, over some calls."""
+def seconds_of(function: TimedCall, repeats: int = 1, finish: TimedCall | None = None) -> float:
+    """The seconds that one call takes, the mean of some calls."""
     start = time.perf_counter()
     for _ in range(repeats):
         function()
@@ -94,14 +94,14 @@ def seconds_of(function: Call, repeats: int = 1, finish: Call | None = None) -> 
     return (time.perf_counter() - start) / repeats
 
 
-def _typical(function: Call, repeats: int, finish: Call | None) -> float:
-    """The median call of some, so that one that was interrupted does not count; on a device, where calls only queue, their mean."""
+def _typical(function: TimedCall, repeats: int, finish: TimedCall | None) -> float:
+    """The median of some calls, so that one that was interrupted does not count; on a device, where calls only queue, the mean."""
     if finish is not None:
         return seconds_of(function, repeats, finish)
     return statistics.median(seconds_of(function) for _ in range(repeats))
 
 
-def _warm(function: Call, finish: Call | None) -> float:
-    """The seconds of a call after one that may compile."""
+def _warm(function: TimedCall, finish: TimedCall | None) -> float:
+    """The seconds of the second call; the first may compile."""
     seconds_of(function, 1, finish)
     return max(seconds_of(function, 1, finish), 1e-7)

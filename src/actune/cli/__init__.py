@@ -8,8 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from .bench import bench
-from .compare import compare
+from .bench import bench_command
+from .compare import compare_command
 from .search import search
 from .show import list_, show
 
@@ -41,13 +41,16 @@ app.command(
     context_settings=FORMULAS, epilog="Examples:  actune show ml_tanh --plot tanh.png  |  actune show 'x*sigmoid(b*x); b=1'"
 )(show)
 app.command(
-    context_settings=FORMULAS, epilog="Example:  actune compare digits relu gelu apalu 'tanh(x) + erf(x)' --seeds 10 --workers 2"
-)(compare)
+    "compare",
+    context_settings=FORMULAS,
+    epilog="Example:  actune compare digits relu gelu apalu 'tanh(x) + erf(x)' --seeds 10 --workers 2",
+)(compare_command)
 app.command(epilog="Example:  actune search digits --trials 100 --workers 2 --storage digits.db --plot digits.png")(search)
 app.command(
+    "bench",
     cls=_Formulas,
     epilog="Examples:  actune bench  |  actune bench sau 'x*sigmoid(b*x); b=1' --sizes 1e4,1e6 --scopes layer,channel --plot a.png",
-)(bench)
+)(bench_command)
 
 
 def main() -> None:

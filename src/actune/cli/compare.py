@@ -9,10 +9,10 @@ import typer
 
 from .terminal import Device, Json, Seeds, Together, Workers, bar, command, out, print_json, read, writable
 
-__all__ = ["compare"]
+__all__ = ["compare_command"]
 
 
-def compare(
+def compare_command(
     task: Annotated[str, typer.Argument(help="The task, such as digits.")],
     functions: Annotated[list[str], typer.Argument(help="Names, formulas, or FILE.json of a search.")],
     seeds: Seeds = 10,

@@ -10,7 +10,7 @@ from typing import Any, cast
 from optuna.study import Study
 
 from ..catalogue.registry import Family
-from ..experiments.comparison import RANKING_SEEDS, Comparison, Progress, Ranked, compare, rank
+from ..experiments.comparison import RANKING_SEEDS, Comparison, Ranked, TrainingProgress, compare, rank
 from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
 from .proposers.settings import Ranking
@@ -57,7 +57,7 @@ def confirm(
     *,
     ranking: Ranking = _RANKING,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
     device: str = "cpu",
     together: int = 1,
 ) -> tuple[Ranked, ...]:
@@ -98,7 +98,7 @@ def prove(
     ranking: Ranking = _RANKING,
     baselines: Sequence[str] = BASELINES,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
     device: str = "cpu",
     together: int = 1,
 ) -> Proof:
@@ -120,5 +120,5 @@ def prove(
     return Proof(chosen[0], ranked, comparison)
 
 
-def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
+def _shifted(progress: TrainingProgress | None, done: int, total: int) -> TrainingProgress | None:
     return None if progress is None else lambda n, _: progress(min(done + n, total), total)

@@ -22,10 +22,10 @@ from .training.loop import Outcome, check_device, one_thread, train
 from .training.networks import ActivationChoice, network_builder
 from .training.together import train_together
 
-__all__ = ["RANKING_SEEDS", "Comparison", "Progress", "Ranked", "Row", "compare", "rank"]
+__all__ = ["RANKING_SEEDS", "Comparison", "Ranked", "Row", "TrainingProgress", "compare", "rank"]
 
 RANKING_SEEDS = range(100, 105)  # on which leaders are chosen; neither a search nor a comparison uses them
-Progress = Callable[[int, int], None]  # (trainings done, trainings in all)
+TrainingProgress = Callable[[int, int], None]  # (trainings done, trainings in all)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def compare(
     baseline: ActivationChoice = "relu",
     workers: int = 1,
     first_seed: int = 1000,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
     device: torch.device | str = "cpu",
     together: int = 1,
 ) -> Comparison:
@@ -187,7 +187,7 @@ def rank(
     seeds: Sequence[int] = RANKING_SEEDS,
     *,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
     device: torch.device | str = "cpu",
     together: int = 1,
 ) -> list[Ranked]:
@@ -252,7 +252,7 @@ def _train_all(
     seeds: Sequence[int],
     workers: int,
     test: bool,
-    progress: Progress | None,
+    progress: TrainingProgress | None,
     device: torch.device | str,
     together: int,
 ) -> list[tuple[Outcome, ...]]:
@@ -274,22 +274,22 @@ def _train_all(
     return [tuple(done[i :: len(activations)]) for i in range(len(activations))]
 
 
-Job = tuple[Task, list[tuple[ActivationChoice, int]], bool, torch.device | str, bool]
+_Chunk = tuple[Task, list[tuple[ActivationChoice, int]], bool, torch.device | str, bool]
 
 
-def _job(job: Job) -> list[Outcome]:
+def _job(job: _Chunk) -> list[Outcome]:
     t, pairs, test, device, together = job
     if together:
         return train_together(t, [a for a, _ in pairs], [seed for _, seed in pairs], test=test)
     return [train(t, activation, seed, test=test, device=device) for activation, seed in pairs]
 
 
-def _sequential(jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+def _sequential(jobs: Sequence[_Chunk]) -> Iterator[list[Outcome]]:
     with one_thread():
         yield from map(_job, jobs)
 
 
-def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[list[Outcome]]:
+def _parallel(jobs: Sequence[_Chunk], workers: int) -> Iterator[list[Outcome]]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 

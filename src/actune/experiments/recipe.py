@@ -87,22 +87,22 @@ class ScheduleRow:
     options: Mapping[str, Requirement]
 
 
-def constant(done: float, begin: float) -> float:
+def constant_rate(done: float, begin: float) -> float:
     """Always the recipe's learning rate."""
     return 1.0
 
 
-def linear(done: float, begin: float, *, final: float = 0.0) -> float:
+def linear_decay(done: float, begin: float, *, final: float = 0.0) -> float:
     """A straight line to `final` times the learning rate."""
     return 1 - (1 - final) * (done - begin) / (1 - begin)
 
 
-def cosine(done: float, begin: float, *, final: float = 0.0) -> float:
+def cosine_decay(done: float, begin: float, *, final: float = 0.0) -> float:
     """Half a cosine wave to `final` times the learning rate (Loshchilov and Hutter, arXiv:1608.03983)."""
     return final + (1 - final) * (1 + math.cos(math.pi * (done - begin) / (1 - begin))) / 2
 
 
-def steps(done: float, begin: float, *, at: Iterable[float] = (0.5, 0.75), factor: float = 0.1) -> float:
+def step_decay(done: float, begin: float, *, at: Iterable[float] = (0.5, 0.75), factor: float = 0.1) -> float:
     """Constant pieces: at each of these shares of the training the learning rate is multiplied by `factor`."""
     return float(factor ** sum(done >= share for share in at))
 
@@ -110,15 +110,15 @@ def steps(done: float, begin: float, *, at: Iterable[float] = (0.5, 0.75), facto
 def one_cycle(done: float, begin: float, *, peak: float = 0.3, first: float = 0.04, final: float = 4e-6) -> float:
     """Up from `first` times the learning rate to all of it at the share `peak`, and down to `final` times (arXiv:1708.07120)."""
     if done < peak:
-        return cosine(1 - done / peak, 0.0, final=first)
-    return cosine((done - peak) / (1 - peak), 0.0, final=final)
+        return cosine_decay(1 - done / peak, 0.0, final=first)
+    return cosine_decay((done - peak) / (1 - peak), 0.0, final=final)
 
 
 SCHEDULES = {
-    "constant": ScheduleRow(constant, {}),
-    "linear": ScheduleRow(linear, {"final": NOT_NEGATIVE}),
-    "cosine": ScheduleRow(cosine, {"final": NOT_NEGATIVE}),
-    "steps": ScheduleRow(steps, {"at": RISING, "factor": POSITIVE}),
+    "constant": ScheduleRow(constant_rate, {}),
+    "linear": ScheduleRow(linear_decay, {"final": NOT_NEGATIVE}),
+    "cosine": ScheduleRow(cosine_decay, {"final": NOT_NEGATIVE}),
+    "steps": ScheduleRow(step_decay, {"at": RISING, "factor": POSITIVE}),
     "one cycle": ScheduleRow(one_cycle, {"peak": BELOW_1, "first": NOT_NEGATIVE, "final": NOT_NEGATIVE}),
 }
 

@@ -24,7 +24,7 @@ __all__ = ["family_figure", "functions_figure", "plot_family", "plot_functions"]
 
 SPAN, POINTS = (-5.0, 5.0), 1000  # points on each side of 0
 WINNER = "#D55E00"  # with BASELINES the palette of Okabe and Ito, which colour-blind readers can tell apart
-BASELINES = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+THIN_COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 BOLD = {"color": WINNER, "linewidth": 3.0, "linestyle": "-"}
 DASHES = ("-", "--", "-.", ":")  # and a dash pattern each, so that a grey print can be read too
 SHADES, LIGHTEST = "viridis", 0.88  # of a sweep: its brightness orders the curves in grey too; yellow is hard to see on white
@@ -106,7 +106,7 @@ def _values_of(values: Iterable[tuple[str, float]]) -> str:
 
 
 def _thin(i: int, f: Family) -> Curve:
-    style = {"color": BASELINES[i % len(BASELINES)], "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.3}
+    style = {"color": THIN_COLOURS[i % len(THIN_COLOURS)], "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.3}
     return Curve(f.name, f, style)
 
 

@@ -1,4 +1,4 @@
-"""The ways to compute a function: by actune, by torch's operators, by torch.compile, by other packages."""
+"""Who computes a function: actune, torch's operators, torch.compile, other packages."""
 
 from __future__ import annotations
 
@@ -18,14 +18,24 @@ from ..export.python import has_torch_form, torch_function
 from ..language.expr import Expr
 from ..module import Activation
 
-__all__ = ["BASELINE", "PACKAGES", "TORCH", "Computed", "Way", "Where", "absent", "torch_ways", "ways"]
+__all__ = [
+    "BASELINE",
+    "PEER_PACKAGES",
+    "TORCH",
+    "Computed",
+    "Contender",
+    "Tensors",
+    "absent",
+    "formula_contenders",
+    "torch_contenders",
+]
 
 SAMPLE, CHANNELS, PIXELS = 1024, 64, 14  # features of a linear layer; channels and height of a convolution's output
 
 
 @dataclass(frozen=True)
-class Where:
-    """What a function is applied to: how many elements, of which dtype, who shares a parameter, and by how many threads."""
+class Tensors:
+    """The tensors that a function is applied to: their size and dtype, who shares a parameter, and how many threads work."""
 
     size: int
     dtype: str
@@ -46,12 +56,12 @@ class Where:
 
     @property
     def channels(self) -> Any:
-        """The sizes that a module is made with."""
+        """The `channels` of a module for these tensors."""
         return {"layer": None, "channel": self.shape[1:2], "neuron": self.shape[1:]}[self.scope]
 
     @property
     def options(self) -> dict[str, Any]:
-        """Of new tensors."""
+        """Keyword arguments for creating tensors of this kind: dtype and device."""
         return {"dtype": getattr(torch, self.dtype), "device": self.device}
 
 
@@ -64,8 +74,8 @@ class Computed:
 
 
 @dataclass(frozen=True)
-class Way:
-    """Who computes which function. It is made when it is its turn, which may fail."""
+class Contender:
+    """One who computes a function. It is made when it is its turn, which may fail."""
 
     function: str
     by: str
@@ -78,28 +88,28 @@ BASELINE = Computed(F.gelu)
 TORCH: dict[str, Callable[[], nn.Module] | None] = {"mish": nn.Mish, "prelu": None, "silu": nn.SiLU, "relu": nn.ReLU}
 
 
-def torch_ways(where: Where) -> list[Way]:
-    """Functions that torch has a kernel for; PReLU with a slope for each channel where the scope has some."""
-    slopes = nn.PReLU(where.shape[1] if where.scope != "layer" else 1, **where.options)
+def torch_contenders(tensors: Tensors) -> list[Contender]:
+    """The functions that torch has a kernel for; PReLU has a slope per channel where the scope has channels."""
+    slopes = nn.PReLU(tensors.shape[1] if tensors.scope != "layer" else 1, **tensors.options)
     modules = {name: slopes if make is None else make() for name, make in TORCH.items()}
-    return [Way(name, "torch", partial(Computed, m, tuple(m.parameters()))) for name, m in modules.items()]
+    return [Contender(name, "torch", partial(Computed, m, tuple(m.parameters()))) for name, m in modules.items()]
 
 
 # -- a formula -----------------------------------------------------------------------------------------------------------
 
 
-def ways(function: str, where: Where, kinds: Sequence[str], train_all: bool = False) -> Iterator[Way]:
-    """The ways of these kinds to compute a family or a formula, and by actune first."""
-    act = Activation(resolve(function), scope=where.scope, channels=where.channels, trainable=True if train_all else None,
-                     **where.options)  # fmt: skip
-    yield Way(function, "actune", partial(Computed, act, tuple(p for p in act.parameters() if p.requires_grad)))
+def formula_contenders(function: str, tensors: Tensors, kinds: Sequence[str], train_all: bool = False) -> Iterator[Contender]:
+    """Contenders of these kinds for a family or a formula; actune is the first."""
+    act = Activation(resolve(function), scope=tensors.scope, channels=tensors.channels, trainable=True if train_all else None,
+                     **tensors.options)  # fmt: skip
+    yield Contender(function, "actune", partial(Computed, act, tuple(p for p in act.parameters() if p.requires_grad)))
     for by in ("eager", "torch.compile"):
         if by in kinds:
-            yield Way(function, by, partial(_by_operators, act, where, by))
-    if "peers" in kinds and where.scope == "layer":
+            yield Contender(function, by, partial(_by_operators, act, tensors, by))
+    if "peers" in kinds and tensors.scope == "layer":
         for peer in PEERS:
             if peer.family == act.family.name and peer.found():
-                yield Way(function, peer.package, partial(_by_peer, act, where, peer))
+                yield Contender(function, peer.package, partial(_by_peer, act, tensors, peer))
 
 
 def _written(act: Activation) -> Expr:
@@ -111,14 +121,14 @@ def _written(act: Activation) -> Expr:
     return f.expr.substitute({s: values[s] for name in f.params if name not in learns for s in f.params[name].symbols(name)})
 
 
-def _by_operators(act: Activation, where: Where, by: str) -> Computed:
-    """The formula in torch's operators, as it is or compiled, with parameters that broadcast."""
+def _by_operators(act: Activation, tensors: Tensors, by: str) -> Computed:
+    """Compute the formula by torch's operators, plain or compiled, with parameters that broadcast."""
     e, values = _written(act), dict(act.family.initial())
     if not has_torch_form(e):
         raise NotImplementedError("torch has no operator for the Mittag-Leffler function")
     names = [s for s in e.symbols() if s != "x"]
-    shape = {"layer": (1,), "channel": (CHANNELS, 1, 1), "neuron": where.shape[1:]}[where.scope]
-    parameters = tuple(torch.full(shape, values[s], **where.options).requires_grad_() for s in names)
+    shape = {"layer": (1,), "channel": (CHANNELS, 1, 1), "neuron": tensors.shape[1:]}[tensors.scope]
+    parameters = tuple(torch.full(shape, values[s], **tensors.options).requires_grad_() for s in names)
     written = torch_function(e, ("x", *names))
     run = torch.compile(written, fullgraph=True, dynamic=False) if by == "torch.compile" else written
     return Computed(lambda x: run(x, *parameters), parameters)
@@ -131,7 +141,7 @@ def _by_operators(act: Activation, where: Where, by: str) -> Computed:
 class Peer:
     """A function of another package: its module, its class and what it is made with, for our family of that name.
 
-    Its parameters are those of the family, in order, unless it has others.
+    Its parameters are those of the family, in order, unless it says `others`.
     """
 
     package: str
@@ -160,16 +170,16 @@ PEERS = (
     *(Peer("torch-activation", "torch_activation", name, family, _LEARN) for name, family in _SAME.items()),
     Peer("rational-activations", "rational.torch", "Rational", "rational", (("cuda", False),), others=True),
 )
-PACKAGES = tuple(dict.fromkeys(p.package for p in PEERS))
+PEER_PACKAGES = tuple(dict.fromkeys(p.package for p in PEERS))
 
 
 def absent() -> list[str]:
     """The packages that are not installed."""
-    return [package for package in PACKAGES if not any(p.found() for p in PEERS if p.package == package)]
+    return [package for package in PEER_PACKAGES if not any(p.found() for p in PEERS if p.package == package)]
 
 
-def _by_peer(act: Activation, where: Where, peer: Peer) -> Computed:
-    """Another package's module, with our initial values and the same parameters trained where it has the same ones."""
+def _by_peer(act: Activation, tensors: Tensors, peer: Peer) -> Computed:
+    """Compute by another package's module, given our initial values; it trains what ours does, where it has our parameters."""
     module = peer.load()(**dict(peer.options))
     parameters = tuple(module.parameters())
     if not peer.others:
@@ -177,5 +187,5 @@ def _by_peer(act: Activation, where: Where, peer: Peer) -> Computed:
             p.requires_grad_(getattr(act, name).requires_grad)
             with torch.no_grad():
                 p.fill_(value)
-    module.to(**where.options)
+    module.to(**tensors.options)
     return Computed(module, tuple(p for p in module.parameters() if p.requires_grad))
