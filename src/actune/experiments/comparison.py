@@ -52,12 +52,12 @@ class Row:
 
     @property
     def diverged(self) -> int:
-        """How many of the trainings diverged."""
+        """The number of trainings that diverged."""
         return sum(o.diverged for o in self.outcomes)
 
     @property
     def better(self) -> bool:
-        """Whether the corrected test says that this function beats the baseline."""
+        """Does the corrected test say that this function beats the baseline?"""
         return self.difference is not None and self.difference.mean > 0 and self.p_corrected < LEVEL
 
 
@@ -152,11 +152,11 @@ def compare(
 
     names       names, formulas, families or modules, or mappings from the places of the network to them; a mapping of all gives
                 them other names: {"Zorro gates": {"gate": "zorro_sigmoid", "default": "tanh"}}. The baseline joins by itself
-    seeds       how many, from `first_seed` on; take seeds on which nothing was chosen (`search` and `rank` use small ones)
-    workers     processes, one torch thread each; any number gives the same results. With more than one, the calling script
-                needs the usual `if __name__ == "__main__":`
-    together    so many networks train side by side in each process (see `train_together`): faster where the task's network is a
-                perceptron; the results are those of the same `together`, and differ from others by rounding
+    seeds       their number, from `first_seed` on; take seeds on which nothing was chosen (`search` and `rank` use small ones)
+    workers     the number of processes, with one torch thread each; it does not change the results. With more than one, the
+                calling script needs the usual `if __name__ == "__main__":`
+    together    the number of networks that train side by side in each process (see `train_together`): faster where the task's
+                network is a perceptron; another number gives results that differ by rounding
     """
     t = task(what)
     named = _named(names)
@@ -256,7 +256,10 @@ def _train_all(
     device: torch.device | str,
     together: int,
 ) -> list[tuple[Outcome, ...]]:
-    """The outcomes of each activation in the order of the seeds; one torch thread everywhere, so that workers change nothing."""
+    """Train each activation with each seed, and give its outcomes in the order of the seeds.
+
+    One torch thread everywhere, so that the number of workers changes nothing.
+    """
     for name, count in (("workers", workers), ("together", together)):
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
@@ -299,7 +302,7 @@ def _parallel(jobs: Sequence[_Chunk], workers: int) -> Iterator[list[Outcome]]:
 
 
 def _check(t: Task, activations: Sequence[ActivationChoice], inputs: Tensor) -> None:
-    """Build and call each network once, so that a wrong name or module fails before the first training and not after the last."""
+    """Build and call each network once: a wrong name or module is to fail before the first training, not after the last."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for activation in activations:
             network_builder(t, activation)()(inputs)

@@ -35,7 +35,7 @@ class Measure:
     gain: str = "a gain of {}"
 
     def value(self, outputs: Tensor, targets: Tensor, loss: float) -> float:
-        """The number; inf where a smaller one would be better and there is none, as with the outputs of a network that diverged."""
+        """The number; where smaller is better, inf for outputs that give none, such as those of a network that diverged."""
         number = self.of(outputs, targets, loss)
         return number if self.larger or math.isfinite(number) else math.inf
 

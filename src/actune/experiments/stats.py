@@ -31,7 +31,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and t-interval; where a value is not finite there is no interval."""
+    """The mean and its t-interval; where a value is not finite there is no interval."""
     n = len(values)
     if n == 1 or not all(map(math.isfinite, values)):
         return Estimate(sum(values) / n, math.nan, math.nan)

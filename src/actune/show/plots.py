@@ -90,7 +90,7 @@ def family_figure(family: str | Family) -> Figure:
 
 
 def _described(f: Family) -> str:
-    """A title: the formula with its initial values; a name with its formula, or its summary where that says more in less."""
+    """The title of a family: its name with its formula and initial values, or with its summary where the formula is too long."""
     declared = FAMILIES.get(f.name)
     if declared is not None and declared is not f:  # the summary is of the declared values
         return f"{f.name}; {_values_of(dict(f.initial()).items() - dict(declared.initial()).items())}"
@@ -111,7 +111,7 @@ def _thin(i: int, f: Family) -> Curve:
 
 
 def _sweeps(f: Family) -> dict[str, list[float]]:
-    """Which parameters are varied, and over which values, in order; the initial one is among them."""
+    """The parameters to vary, and their values in order; the initial one is among them."""
     if f.sweep is not None:
         name, values = f.sweep
         return {name: sorted({*values, dict(f.initial())[name]})}
@@ -141,7 +141,7 @@ def _sweep(f: Family, name: str, values: Sequence[float]) -> list[Curve]:
 
 
 def _symbol(name: str) -> str:
-    """A parameter as print has it: β₂ for beta2."""
+    """The name of a parameter as printed: β₂ for beta2."""
     stem = name.rstrip("0123456789")
     try:
         letter = unicodedata.lookup(f"GREEK SMALL LETTER {stem.upper()}") if stem.islower() else stem
@@ -189,7 +189,7 @@ def _broken(y: Tensor, height: float) -> Tensor:
 
 
 def _limits(drawn: Sequence[Tensor]) -> tuple[float, float]:
-    """A window that shows all of tame functions and the interesting part of those that grow fast."""
+    """The limits of a window that shows all of tame functions and the interesting part of those that grow fast."""
     y = torch.cat(list(drawn))
     y = y[y.isfinite()].clamp(-SPAN[1], SPAN[1])
     low, high = (float(y.min()), float(y.max())) if len(y) else (0.0, 1.0)

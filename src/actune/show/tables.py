@@ -23,7 +23,7 @@ SHORT, LONG = 48, 300  # characters of a formula in a list, and of a derivative
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One row a function, the best first; functions that beat the baseline are bold, the baseline is marked."""
+    """A table with one row per function, the best first; functions that beat the baseline are bold, the baseline is marked."""
     n = len(comparison.seeds)
     table = Table(
         title=f"{comparison.task}: test {comparison.measure.name} over {n} seed{'s'[: n > 1]}",
@@ -54,7 +54,7 @@ def _cells(row: Row, base: bool, m: Measure) -> list[str]:
 
 
 def _estimate(e: Estimate, m: Measure, sign: str) -> str:
-    """As the measure is written, with half the width of its interval (t-intervals are symmetric)."""
+    """An estimate in the units of the measure, with half the width of its interval (t-intervals are symmetric)."""
     mean = f"{m.scale * e.mean:{sign}.{m.digits}f}"
     return mean if math.isnan(e.low) else f"{mean} ± {m.scale / 2 * (e.high - e.low):.{m.digits}f}"
 
@@ -64,7 +64,7 @@ def _p(p: float) -> str:
 
 
 def families_table(families: Iterable[Family]) -> Table:
-    """One row a family: its formula (its summary where that is long) with the initial values of its parameters, and its source."""
+    """A table with one row per family: its formula (where that is long, its summary) with initial parameters, and its source."""
     table = Table(caption="after the semicolon the initial values, fixed ones in brackets; * known at second hand only")
     table.add_column("name", no_wrap=True)
     table.add_column("function", overflow="fold")
@@ -79,7 +79,7 @@ def families_table(families: Iterable[Family]) -> Table:
 
 
 def family_table(family: Family) -> Table:
-    """Everything known of one family, a line each."""
+    """A table of all that is known of one family, a line each."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -105,7 +105,7 @@ def _details(f: Family) -> list[tuple[str, str]]:
 
 
 def _range(constraint: Any) -> str:
-    """What a parameter may be, in signs; nothing for any real number."""
+    """The bounds of a parameter in signs, such as ≥ 0; empty where it may be any real number."""
     signs = []
     for name, strict, loose in (("lower_bound", ">", "≥"), ("upper_bound", "<", "≤")):
         bound = getattr(constraint, name, None)

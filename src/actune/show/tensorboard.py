@@ -56,7 +56,7 @@ def _scalars(study: Study, trial: FrozenTrial) -> dict[str, float]:
 
 
 def _line(trial: FrozenTrial) -> str:
-    """State and formulas, which are in the attributes `activation:NAME`."""
+    """A line with the state of a trial and its formulas, which are in its attributes `activation:NAME`."""
     parts = [(key.split(":"), text) for key, text in trial.user_attrs.items()]
     formulas = [f"{key[1]}: `{text}`" for key, text in parts if key[0] == "activation" and len(key) == 2]
     return ", ".join([trial.state.name.lower(), *formulas])

@@ -15,13 +15,13 @@ MARGIN = 4  # pixels by which a crop may move, as in He et al., 2016 (arXiv:1512
 
 
 def flip(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Each image, mirrored from left to right with probability one half."""
+    """Mirror each image from left to right with probability one half."""
     mirrored = torch.rand(len(images), generator=draw) < 0.5
     return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(-1), images)
 
 
 def crop(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Each image, cut out at a random place after a margin of zeros was added on every side."""
+    """Add a margin of zeros to each image, and cut a window of its old size from a random place."""
     n, colours, height, width = images.shape
     moved = torch.randint(2 * MARGIN + 1, (2, n, 1), generator=draw)
     rows = (moved[0] + torch.arange(height))[:, None, :, None]
@@ -31,7 +31,7 @@ def crop(images: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def crop_and_flip(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Each image, cropped and then mirrored: the usual augmentation of CIFAR."""
+    """Crop each image, then mirror it: the usual augmentation of CIFAR."""
     return flip(crop(images, draw), draw)
 
 

@@ -40,7 +40,7 @@ DAMAGE = (EOFError, ValueError, KeyError, IndexError, zlib.error, gzip.BadGzipFi
 
 @contextmanager
 def open_data(name: str) -> Iterator[Path]:
-    """The path of a file of the data folder; one line says what to do where it is missing or cannot be read."""
+    """Give the path of a file of the data folder; where it is missing or cannot be read, one line says what to do."""
     source = SOURCES[name.partition("/")[0]]
     root = os.environ.get(ROOT)
     if not root:
@@ -57,13 +57,13 @@ def open_data(name: str) -> Iterator[Path]:
 
 @contextmanager
 def _arrays(name: str) -> Iterator[Mapping[str, np.ndarray]]:
-    """The arrays of a file of NumPy's, none of them pickled."""
+    """The arrays of an .npz file, none of them pickled."""
     with open_data(name) as path, path.open("rb") as file, np.load(file) as arrays:
         yield arrays
 
 
 def cached_by_folder(load: Callable[..., Split]) -> Callable[..., Split]:
-    """Keep what was read last, as long as the folder is the same."""
+    """Let a function remember the last splits that it read, as long as the folder is the same."""
     cached = functools.lru_cache(maxsize=2)(lambda root, *args, **kwargs: load(*args, **kwargs))
 
     @functools.wraps(load)
@@ -78,7 +78,7 @@ def cached_by_folder(load: Callable[..., Split]) -> Callable[..., Split]:
 
 @cached_by_folder
 def idx_images(folder: str, images: int = 12_000) -> Split:
-    """Of the first training images in the order of the file a sixth validates; all test images. Shape (n, 1, 28, 28), bytes."""
+    """Grey images as bytes, shape (n, 1, 28, 28): the first training images, a sixth of which validates, and all test images."""
     parts = []
     for part in ("train", "t10k"):
         with open_data(f"{folder}/{part}-images-idx3-ubyte.gz") as path:
@@ -94,14 +94,14 @@ def _idx(path: Path) -> np.ndarray:
     """The bytes of an IDX file: two zeros, the type 8, the number of dimensions, their sizes, the values."""
     raw = gzip.decompress(path.read_bytes())
     if raw[:3] != b"\0\0\x08":
-        raise ValueError("it is no IDX file of bytes")
+        raise ValueError("it is not an IDX file of bytes")
     shape = np.frombuffer(raw, ">u4", raw[3], 4)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(*map(int, shape))
 
 
 @cached_by_folder
 def cifar10() -> Split:
-    """32 × 32 in three colours, shape (n, 3, 32, 32), bytes; the last tenth of the training images validates."""
+    """CIFAR-10 as bytes, shape (n, 3, 32, 32); the last tenth of the training images validates."""
     *batches, test = (_batch(name) for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"))
     train = Part(torch.cat([p.inputs for p in batches]), torch.cat([p.targets for p in batches]))
     return _last_tenth(train, test)
@@ -129,7 +129,7 @@ _ARRAYS = {"_reconstruct": np.empty(0).__reduce__()[0], "ndarray": np.ndarray, "
 
 @cached_by_folder
 def cifar100() -> Split:
-    """As CIFAR-10, with a hundred classes, from one file of arrays with the colours last."""
+    """CIFAR-100 in the shape of CIFAR-10, from one file of arrays with the colours last."""
     with _arrays("cifar100/cifar100-subset.npz") as arrays:
         train, test = (
             _images(arrays[f"{part}_images"].transpose(0, 3, 1, 2), arrays[f"{part}_fine"]) for part in ("train", "test")
@@ -147,7 +147,7 @@ def sign_digits() -> Split:
 
 
 def _images(images: np.ndarray, labels: np.ndarray | Sequence[int]) -> Part:
-    """Bytes with a dimension for the colours, and classes."""
+    """A part of images, as bytes with a dimension for the colours, and their classes."""
     if len(images) != len(labels):
         raise ValueError(f"there are {len(images)} images and {len(labels)} labels")
     pixels = torch.from_numpy(np.array(images, np.uint8))
@@ -178,7 +178,7 @@ def uci(name: str) -> Split:
 
 @cached_by_folder
 def california() -> Split:
-    """Block groups of California in 1990: eight features, with rooms, bedrooms and people a household, and the median price."""
+    """Block groups of California in 1990: eight features, with rooms, bedrooms and people per household, and the median price."""
     with open_data("california/cal_housing.data.gz") as path:
         longitude, latitude, age, rooms, bedrooms, people, households, income, price = np.loadtxt(path, delimiter=",").T
     features = (income, age, rooms / households, bedrooms / households, people, people / households, latitude, longitude)
@@ -187,7 +187,7 @@ def california() -> Split:
 
 
 def _table(features: np.ndarray, targets: np.ndarray, test: np.ndarray) -> Split:
-    """Standardised by the training part; a fifth of what is not tested validates, in one fixed shuffle."""
+    """A table standardised by its training part; a fifth of what is not tested validates, in one fixed shuffle."""
     rest = np.random.RandomState(0).permutation(np.setdiff1d(np.arange(len(features)), test))
     validation, train = rest[: len(rest) // 5], rest[len(rest) // 5 :]
     x, y = _standardised(features, train), _standardised(targets, train)
@@ -195,7 +195,7 @@ def _table(features: np.ndarray, targets: np.ndarray, test: np.ndarray) -> Split
 
 
 def _standardised(values: np.ndarray, train: np.ndarray) -> torch.Tensor:
-    """Mean 0 and deviation 1 over the rows of the training part; a column that is constant there stays at its distance from it."""
+    """The values with mean 0 and deviation 1 over the training rows; a column that is constant there is only shifted."""
     mean, spread = values[train].mean(0), values[train].std(0)
     return torch.from_numpy((values - mean) / np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)).float()
 
@@ -225,7 +225,7 @@ def text(length: int = 64) -> Split:
     with open_data("tinyshakespeare/input.txt") as path:
         codes = torch.from_numpy(np.frombuffer(path.read_bytes(), np.uint8).astype(np.int64))
         if codes.numel() <= 20 * length or codes.max() > 127:
-            raise ValueError(f"wanted are more than {20 * length} ASCII characters")
+            raise ValueError(f"it must have more than {20 * length} characters, all of them ASCII")
     pieces = (len(codes) - 1) // length
     every = Part(codes[: pieces * length].reshape(-1, length), codes[1 : pieces * length + 1].reshape(-1, length))
     ends = [int(pieces * share) for share in (0.9, 0.95, 1.0)]

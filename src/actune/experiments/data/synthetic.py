@@ -24,8 +24,9 @@ Target = Callable[[np.ndarray], np.ndarray]  # points (n, dimensions) -> values 
 
 
 def _problem(target: Target, rng: RandomState, dimensions: int, low: float, high: float, beyond: float) -> Split:
-    """Points drawn from [low, high] to train on; those to judge by lie in the cube that is larger by `beyond` on either side,
-    outside of it. Targets have mean 0 and deviation 1 over the points that are trained on.
+    """A split whose training points lie in the cube [low, high]ᵈ, and all others around it, within `beyond` of it.
+
+    Targets have mean 0 and deviation 1 over the training points.
     """
     inside = rng.uniform(low, high, (SIZES["train"], dimensions))
     points = [inside, *(_shell(rng, SIZES[part], dimensions, low, high, beyond) for part in ("validation", "test"))]
@@ -36,7 +37,7 @@ def _problem(target: Target, rng: RandomState, dimensions: int, low: float, high
 
 
 def _shell(rng: RandomState, n: int, dimensions: int, low: float, high: float, beyond: float) -> np.ndarray:
-    """Uniform draws from the larger cube, those inside the smaller one rejected."""
+    """Uniform draws from the larger cube without those inside the smaller one."""
     drawn = rng.uniform(low - beyond, high + beyond, (20 * n, dimensions))
     return drawn[((drawn < low) | (drawn > high)).any(1)][:n]
 

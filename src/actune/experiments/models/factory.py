@@ -1,4 +1,4 @@
-"""What a network asks its activations of."""
+"""The factory that a model asks for its activations."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int 
 
 
 class Bytes(nn.Module):
-    """Grey values 0 to 255 as numbers from -1 to 1."""
+    """Maps bytes, 0 to 255, to numbers from -1 to 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.float() / 127.5 - 1
@@ -45,7 +45,7 @@ def strided(activation: ActivationFactory, *, side: int, widths: Sequence[int], 
 
 def all_convolutional(activation: ActivationFactory, *, widths: Sequence[int], outputs: int) -> nn.Module:
     """A small All-CNN (Springenberg et al., 2015) of colour images: two 3 × 3 convolutions of each width, the second of which
-    halves the image, batch normalisation before each activation, a 1 × 1 convolution to the classes, and the mean over places.
+    halves the image, batch normalisation before each activation, a 1 × 1 convolution to the classes, and the mean over positions.
     """
     modules: list[nn.Module] = [Bytes()]
     for below, above in pairwise((3, *widths)):
@@ -55,7 +55,7 @@ def all_convolutional(activation: ActivationFactory, *, widths: Sequence[int], o
 
 
 class _Pairs(nn.Module):
-    """Each place, dimension 1, joined with the one `distance` before it; zeros where there is none."""
+    """Joins each position (dimension 1) with the one `distance` before it, or with zeros where there is none."""
 
     def __init__(self, distance: int):
         super().__init__()
@@ -66,7 +66,7 @@ class _Pairs(nn.Module):
 
 
 def causal(activation: ActivationFactory, *, symbols: int, width: int = 64, distances: Sequence[int] = (1, 2, 4, 8)) -> nn.Module:
-    """Scores of the next symbol at each place, (n, length) -> (n, length, symbols), from those up to it: dilated convolutions."""
+    """Dilated convolutions that score the next symbol from those up to each position: (n, length) -> (n, length, symbols)."""
     modules: list[nn.Module] = [nn.Embedding(symbols, width)]
     for distance in distances:
         modules += [_Pairs(distance), nn.Linear(2 * width, width), activation(width)]

@@ -61,12 +61,12 @@ class Outcome:
 
     @property
     def validation_accuracy(self) -> float | None:
-        """None for a task without classes."""
+        """The share of right classes on the validation part; None for a task without classes."""
         return self.validation_scores.get("accuracy")
 
     @property
     def test_accuracy(self) -> float | None:
-        """None for a task without classes, and unless asked for."""
+        """The share of right classes on the test part; None for a task without classes, and unless asked for."""
         return None if self.test_scores is None else self.test_scores.get("accuracy")
 
 
@@ -136,7 +136,7 @@ def check_device(device: torch.device | str) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for each worker: any number of workers gives one result, and on small networks more threads only wait."""
+    """Use one thread for a while: results do not depend on the number of workers, and on small networks more threads only wait."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -73,7 +73,7 @@ class Stack:
         self._constrained = [found for found in rows if found[0].constraint is not constraints.real]
         self._elements = [0, 0]  # that have gone through each activation since `refresh`, forward and backward
         self._ways: list[KernelPair] = []
-        self._places: dict[int, _Place] = {}
+        self._memory: dict[int, _Memory] = {}
         for i in range(len(self.models)):
             for ours, theirs in self._pairs(i):
                 ours.copy_(theirs.detach())
@@ -83,7 +83,7 @@ class Stack:
         return len(self.models)
 
     def _pairs(self, i: int) -> list[tuple[Tensor, Tensor]]:
-        """The tensors of a network here, and those of its model."""
+        """Pairs of a tensor of a network here and that of its model."""
         now, model = self._now, self.models[i]
         found: list[tuple[Tensor, Tensor]] = []
         for k, m in enumerate(linears(model)):
@@ -126,26 +126,26 @@ class Stack:
         ways = [f.formula.ways(self._shapes[-1][-1], *self._elements) for f in self._functions]
         self._elements = [0, 0]
         if ways != self._ways:
-            self._ways, self._places = ways, {}
+            self._ways, self._memory = ways, {}
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor) -> Tensor:
         """The outputs of all networks, (networks, n, outputs), for inputs (networks, n, inputs)."""
-        place = self._place(inputs.shape[1])
-        self._elements[0] += place.elements
-        self._values(place)
-        return place.forward(inputs, self._now)
+        memory = self._memory_for(inputs.shape[1])
+        self._elements[0] += memory.elements
+        self._values(memory)
+        return memory.forward(inputs, self._now)
 
     def step(self, inputs: Tensor, targets: Tensor, loss: Loss, learning_rate: float) -> None:
         """Move every network by one step of the optimizer, each for its own batch, (networks, batch, …)."""
         scores = self.outputs(inputs).requires_grad_()
         mean = loss.function(scores.flatten(0, 1), targets.flatten(0, 1))
         (g,) = torch.autograd.grad(mean, scores, torch.tensor(float(len(self))))
-        place = self._place(inputs.shape[1])
-        self._elements[1] += place.elements
+        memory = self._memory_for(inputs.shape[1])
+        self._elements[1] += memory.elements
         with torch.no_grad():
-            place.backward(inputs, g, self._now, self._slopes)
-            self._chain(place)
+            memory.backward(inputs, g, self._now, self._slopes)
+            self._chain(memory)
             if self.recipe.clip is not None:
                 self._clip(self.recipe.clip)
         for group in self._optimizer.param_groups:
@@ -160,12 +160,12 @@ class Stack:
         for v in views:
             v.mul_(factor.view(-1, *[1] * (v.dim() - 1)))
 
-    def _place(self, n: int) -> _Place:
-        if n not in self._places:
-            self._places[n] = _Place(n, self._shapes, [f.formula for f in self._functions], self._ways)
-        return self._places[n]
+    def _memory_for(self, n: int) -> _Memory:
+        if n not in self._memory:
+            self._memory[n] = _Memory(n, self._shapes, [f.formula for f in self._functions], self._ways)
+        return self._memory[n]
 
-    def _values(self, place: _Place) -> None:
+    def _values(self, memory: _Memory) -> None:
         """Write the values of the parameters, which are what their constraints make of the stored numbers, where kernels read."""
         own = self._now.own
         if not own.numel():
@@ -174,12 +174,12 @@ class Stack:
             own = own.clone()
             for p, i, rows in self._constrained:
                 own[i, :, rows] = p.value(own[i, :, rows])
-        place.own(place.numbers).copy_(own[:, :, :, None])
+        memory.own(memory.numbers).copy_(own[:, :, :, None])
 
-    def _chain(self, place: _Place) -> None:
+    def _chain(self, memory: _Memory) -> None:
         """Write the gradients of the stored numbers: the kernels' sums, times the slope of the constraint (the chain rule)."""
         if self._now.own.numel():
-            sums = place.own(place.sums).sum(3)
+            sums = memory.own(memory.sums).sum(3)
             for p, i, rows in self._constrained:
                 stored = self._now.own[i, :, rows]
                 sums[i, :, rows] *= p.slope(stored, p.value(stored))
@@ -233,7 +233,7 @@ class _Views:
         return [*self.weights, *self.biases, self.own]
 
 
-class _Place:
+class _Memory:
     """The memory for so many samples of each network, and the kernels on it.
 
     Kernels are bound to fixed memory once, so that a step only calls them: with three networks of two hidden layers, `_activate`

@@ -49,7 +49,7 @@ def train_together(
     test: bool = False,
     course: bool = False,
 ) -> list[Outcome]:
-    """Train a network for each pair of an activation and a seed, side by side where that can be done; on the CPU.
+    """Train one network per pair of an activation and a seed, side by side where that can be done; on the CPU.
 
     report   called as report(i, epoch, validation loss) for the i-th pair after each epoch with a finite loss; if it returns
              something true, this training ends there and the others go on; what it raises ends all of them
@@ -184,7 +184,7 @@ def _judge(t: Task, stack: Stack, parts: Sequence[Part]) -> list[Judgement]:
 
 @dataclass(frozen=True)
 class _Parts:
-    """A part of the data for each network: those that differ, one after the other, and where each network finds its own."""
+    """The parts of the data for a stack: different parts one after the other, and the row where that of each network begins."""
 
     inputs: Tensor
     targets: Tensor
