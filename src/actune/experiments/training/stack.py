@@ -28,22 +28,22 @@ from ...module import Activation
 from ..losses import Loss
 from ..recipe import Recipe, make_optimizer
 
-__all__ = ["Function", "Stack", "function_of"]
+__all__ = ["Stack", "StackedFunction", "function_of"]
 
 
 @dataclass(frozen=True)
-class Function:
+class StackedFunction:
     """What an activation module computes, and which rows of the formula's parameters each of its stored parameters gives."""
 
     formula: BoundFormula
     rows: tuple[tuple[str, Param, slice], ...]
 
 
-def function_of(act: Activation) -> Function:
+def function_of(act: Activation) -> StackedFunction:
     """The function of a module as it was made, with its parameters at their initial values."""
     learns = {name: getattr(act, name).requires_grad for name in act.family.params}
     if act.family.closed is not None and not any(learns.values()):
-        return Function(BoundFormula(act.family.closed), ())
+        return StackedFunction(BoundFormula(act.family.closed), ())
     ordered = sorted(act.family.params.items(), key=lambda item: not learns[item[0]])  # those that learn first
     names: list[str] = []
     rows: list[tuple[str, Param, slice]] = []
@@ -51,7 +51,7 @@ def function_of(act: Activation) -> Function:
         rows.append((name, p, slice(len(names), len(names) + len(p.symbols(name)))))
         names += p.symbols(name)
     learned = max((part.stop for name, _, part in rows if learns[name]), default=0)
-    return Function(BoundFormula(act.family.expr, tuple(names[:learned]), tuple(names[learned:])), tuple(rows))
+    return StackedFunction(BoundFormula(act.family.expr, tuple(names[:learned]), tuple(names[learned:])), tuple(rows))
 
 
 class Stack:
