@@ -51,7 +51,7 @@ def subjects(rounds: int, seed: int) -> Iterator[tuple[str, Plan]]:
         if len(dict(f.initial())) > MOST and name not in HEAVY:
             continue
         yield name, plan(name, False)
-        if f.closed is None and not all(p.trainable for p in f.params.values()):
+        if f.initial_form is None and not all(p.trainable for p in f.params.values()):
             yield name + ALL_TRAINED, plan(name, True)
 
 

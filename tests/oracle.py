@@ -48,7 +48,7 @@ def allowed(e: Expr, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def is_wide(e: Expr) -> bool:
-    return any(not n.leaf and OPS[n.op].wide for n in e.expand().nodes())
+    return any(not n.is_leaf and OPS[n.op].float64 for n in e.expand().nodes())
 
 
 # -- where to look -------------------------------------------------------------------------------------------------------

@@ -97,8 +97,8 @@ class Activation(nn.Module):
             return activate(self.family.expr, x, {})
         if self.scope != "layer" and not self._is_sized():
             self.materialize(self._shape_of(x))
-        if self.family.closed is not None and self._has_initial_values():
-            return activate(self.family.closed, x, {})
+        if self.family.initial_form is not None and self._has_initial_values():
+            return activate(self.family.initial_form, x, {})
         if torch.compiler.is_dynamo_compiling():
             return activate(self.family.expr, x, self._symbols(x))
         stored = tuple(getattr(self, name) for name in self.family.params)
@@ -115,7 +115,7 @@ class Activation(nn.Module):
         return tuple(self._ready(name) for name in self.family.params)
 
     def _has_initial_values(self) -> bool:
-        """Whether the closed form holds: no parameter is trained and all have their initial values.
+        """Whether the initial form holds: no parameter is trained and all have their initial values.
 
         Compiled code takes the values as they are; it is made anew when training starts or a state is loaded.
         """
@@ -225,7 +225,7 @@ class Activation(nn.Module):
                 shape = tuple(given.shape[1 if isinstance(p.init, tuple) else 0 :])
                 self.materialize(shape[0] if self.scope == "channel" else shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        if self.family.closed is not None and not any(is_lazy(getattr(self, name)) for name in self.family.params):
+        if self.family.initial_form is not None and not any(is_lazy(getattr(self, name)) for name in self.family.params):
             self._look_at_values()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Activation:

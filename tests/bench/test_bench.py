@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def written(f: actune.Family) -> Any:
     """What the family computes while nothing is trained that it keeps fixed."""
-    return f.expr if f.closed is None else f.closed
+    return f.expr if f.initial_form is None else f.initial_form
 
 
 WRITABLE = [n for n in actune.list_families() if has_torch_form(written(actune.family(n)))]
@@ -64,7 +64,7 @@ def result(*records: dict[str, Any], **more: Any) -> dict[str, Any]:
 def test_torch_operators_compute_the_function_and_its_gradients(name: str) -> None:
     torch.manual_seed(0)
     f = actune.family(name)
-    act = actune.Activation(name, dtype=torch.float64, trainable=f.closed is None)
+    act = actune.Activation(name, dtype=torch.float64, trainable=f.initial_form is None)
     e, values = written(f), dict(f.initial())
     names = [s for s in e.symbols() if s != "x"]
     x = (2 * torch.randn(400, dtype=torch.float64)).requires_grad_()

@@ -331,20 +331,20 @@ def test_the_oracle_notices_a_wrong_digit() -> None:
 # -- what the catalogue says of itself --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if actune.family(n).closed is not None])
+@pytest.mark.parametrize("name", [n for n in NAMES if actune.family(n).initial_form is not None])
 def test_closed_form_is_the_formula(name: str) -> None:
     """At the initial values, in 60 digits: value and slope, far out too; at a kink the formula's own slope may differ."""
     f = actune.family(name)
-    assert f.closed is not None
+    assert f.initial_form is not None
     inner = {e.args[0] for e in f.expr.nodes() if e.op == "const"}
     x = [v for v in grid(torch.float64, (0.0,), 60, seed=1).tolist() if abs(v) > 1e-12 and abs(v) not in inner] + [0.0]
     with mpmath.workdps(110):
         for at in x:
             limit = mpmath.mpf("1e-60") * max(1, abs(at)) + mpmath.exp(-200)  # where the formula cuts a tail
-            assert abs(exactly(f.expr, f, at) - exactly(f.closed, f, at)) <= limit, at
+            assert abs(exactly(f.expr, f, at) - exactly(f.initial_form, f, at)) <= limit, at
             if at:
                 h = mpmath.mpf("1e-40") * abs(at)
-                slopes = [(exactly(e, f, at + h) - exactly(e, f, at - h)) / (2 * h) for e in (f.expr, f.closed)]
+                slopes = [(exactly(e, f, at + h) - exactly(e, f, at - h)) / (2 * h) for e in (f.expr, f.initial_form)]
                 assert abs(slopes[0] - slopes[1]) <= mpmath.mpf("1e-38") * max(1, abs(slopes[1])), at
 
 
@@ -379,14 +379,14 @@ def test_presets_state_their_fit_error(preset: str, goal: str) -> None:
 
 def test_screening_tells_the_families_apart() -> None:
     """All are different functions to the search, but those that are one: celu is elu where alpha is 1 and stays 1, and a preset
-    with a closed form is what that says."""
+    with an initial form is what that says."""
     from actune.discovery import screen
 
     seen: dict[str, list[str]] = {}
     for name in NAMES:
         seen.setdefault(screen(actune.family(name)).fingerprint, []).append(name)
-    same = [{n for n in names if actune.family(n).closed is None} for names in seen.values()]
+    same = [{n for n in names if actune.family(n).initial_form is None} for names in seen.values()]
     assert [names for names in same if len(names) > 1] in ([], [{"celu", "elu"}])
     for name, f in ((n, actune.family(n)) for n in NAMES):
-        if f.closed is not None:
-            assert screen(f).fingerprint == screen(actune.resolve(f.closed)).fingerprint, name
+        if f.initial_form is not None:
+            assert screen(f).fingerprint == screen(actune.resolve(f.initial_form)).fingerprint, name

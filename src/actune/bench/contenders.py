@@ -115,8 +115,8 @@ def formula_contenders(function: str, tensors: Tensors, kinds: Sequence[str], tr
 def _written(act: Activation) -> Expr:
     """The formula that a user would write: parameters that are not trained are numbers."""
     f, learns = act.family, {name for name, p in act.named_parameters() if p.requires_grad}
-    if f.closed is not None and not learns:
-        return f.closed
+    if f.initial_form is not None and not learns:
+        return f.initial_form
     values = dict(f.initial())
     return f.expr.substitute({s: values[s] for name in f.params if name not in learns for s in f.params[name].symbols(name)})
 

@@ -87,20 +87,20 @@ def _limited(stored: Tensor) -> Tensor:
 class Family:
     """An activation function: a formula over `x` and named parameters, with where it comes from and what is known of it.
 
-    expr        the formula; a vector parameter `a` appears as `a0`, `a1`, …
-    params      name -> Param
-    paper       where it was published
-    summary     one line
-    reference   torch's own function at the initial values, or None
+    expr          the formula; a vector parameter `a` appears as `a0`, `a1`, …
+    params        name -> Param
+    paper         where it was published
+    summary       one line
+    reference     torch's own function at the initial values, or None
     odd, even, monotone   facts at the initial values; monotone means never decreasing
-    bounds      (lowest, highest) value, None where there is none
-    kinks       points where the function or its slope jumps
-    joints      points where only a derivative of second or higher order jumps
-    continuous  False if the function itself jumps at a kink
-    reported    the formula is taken from a second-hand source
-    closed      an equal formula without parameters at the initial values: `tanh(x)`; used while no parameter moves
-    sweep       (parameter, values) that show the range of the family best; for plots
-    notes       what a user should know: fit errors, deviations from the paper
+    bounds        (lowest, highest) value, None where there is none
+    kinks         points where the function or its slope jumps
+    joints        points where only a derivative of second or higher order jumps
+    continuous    False if the function itself jumps at a kink
+    reported      the formula is taken from a second-hand source
+    initial_form  an equal formula without parameters at the initial values: `tanh(x)`; used while no parameter moves
+    sweep         (parameter, values) that show the range of the family best; for plots
+    notes         what a user should know: fit errors, deviations from the paper
     """
 
     name: str
@@ -118,7 +118,7 @@ class Family:
     joints: tuple[float, ...] = ()
     continuous: bool = True
     reported: bool = False
-    closed: Expr | None = None
+    initial_form: Expr | None = None
     sweep: tuple[str, tuple[float, ...]] | None = None
     notes: str = ""
 
@@ -134,9 +134,9 @@ class Family:
         if names - set(self.expr.symbols()):
             unused = ", ".join(sorted(names - set(self.expr.symbols())))
             raise FormulaError(f"{self.name}: the parameter {unused} does not occur in the formula {self.expr}; drop it")
-        if self.closed is not None and set(self.closed.symbols()) - {"x"}:
+        if self.initial_form is not None and set(self.initial_form.symbols()) - {"x"}:
             raise FormulaError(
-                f"{self.name}: the closed form {self.closed} must have no symbol but x; write the initial values out"
+                f"{self.name}: the initial form {self.initial_form} must have no symbol but x; write the initial values out"
             )
 
     def initial(self) -> Iterator[tuple[str, float]]:
@@ -169,8 +169,10 @@ class Family:
             ):
                 raise ValueError(f"{self.name}: {name}={v!r} must have the form of its default, {self.params[name].init!r}")
         params = {name: replace(p, init=values.get(name, p.init)) for name, p in self.params.items()}
-        # Facts, the reference and the closed form hold at the declared values only.
-        return replace(self, params=params, reference=None, odd=False, even=False, monotone=False, bounds=(None, None), closed=None)
+        # Facts, the reference and the initial form hold at the declared values only.
+        return replace(
+            self, params=params, reference=None, odd=False, even=False, monotone=False, bounds=(None, None), initial_form=None
+        )
 
     def simplify(self) -> Family:
         """A family of the same function, without what does nothing (`x*1`) and with constant parts as numbers (`sigmoid(0)`: 0.5).
@@ -194,8 +196,8 @@ class Family:
         return self.at_initial().substitute({"x": x})
 
     def at_initial(self) -> Expr:
-        """The formula over `x` alone that results from the initial values; the closed form if there is one."""
-        return self.expr.substitute(dict(self.initial())) if self.closed is None else self.closed
+        """The formula over `x` alone that results from the initial values; the initial form if there is one."""
+        return self.expr.substitute(dict(self.initial())) if self.initial_form is None else self.initial_form
 
     def __str__(self) -> str:
         return self.name if self.is_declared else self.text
@@ -223,12 +225,12 @@ FAMILIES: dict[str, Family] = {}
 def declare(*, paper: str, notes: str = "", **declared: Any) -> Callable[[Callable[..., Any]], Family]:
     """Register the decorated formula under its name; the arguments after `x` are its parameters, in order.
 
-    Keywords that are `Param` declare parameters, all others are facts of `Family`; `closed` may be text.
+    Keywords that are `Param` declare parameters, all others are facts of `Family`; `initial_form` may be text.
     """
     params = {k: v for k, v in declared.items() if isinstance(v, Param)}
     facts = {k: v for k, v in declared.items() if not isinstance(v, Param)}
-    if isinstance(facts.get("closed"), str):
-        facts["closed"] = parse(facts["closed"])
+    if isinstance(facts.get("initial_form"), str):
+        facts["initial_form"] = parse(facts["initial_form"])
 
     def register(formula: Callable[..., Any]) -> Family:
         name = formula.__name__

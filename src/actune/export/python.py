@@ -23,7 +23,7 @@ _BOUNDS = {"max": "min", "min": "max"}  # torch.maximum takes no number; clamp d
 
 def has_torch_form(e: Expr) -> bool:
     """Whether torch has an operator for every part of the formula. It has none for the Mittag-Leffler function."""
-    return not any(not n.leaf and OPS[n.op].wide for n in e.expand().nodes())
+    return not any(not n.is_leaf and OPS[n.op].float64 for n in e.expand().nodes())
 
 
 def torch_function(e: Expr, names: Sequence[str]) -> Callable[..., Tensor]:

@@ -2,7 +2,7 @@
 
 The backward never goes through autograd of the forward operators: the derivative is a formula too, evaluated from `x` and
 the parameters, which are all that is kept. Half precision is computed in float32 and rounded once; a formula with a wide
-operator in it (`Op.wide`), and each of its derivatives, in float64.
+operator in it (`Op.float64`), and each of its derivatives, in float64.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...], onnx: bool 
     outputs, nodes = ordered(exprs)
     slots = {e: names.index(e.args[0]) for e in nodes if e.op == "symbol"}
     slots |= {e: len(names) + i for i, e in enumerate(e for e in nodes if e.op != "symbol")}
-    calls = _joined([e for e in nodes if not e.leaf])
+    calls = _joined([e for e in nodes if not e.is_leaf])
     last_use = {a: i for i, es in enumerate(calls) for a in es[0].args}
     temporary = {e for es in calls for e in es} - set(outputs)
     steps = tuple(
@@ -84,7 +84,7 @@ def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...], onnx: bool 
         for i, es in enumerate(calls)
     )
     constants = tuple((slots[e], e.args[0]) for e in nodes if e.op == "const")
-    wide = any(OPS[e.op].wide for es in calls for e in es)
+    wide = any(OPS[e.op].float64 for es in calls for e in es)
     return Program(constants, steps, tuple(slots[e] for e in outputs), wide)
 
 
@@ -101,11 +101,11 @@ def needs_float64(e: Expr) -> bool:
 
 
 def _joined(calls: list[Expr]) -> list[tuple[Expr, ...]]:
-    """The calls in their order, those that one function computes together (`Op.joint`) at the place of the first."""
+    """The calls in their order, those that one function computes together (`Op.several`) at the place of the first."""
     found: dict[Any, list[Expr]] = {}
     for e in calls:
-        joint = OPS[e.op].joint
-        found.setdefault(e if joint is None else (joint, e.args), []).append(e)
+        several = OPS[e.op].several
+        found.setdefault(e if several is None else (several, e.args), []).append(e)
     return [tuple(es) for es in found.values()]
 
 
@@ -115,8 +115,8 @@ def _torch(es: tuple[Expr, ...], onnx: bool) -> Callable[..., tuple[Tensor, ...]
         raise ExportError(f"{op.name} has no ONNX operator, so a formula with {op.name} cannot be exported; choose another formula")
     if onnx and callable(op.onnx):
         return functools.partial(_single, op.onnx)
-    if op.joint is not None:
-        return functools.partial(op.joint, tuple(OPS[e.op].order for e in es))
+    if op.several is not None:
+        return functools.partial(op.several, tuple(OPS[e.op].order for e in es))
     if op.torch is None:
         raise FormulaError(f"{op.name} has no torch operator")
     return functools.partial(_single, op.torch)

@@ -120,17 +120,17 @@ class Expr:
 
     # Reading.
     @property
-    def leaf(self) -> bool:
+    def is_leaf(self) -> bool:
         return self.op in ("const", "symbol")
 
     @property
     def is_comparison(self) -> bool:
         """Whether the value is a truth value, as that of `x > 0`."""
-        return not self.leaf and OPS[self.op].boolean
+        return not self.is_leaf and OPS[self.op].boolean
 
     @property
     def children(self) -> tuple[Expr, ...]:
-        return () if self.leaf else self.args
+        return () if self.is_leaf else self.args
 
     def nodes(self) -> tuple[Expr, ...]:
         """The distinct nodes, every one after its arguments; the formula itself is last."""
@@ -144,7 +144,7 @@ class Expr:
         """Compute bottom-up: `leaf(e)` at the leaves, `node(e, *results of the arguments)` above, once per distinct node."""
         done: dict[Expr, _T] = {}
         for e in self.nodes():
-            done[e] = leaf(e) if e.leaf else node(e, *(done[a] for a in e.args))
+            done[e] = leaf(e) if e.is_leaf else node(e, *(done[a] for a in e.args))
         return done[self]
 
     def symbols(self) -> tuple[str, ...]:
@@ -177,7 +177,7 @@ class Expr:
     def expand(self) -> Expr:
         """Write out the functions that are defined by a formula (`gelu(x)`), so that only primitives remain."""
         e = self
-        while any(not n.leaf and OPS[n.op].definition is not None for n in e.nodes()):
+        while any(not n.is_leaf and OPS[n.op].definition is not None for n in e.nodes()):
             e = e.fold(lambda n: n, lambda n, *args: _inline(OPS[n.op], n, args))
         return e
 
@@ -266,7 +266,7 @@ def _diff(e: Expr, wrt: str) -> Expr:
     """The derivative by the chain rule, from the leaves up: small inner slopes are multiplied before large outer ones."""
     slope: dict[Expr, Expr] = {}
     for n in e.nodes():
-        if n.leaf:
+        if n.is_leaf:
             slope[n] = _ONE if n.op == "symbol" and n.args[0] == wrt else _ZERO
         elif n.op == "where":  # select a slope instead of multiplying by zero, which makes nan of an infinite slope not taken
             slope[n] = _simple("where", (n.args[0], slope[n.args[1]], slope[n.args[2]]))
@@ -531,7 +531,7 @@ def _to_rows(e: Expr) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for n in e.nodes():
         index[n] = len(rows)
-        rows.append([n.op, *(n.args if n.leaf else (index[a] for a in n.args))])
+        rows.append([n.op, *(n.args if n.is_leaf else (index[a] for a in n.args))])
     return rows
 
 

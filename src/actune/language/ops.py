@@ -36,8 +36,8 @@ class Op:
     boolean     the value is a truth value: only `where` takes it
     show        the name in LaTeX, where the exact form would hide what is meant
     definition  the formula over the argument `a`, an Expr
-    wide        the whole formula around it is computed in float64 and rounded once
-    joint       (orders, *arguments): several derivatives at once, for less than one by one; `order` is that of this row
+    float64     the whole formula around it is computed in float64 and rounded once
+    several     (orders, *arguments): several derivatives at once, for less than one by one; `order` is that of this row
     kernel      (K, *arguments): vector code over a `Lanes` namespace K, with the special values of `torch`; see elementary.py
     onnx        what stands for `torch` in an ONNX file, where torch's exporter writes that with fewer digits, a smaller range or
                 not at all; None: nothing in ONNX computes it, so a formula with it is not exported
@@ -54,8 +54,8 @@ class Op:
     slope: str | None = None
     show: str | None = None
     definition: Any = None
-    wide: bool = False
-    joint: Callable[..., tuple[Tensor, ...]] | None = None
+    float64: bool = False
+    several: Callable[..., tuple[Tensor, ...]] | None = None
     order: Order = (0, 0, 0)
     kernel: Callable[..., Any] | None = None
     onnx: Callable[..., Tensor] | Literal["as torch"] | None = "as torch"
@@ -154,7 +154,7 @@ def _mittag_leffler(order: Order) -> Op:
     stem = "mittag_leffler"
     rules = tuple(f"{_name(stem, raised(order, n))}(a, b, c)" for n in range(3))
     return Op(_name(stem, order), 3, lambda *t: _values((order,), *t)[0], rules if sum(order) < 2 else (),
-              lambda S, *a: S.mittag_leffler(order, *a), wide=True, joint=_values, order=order)  # fmt: skip
+              lambda S, *a: S.mittag_leffler(order, *a), float64=True, several=_values, order=order)  # fmt: skip
 
 
 def _mittag_leffler_ratio(order: Order) -> Op:
@@ -163,7 +163,7 @@ def _mittag_leffler_ratio(order: Order) -> Op:
     upper = (f"{_name(stem, raised(order, n))}(a, b, c, d, e, f)" for n in range(3))
     lower = (f"-(y*{_name(stem, raised((0, 0, 0), n))}(d, e, f, d, e, f))" for n in range(3))
     return Op(_name(stem, order), 6, lambda *t: _ratios((order,), *t)[0], (*upper, *lower) if sum(order) < 2 else (),
-              lambda S, *a: S.mittag_leffler_ratio(order, *a), wide=True, joint=_ratios, order=order)  # fmt: skip
+              lambda S, *a: S.mittag_leffler_ratio(order, *a), float64=True, several=_ratios, order=order)  # fmt: skip
 
 
 _ORDERS = [(i, j, k) for i in range(3) for j in range(3 - i) for k in range(3 - i - j)]

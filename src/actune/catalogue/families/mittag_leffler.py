@@ -75,9 +75,9 @@ _LARGER = ("The numerator takes max(alpha1, alpha2) for its alpha: with a smalle
            "alpha >= 0.5, so that gradients are finite in float32. ")  # fmt: skip
 
 
-def gated(closed: str, alpha1: tuple[float, Closed], beta1: float, alpha2: tuple[float, Closed] | None = None, beta2: float = 1.0,
+def gated(form: str, alpha1: tuple[float, Closed], beta1: float, alpha2: tuple[float, Closed] | None = None, beta2: float = 1.0,
           gamma: float = 1.0, notes: str = "", **more: Any) -> Callable[[Callable[..., Any]], Family]:  # fmt: skip
-    """Declare a preset by its closed form and initial values; its parameters are fixed unless a user trains them."""
+    """Declare a preset by its initial form and its initial values; its parameters are fixed unless a user trains them."""
     params = {
         "gamma": Param(gamma, _GAMMA, trainable=False),
         "alpha1": Param(*alpha1, trainable=False),
@@ -85,7 +85,7 @@ def gated(closed: str, alpha1: tuple[float, Closed], beta1: float, alpha2: tuple
         **({"alpha2": Param(*alpha2, trainable=False)} if alpha2 else {}),
         "beta2": Param(beta2, _BETA_BELOW, trainable=False),
     }
-    return declare(paper=GATED, closed=closed, notes=((_LARGER if alpha2 else _NO_ALPHA2) + notes).strip(), **params, **more)
+    return declare(paper=GATED, initial_form=form, notes=((_LARGER if alpha2 else _NO_ALPHA2) + notes).strip(), **params, **more)
 
 
 # -- f below 0, g = 0 ----------------------------------------------------------------------------------------------------

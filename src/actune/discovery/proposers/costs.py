@@ -24,7 +24,7 @@ def cost(f: str | Family) -> int:
     """
     f = resolve(f)
     passes = ((f.expr,), (f.expr.diff(), *(f.expr.diff(name) for name in trained(f))))
-    return sum(_instructions(n.op) for exprs in passes for n in ordered(exprs)[1] if not n.leaf)
+    return sum(_instructions(n.op) for exprs in passes for n in ordered(exprs)[1] if not n.is_leaf)
 
 
 @functools.cache

@@ -22,7 +22,7 @@ def draw_random(history: History, rng: Random, settings: Settings, probe: Probe 
 
 def draw_family(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft | None:
     """A family of the catalogue that was not tried, with its own parameters, initial values and constraints; None: all were."""
-    names = sorted(name for name, f in FAMILIES.items() if f.closed is None)
+    names = sorted(name for name, f in FAMILIES.items() if f.initial_form is None)
     rng.shuffle(names)
     screened = ((name, _screened(name)) for name in names)
     fresh = (name for name, s in screened if s.reason is None and s.fingerprint not in history.fingerprints)

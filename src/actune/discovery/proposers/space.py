@@ -74,7 +74,7 @@ def edges(e: Expr, place: Place = ()) -> Iterator[tuple[Place, Expr]]:
 
 def inputs(e: Expr) -> tuple[Expr, ...]:
     """The arguments that carry a value: of a Mittag-Leffler function the first only."""
-    return e.children[:1] if not e.leaf and OPS[e.op].wide else e.children
+    return e.children[:1] if not e.is_leaf and OPS[e.op].float64 else e.children
 
 
 def operators(e: Expr) -> list[tuple[Place, Expr]]:
@@ -109,7 +109,7 @@ def _template(text: str) -> Expr:
 @functools.cache
 def _catalogue(names: tuple[str, ...]) -> tuple[str, ...]:
     """What has another name there already (`ml_mish` is `mish` until its parameters are trained) is left out."""
-    return (*(f"{name}(x)" for name in sorted(names) if name in OPS and FAMILIES[name].closed is None), *MITTAG_LEFFLER)
+    return (*(f"{name}(x)" for name in sorted(names) if name in OPS and FAMILIES[name].initial_form is None), *MITTAG_LEFFLER)
 
 
 def _unary(rng: Random, space: Space) -> Expr:
@@ -122,7 +122,7 @@ def _binary(rng: Random, space: Space) -> Expr:
 
 
 def fits(e: Expr, space: Space) -> bool:
-    return e.size() <= space.size and sum(not n.leaf for n in e.expand().nodes()) <= space.work
+    return e.size() <= space.size and sum(not n.is_leaf for n in e.expand().nodes()) <= space.work
 
 
 # -- where formulas come from ----------------------------------------------------------------------------------------------

@@ -42,8 +42,8 @@ class StackedFunction:
 def function_of(act: Activation) -> StackedFunction:
     """The function of a module as it was made, with its parameters at their initial values."""
     learns = {name: getattr(act, name).requires_grad for name in act.family.params}
-    if act.family.closed is not None and not any(learns.values()):
-        return StackedFunction(BoundFormula(act.family.closed), ())
+    if act.family.initial_form is not None and not any(learns.values()):
+        return StackedFunction(BoundFormula(act.family.initial_form), ())
     ordered = sorted(act.family.params.items(), key=lambda item: not learns[item[0]])  # those that learn first
     names: list[str] = []
     rows: list[tuple[str, Param, slice]] = []

@@ -58,7 +58,7 @@ def kernels_run(dtype: torch.dtype) -> bool:
 
 def has_kernels(nodes: Sequence[Expr]) -> bool:
     """Whether every operator of a formula has a kernel column."""
-    return all(n.leaf or n.op == "where" or OPS[n.op].kernel is not None for n in nodes)
+    return all(n.is_leaf or n.op == "where" or OPS[n.op].kernel is not None for n in nodes)
 
 
 def cost(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
@@ -81,7 +81,7 @@ def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: M
     """Record the instructions of formulas whose symbols have these values."""
     found: dict[Expr, Any] = {}
     for n in nodes:
-        if n.leaf:
+        if n.is_leaf:
             found[n] = inputs[n.args[0]] if n.op == "symbol" else lanes.const(n.args[0])
         else:
             found[n] = kernel(n.op)(lanes, *(found[a] for a in n.args))

@@ -78,13 +78,13 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     x, g, alive = (arena.block(), arena.block(), arena.block()) if backward else (arena.block(),) * 3
     places |= {n: x if n.args[0] == "x" else parameters[names.index(n.args[0])] for n in nodes if n.op == "symbol"}
     moving = {n for n in nodes if "x" in n.symbols()}
-    calls = sorted((n for n in nodes if not n.leaf), key=lambda n: n in moving)  # what x is not in is computed once a strip
+    calls = sorted((n for n in nodes if not n.is_leaf), key=lambda n: n in moving)  # what x is not in is computed once a strip
     last = {a: n for n in calls for a in n.args}
     rows = []
     for n in calls:
         arguments = [places[a] for a in _arguments(n)]
         for a in dict.fromkeys(n.args):
-            if last[a] is n and a in moving and not a.leaf and a not in outputs:
+            if last[a] is n and a in moving and not a.is_leaf and a not in outputs:
                 arena.free(places[a])  # its block may take the result: each vector is read before it is written
         places[n] = arena.block() if n in moving else arena.single()
         rows.append(_row(addresses[_operator_of(n)], places[n], arguments))

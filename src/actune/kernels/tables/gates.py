@@ -131,7 +131,7 @@ def gates_of(e: Expr, by: str) -> Gates:
     def cut_out(n: Expr, *args: Expr) -> Expr:
         found = Expr(n.op, args)
         moving = {a for a in args if "x" in a.symbols()}
-        if not OPS[n.op].wide or not moving:
+        if not OPS[n.op].float64 or not moving:
             return found
         inner = moving.pop() if by == "argument" and len(moving) == 1 else _X
         gate = found if inner is _X else Expr(n.op, tuple(_X if a is inner else a for a in args))
