@@ -10,7 +10,7 @@ from torch import nn
 
 from .activations import is_activation
 
-__all__ = ["ChannelLayout", "Use", "layout_of", "look_before"]
+__all__ = ["ChannelLayout", "Use", "channel_layout", "look_before"]
 
 
 class ChannelLayout(NamedTuple):
@@ -42,7 +42,7 @@ _PASSING = (
 )  # fmt: skip
 
 
-def layout_of(module: nn.Module) -> ChannelLayout | None:
+def channel_layout(module: nn.Module) -> ChannelLayout | None:
     """Where the channels are in the output of a layer; None for a module without channels."""
     for classes, dim, width in _LAYERS:
         if isinstance(module, classes):
@@ -70,11 +70,11 @@ def look_before(root: nn.Module, name: str) -> Use:
         children = list(parent._modules.items())
         before = children[: [child for child, _ in children].index(key)]
         return _last_layer(module for _, module in reversed(before)) or look_before(root, prefix)
-    own = layout_of(parent)  # such as timm's BatchNormAct2d: a normalization that holds its activation
+    own = channel_layout(parent)  # such as timm's BatchNormAct2d: a normalization that holds its activation
     if own is not None:
         return Use(parent, *own)
     # Elsewhere the order of the calls is not known, but when all siblings agree the dimension is.
-    dims = {layout.dim for child in parent.children() if (layout := layout_of(child)) is not None}
+    dims = {layout.dim for child in parent.children() if (layout := channel_layout(child)) is not None}
     return Use(dim=dims.pop()) if len(dims) == 1 else Use()
 
 
@@ -83,7 +83,7 @@ def _last_layer(backwards: Iterable[nn.Module | None]) -> Use | None:
     for module in backwards:
         if module is None or isinstance(module, _PASSING) or is_activation(module):
             continue
-        layout = layout_of(module)
+        layout = channel_layout(module)
         if layout is not None:
             return Use(module, *layout)
         if not isinstance(module, nn.Sequential):

@@ -16,10 +16,10 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .activations import TORCH_FUNCTIONS, is_activation
-from .layout import Use, layout_of
+from .layout import Use, channel_layout
 from .select import ModulePlace
 
-__all__ = ["HOOKS", "observe"]
+__all__ = ["HOOKS", "observe_uses"]
 
 HOOKS = (
     "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks", "_forward_hooks_with_kwargs",
@@ -40,7 +40,7 @@ class _CountFunctions(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def observe(model: nn.Module, example: object, places: list[ModulePlace]) -> tuple[dict[nn.Module, list[Use]], int]:
+def observe_uses(model: nn.Module, example: object, places: list[ModulePlace]) -> tuple[dict[nn.Module, list[Use]], int]:
     """Run the model once on an example.
 
     Returns the uses of the module of each place, in the order of the calls, and the number of functional activation calls outside
@@ -77,7 +77,7 @@ def observe(model: nn.Module, example: object, places: list[ModulePlace]) -> tup
             if module in seen or is_activation(module):
                 module.register_forward_pre_hook(enter, with_kwargs=True)
                 module.register_forward_hook(leave)
-            elif layout_of(module) is not None:
+            elif channel_layout(module) is not None:
                 module.register_forward_hook(layer)
         with counter:
             model(*args, **kwargs)
@@ -91,7 +91,7 @@ def _use(x: torch.Tensor, layers: list[nn.Module | None]) -> Use:
     """
     shape = tuple(x.shape)
     for layer in layers:
-        layout = layout_of(layer) if layer is not None else None
+        layout = channel_layout(layer) if layer is not None else None
         if layout is not None and -len(shape) <= layout.dim < len(shape) and shape[layout.dim] == layout.width:
             return Use(layer, layout.dim, layout.width, shape, x.device)
     dim = 1 if len(shape) >= 4 else -1

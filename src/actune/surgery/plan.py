@@ -17,7 +17,7 @@ from ..module import Activation
 from .layout import Use, look_before
 from .select import ModulePlace
 
-__all__ = ["Act", "Change", "Fit", "maker", "plan"]
+__all__ = ["Act", "Change", "Fit", "module_maker", "plan_change"]
 
 Act = str | os.PathLike[str] | Family | nn.Module | Callable[[], nn.Module]
 
@@ -61,7 +61,7 @@ def _fit(uses: list[Use], scope: str | None) -> Fit | str:
     return Fit(dim, None)
 
 
-def maker(act: Act, scope: str | None) -> tuple[str | None, Callable[..., nn.Module]]:
+def module_maker(act: Act, scope: str | None) -> tuple[str | None, Callable[..., nn.Module]]:
     """(scope, make): the scope that sizes are found for, None if there are no parameters, and make(channels, dim, device, dtype).
 
     `make` returns a new module at each call. Raises ValueError or TypeError if `act` or `scope` is not usable.
@@ -87,7 +87,9 @@ def maker(act: Act, scope: str | None) -> tuple[str | None, Callable[..., nn.Mod
     return None, fresh
 
 
-def plan(model: nn.Module, place: ModulePlace, uses: list[Use], scope: str | None, make: Callable[..., nn.Module]) -> Change | str:
+def plan_change(
+    model: nn.Module, place: ModulePlace, uses: list[Use], scope: str | None, make: Callable[..., nn.Module]
+) -> Change | str:
     """The change at a place, or the reason why there can be none."""
     uses = uses or [look_before(model, name) for name in place.names]
     fit = _fit(uses, scope)

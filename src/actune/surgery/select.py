@@ -10,7 +10,7 @@ from torch import nn
 
 from .activations import NOT_ELEMENTWISE, RECURRENT, is_activation, is_function, is_stateless
 
-__all__ = ["ModulePlace", "Selector", "select"]
+__all__ = ["ModulePlace", "Selector", "select_places"]
 
 # What a user may pass as `where`.
 Selector = str | type | Sequence[str] | Sequence[type] | Callable[[str, nn.Module], bool] | None
@@ -76,7 +76,7 @@ def _unknown(module: nn.Module) -> bool:
     return is_stateless(module) and not type(module).__module__.startswith("torch.nn.modules.")
 
 
-def select(model: nn.Module, where: Selector) -> tuple[list[ModulePlace], list[tuple[str, str, str]]]:
+def select_places(model: nn.Module, where: Selector) -> tuple[list[ModulePlace], list[tuple[str, str, str]]]:
     """The places to replace, and (name, class, reason) for what is meant and cannot be replaced.
 
     Raises ValueError if nothing is to be replaced, or if one module to replace is inside another.

@@ -18,9 +18,9 @@ from ..messages import shorten
 from ..module import Activation
 from . import optimizer as optimizers
 from .activations import check_model
-from .observe import HOOKS, observe
-from .plan import Act, Change, maker, plan
-from .select import Selector, select
+from .observe import HOOKS, observe_uses
+from .plan import Act, Change, module_maker, plan_change
+from .select import Selector, select_places
 
 __all__ = ["Replacement", "SwapReport", "restore", "swap"]
 
@@ -162,12 +162,12 @@ def swap(
     another kind. The model is then as it was.
     """
     check_model(model)
-    fit_scope, make = maker(act, scope)
-    places, skipped = select(model, where)
-    seen, calls = ({}, None) if example is None else observe(model, example, places)
+    fit_scope, make = module_maker(act, scope)
+    places, skipped = select_places(model, where)
+    seen, calls = ({}, None) if example is None else observe_uses(model, example, places)
     changes: list[Change] = []
     for place in places:
-        change = plan(model, place, seen.get(place.module, []), fit_scope, make)
+        change = plan_change(model, place, seen.get(place.module, []), fit_scope, make)
         if isinstance(change, str):
             skipped.append((place.names[0], type(place.module).__name__, change))
         else:
