@@ -41,7 +41,7 @@ def initial(f: actune.Family, x: Tensor) -> Tensor:
 
 
 def away(f: actune.Family, x: Tensor, distance: float = 0.02) -> Tensor:
-    """The points that are not near a kink or a joint."""
+    """The points that are far from every kink and joint."""
     return x[torch.stack([(x - m).abs() > distance for m in (*marks(f), math.inf)]).all(0)]
 
 
@@ -50,7 +50,7 @@ def away(f: actune.Family, x: Tensor, distance: float = 0.02) -> Tensor:
 
 @every_family
 def test_formula_is_what_the_source_says(name: str) -> None:
-    """Against torch's own function, or a second statement of the paper's definition, also at other parameters."""
+    """Values agree with torch's own function or with a second statement of the paper's definition, also at other parameters."""
     f = actune.family(name)
     # A reference of torch holds at the initial values only, so a family with parameters is stated too.
     assert (f.reference and not f.params) or name in DEFINITIONS, (
@@ -88,7 +88,7 @@ def test_error(name: str, dtype: torch.dtype) -> None:
 
 @every_family
 def test_second_derivatives(name: str) -> None:
-    """In x and every parameter, also mixed, against mpmath in float64."""
+    """Second derivatives in x and every parameter, also mixed, against mpmath in float64."""
     f = actune.family(name)
     values = parameters(f, torch.float64, 0.2)
     x = away(f, grid(torch.float64, (0.0,), 32 if f not in WIDE else 12).clamp(-30, 30).unique())
@@ -156,7 +156,7 @@ def test_nan_and_infinity(name: str) -> None:
 
 @every_family
 def test_facts(name: str) -> None:
-    """Odd, even, monotone and the bounds, which are approached too."""
+    """Odd, even and monotone families are, and bounds are kept and approached."""
     f = actune.family(name)
     x = torch.cat([torch.linspace(-20, 20, 40001, dtype=torch.float64), 10 ** torch.linspace(1.31, 5, 50, dtype=torch.float64)])
     x = torch.cat([x, -x]).sort().values
@@ -235,7 +235,7 @@ def test_module_computes_the_formula(name: str) -> None:
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_every_trainable_parameter_gets_a_gradient(name: str) -> None:
-    """Finite and not zero, in each entry, for ordinary inputs."""
+    """The gradient of each entry of each parameter is finite and not zero for ordinary inputs."""
     f = actune.family(name)
     act = actune.Activation(name, scope="channel", channels=3)
     x = torch.linspace(-4, 4, 600).reshape(200, 3)
@@ -333,7 +333,7 @@ def test_the_oracle_notices_a_wrong_digit() -> None:
 
 @pytest.mark.parametrize("name", [n for n in NAMES if actune.family(n).initial_form is not None])
 def test_closed_form_is_the_formula(name: str) -> None:
-    """At the initial values, in 60 digits: value and slope, far out too; at a kink the formula's own slope may differ."""
+    """The initial form has the value and slope of the formula in 60 digits, far out too; at a kink the slopes may differ."""
     f = actune.family(name)
     assert f.initial_form is not None
     inner = {e.args[0] for e in f.expr.nodes() if e.op == "const"}
@@ -378,7 +378,7 @@ def test_presets_state_their_fit_error(preset: str, goal: str) -> None:
 
 
 def test_screening_tells_the_families_apart() -> None:
-    """All are different functions to the search, but those that are one: celu is elu where alpha is 1 and stays 1, and a preset
+    """Families are different functions to the search, except those that are the same: celu is elu while alpha is 1, and a preset
     with an initial form is what that says."""
     from actune.discovery import screen
 

@@ -43,7 +43,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d)[6:])
 
 
 def points(name: str, dtype: torch.dtype, count: int) -> Tensor:
-    """To |x| = 1e4; a kink is looked at apart."""
+    """Points up to |x| = 1e4; kinks are left to a test of their own."""
     x = grid(dtype, (0.0,), count)
     return x[x != 0] if name == "ml_relu" else x
 
@@ -76,7 +76,7 @@ def errors(act: actune.Activation, name: str, x: Tensor, cut: float = 0.0) -> tu
 @every_dtype
 @every_preset
 def test_fixed_preset_is_the_built_in(name: str, dtype: torch.dtype) -> None:
-    """Within 4 u of the conditioned scale to |x| = 1e4, value and gradient; and torch's function, which has errors of its own."""
+    """Value and gradient are within 4 u of the conditioned scale up to |x| = 1e4, and agree with torch's function."""
     act = actune.Activation(name, dtype=dtype)
     assert not [p for p in act.parameters() if p.requires_grad]
     x = points(name, dtype, 300)
@@ -108,7 +108,7 @@ def test_relu_at_its_kink(dtype: torch.dtype) -> None:
 
 @every_preset
 def test_fixed_preset_costs_no_more_than_its_closed_form(name: str) -> None:
-    """The formula that runs has no Mittag-Leffler function in it; the same bits as the classic family."""
+    """The formula that runs has no Mittag-Leffler function in it, and gives the bits of the classic family."""
     f = actune.family(name)
     assert f.initial_form is not None
     x = grid(torch.float32, (0.0,), 200)
@@ -232,7 +232,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 
 
 def test_adaptive_beta2_learns() -> None:
-    """From tanh to half way to the identity, when the data say so."""
+    """Training leads from tanh to half way to the identity when the data say so."""
     act = actune.Activation("ml_tanh", trainable={"beta2": True})
     assert [n for n, p in act.named_parameters() if p.requires_grad] == ["beta2"]
     x = torch.linspace(-6, 6, 200)
@@ -246,7 +246,7 @@ def test_adaptive_beta2_learns() -> None:
 
 
 def test_a_changed_parameter_leaves_the_closed_form() -> None:
-    """Written to in place, loaded, called functionally, copied; and comes back."""
+    """A parameter that is written to in place, loaded, passed functionally or copied is noticed; and so is its return."""
     x = torch.linspace(-3, 3, 20)
     act, other = actune.Activation("ml_tanh"), actune.Activation("ml_tanh", beta2=1.5)
     tanh = dispatch.activate(parse("tanh(x)"), x, {})
@@ -359,7 +359,7 @@ def test_a_closed_form_has_no_parameters_and_falls_with_other_initial_values() -
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d)[6:])
 @pytest.mark.parametrize(("low", "high"), [(0.0, 2.0), (0.05, 3.0), (0.5, 2.0), (-1.0, 0.3)])
 def test_closed_interval(low: float, high: float, dtype: torch.dtype) -> None:
-    """Ends exactly, values inside, slope ±1 everywhere, mirrored at the ends, also from far out."""
+    """The ends are exact, values stay inside, the slope is ±1 everywhere, and stored numbers are mirrored, also from far out."""
     transform = transform_to(Closed(low, high))
     assert isinstance(biject_to(Closed(low, high)), type(transform))
     ends = torch.tensor([low, high], dtype=dtype)

@@ -39,7 +39,7 @@ FARTHEST = {"sinc": (1e6, 1e12)}
 
 @functools.cache
 def compiled(function: Callable[..., Value], arity: int, double: bool, wide512: bool) -> Callable[..., np.ndarray]:
-    """A function over Lanes as one on arrays."""
+    """A function over Lanes, compiled to one on arrays."""
     code = Code(wide512=wide512)
     lanes = Lanes(code, double)
     kind = lanes.kind
@@ -80,7 +80,7 @@ def kernel(name: str, double: bool, wide512: bool) -> Callable[..., np.ndarray]:
 
 
 def points(name: str, double: bool, count: int) -> list[np.ndarray]:
-    """Arguments of all sizes, most where functions bend."""
+    """Arguments of all magnitudes, most of them where functions bend."""
     draw, arity = np.random.default_rng(len(name)), OPS[name].arity
     info = np.finfo(np.float64 if double else np.float32)
     low, high = info.minexp, info.maxexp - 1e-6
@@ -105,7 +105,7 @@ def points(name: str, double: bool, count: int) -> list[np.ndarray]:
 
 @functools.cache
 def truth(name: str, double: bool) -> tuple[list[np.ndarray], list[Any]]:
-    """Arguments, and what the table's exact column makes of them."""
+    """Arguments, and the exact values of the primitive there."""
     xs, names = points(name, double, 60), "abc"[: OPS[name].arity]
     formula = apply(name, *map(symbol, names))
     with mpmath.workdps(40):
@@ -149,7 +149,7 @@ def test_error(name: str, double: bool, wide512: bool) -> None:
 @pytest.mark.parametrize("wide512", WIDE)
 @pytest.mark.parametrize("name", [op.name for op in NUMBERS])
 def test_single_against_double(name: str, wide512: bool) -> None:
-    """Many points more: float64 is exact enough to judge float32."""
+    """float32 at many more points, against float64, which is exact enough to judge it."""
     xs = points(name, False, 100_000)
     y, true = (kernel(name, double, wide512)(*xs).astype(np.float64) for double in (False, True))
     same = (y == true.astype(np.float32)) | np.isnan(y) & np.isnan(true)
@@ -174,7 +174,7 @@ def specials(name: str, double: bool) -> list[np.ndarray]:
 
 
 def torchs(name: str, xs: list[np.ndarray]) -> np.ndarray:
-    """Each argument sixteen times: the last few of a tensor take another way in torch, which orders signed zeros otherwise."""
+    """Each argument sixteen times: torch computes the last few elements of a tensor differently, signed zeros too."""
     tensors = [torch.from_numpy(np.repeat(x, 16)) for x in xs]
     return OPS[name].torch(*(t != 0 if name == "where" and t is tensors[0] else t for t in tensors)).numpy()[::16]
 
@@ -198,7 +198,7 @@ def test_special_values(name: str, double: bool, wide512: bool) -> None:
 @pytest.mark.parametrize("bound", [0.0, -0.0, 1.5, -2.0, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["max", "min"])
 def test_a_bound_that_is_a_number(name: str, bound: float, double: bool) -> None:
-    """It takes fewer instructions, and gives the same: nan stays, and of 0 and -0 it is the second."""
+    """A bound that is a number takes fewer instructions and gives the same: nan stays, and of 0 and -0 it is the second."""
     x = specials("tanh", double)[0]
     wide512 = "avx512f" in llvm.features()
     y = compiled(lambda lanes, a: OPS[name].kernel(lanes, a, lanes.const(bound)), 1, double, wide512)(x)
@@ -211,7 +211,7 @@ def test_a_bound_that_is_a_number(name: str, bound: float, double: bool) -> None
 @pytest.mark.parametrize("name", ["tanh", "erf", "sigmoid", "erfc", "softplus", "atan", "exp", "expm1"])
 @pytest.mark.parametrize("wide512", WIDE)
 def test_saturation(name: str, wide512: bool) -> None:
-    """Where a function has reached its limit it stays there."""
+    """A function that has reached its limit stays there."""
     xs = np.array([12.0, 30.0, 1e3, 1e30, 3.4e38, math.inf])
     for x in (xs, -xs):
         y = kernel(name, False, wide512)(x)
@@ -230,7 +230,7 @@ def test_every_row_has_a_kernel_or_a_reason() -> None:
 @pytest.mark.parametrize("double", DOUBLE)
 @pytest.mark.parametrize("name", [op.name for op in NUMBERS])
 def test_a_lane_does_not_depend_on_its_neighbours(name: str, double: bool, wide512: bool) -> None:
-    """Also where a rare branch is taken for some of them."""
+    """Each element has its own value, also where some of them take a rare branch."""
     xs = points(name, double, 50)
     order = np.random.default_rng(0).permutation(len(xs[0]))
     f = kernel(name, double, wide512)

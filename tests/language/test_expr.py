@@ -29,7 +29,7 @@ POINTS = torch.tensor([-3.0, -1.0, -0.7, 0.0, 0.3, 1.0, 2.5], dtype=torch.float6
 
 
 def random_expr(rng: random.Random, depth: int) -> Expr:
-    """Any formula over all primitives, the leaves x, two parameters and numbers."""
+    """A random formula over all primitives; its leaves are x, two parameters and numbers."""
     if depth == 0 or rng.random() < 0.1:
         leaf = rng.choice(["x", "x", "x", "a", "b", "number", "pi"])
         number = rng.choice([0.0, 1.0, -1.0, 2.0, 0.5, -0.1, rng.gauss(0, 3), 10.0 ** rng.randint(-12, 12)])
@@ -50,7 +50,7 @@ PARTS, EACH = 50, 1000
 
 
 def exact_slope(e: Expr, x: object, a: object, b: object) -> object:
-    """A central difference in 80 digits: knows nothing of our rules."""
+    """The slope by a central difference in 80 digits, which knows nothing of our rules."""
     h = mpmath.mpf(10) ** -25
     return (value(e, {"x": x + h, "a": a, "b": b}) - value(e, {"x": x - h, "a": a, "b": b})) / (2 * h)
 
@@ -394,7 +394,7 @@ def test_what_pickles_unpickles() -> None:
 
 
 def test_nodes_come_after_their_arguments_and_hold_nothing_alive():
-    """They are kept with the formula; one that held itself would stay until a collection."""
+    """Nodes are kept with the formula; a formula that held itself would stay until the garbage collector runs."""
     rng = random.Random(3)
     for _ in range(50):
         e = random_expr(rng, 4)

@@ -74,7 +74,7 @@ def test_value_and_slopes(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("name", DERIVATIVES)
 def test_rows_that_are_derivatives(name: str) -> None:
-    """Their own exact column, at ordinary arguments and beside the limits; the rules that lead to them are judged above."""
+    """Rows that are derivatives agree with their exact column, at ordinary arguments and beside the limits."""
     at = [(-3.5, 0.75, 1.25), (0.5, 0.5, 0.75), (6.0, 1.5, 2.0), (-40.0, 1.75, 1.0), (-0.25, 0.0, 1.0), (30.0, 2.0, 1.5)]
     for first, second in itertools.product(at, at[1:3] if OPS[name].arity == 6 else [()]):
         arguments = dict(zip("xpqrst", (*first, *second), strict=False))
@@ -85,7 +85,7 @@ def test_rows_that_are_derivatives(name: str) -> None:
 
 
 def test_a_third_derivative_of_mittag_leffler_is_refused() -> None:
-    """In one line; the second one exists, and so does a third in a symbol that is not in it."""
+    """A third derivative is refused in one line; the second exists, and so does a third in a symbol that does not occur."""
     for text in ("mittag_leffler(x, p, 1)", "mittag_leffler_ratio(x, 1, p, x^2, 1, 1)"):
         e = parse(text)
         assert e.diff("x", 2).diff("q") is parse("0")
@@ -94,7 +94,7 @@ def test_a_third_derivative_of_mittag_leffler_is_refused() -> None:
 
 
 def test_a_formula_with_a_wide_operator_is_wide_as_a_whole() -> None:
-    """What surrounds it, and a derivative that it is not in, are computed in float64 too; the result has the dtype of x."""
+    """The formula around it and derivatives without it are computed in float64 too; the result has the dtype of x."""
     x = torch.tensor([1e-6, 3e-5], dtype=torch.float32)
     k = torch.ones(2, requires_grad=True)
     y = activate(parse("k*(exp(x) - 1) + 0*mittag_leffler(x, 0.75, 1)"), x, {"k": k})
@@ -117,7 +117,7 @@ def test_the_ratio_is_finite_where_the_quotient_is() -> None:
 
 @pytest.mark.parametrize("name", [op.name for op in PRIMITIVES])
 def test_second_derivatives(name: str) -> None:
-    """Also mixed, and at zero where the function is smooth there."""
+    """Second derivatives, also mixed ones, and at zero where the function is smooth there."""
     for e, values in cases(name):
         x = torch.tensor([-7.3, -2.1, -0.8, -0.45, -0.1, 1e-3, 0.2, 0.31, 0.6, 1.9, 8.7], dtype=torch.float64)
         if name in SMOOTH and name not in ("softsign", "i0e", "i1e"):
@@ -134,7 +134,7 @@ def test_second_derivatives(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SMOOTH if not name.startswith("mittag_leffler")])
 def test_third_derivative(name: str) -> None:
-    """The rules of the rules: against a central difference at 80 digits of the exact function."""
+    """The second derivative by the rules, against a central difference at 80 digits of the exact function."""
     for e, values in cases(name)[:2]:
         for x in (0.31, 0.8, 2.3):
             with mpmath.workdps(120):
@@ -162,7 +162,7 @@ def test_kinks_are_torchs(name: str, at: tuple[float, ...]) -> None:
 
 
 def slopes_at(name: str, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """Ours, in each argument of the primitive."""
+    """Our slope in each argument of the primitive."""
     symbols = (X, P, Q)[: len(inputs)]
     y = activate(apply(name, *symbols), inputs[0], {s.args[0]: t for s, t in zip(symbols[1:], inputs[1:], strict=True)})
     return torch.autograd.grad(y, inputs)
@@ -186,7 +186,7 @@ def test_the_slope_at_a_tie_of_clip_is_the_declared_one(at: tuple[float, ...], d
 
 @pytest.mark.parametrize("sign", [op.name for op in PRIMITIVES if op.boolean])
 def test_comparisons_are_pythons(sign: str) -> None:
-    """In torch and in exact arithmetic; nan compares as in Python."""
+    """Comparisons in torch and in exact arithmetic; nan compares as in Python."""
     pairs = [(1.0, 2.0), (2.0, 2.0), (3.0, 2.0), (-0.0, 0.0)]
     e = apply("where", apply(sign, X, P), 1, 0)
     wanted = [float(eval(f"{a} {sign} {b}")) for a, b in pairs]  # text from this list

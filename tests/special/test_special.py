@@ -294,7 +294,7 @@ def test_traces_without_a_break() -> None:
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize(("alpha", "beta"), [(0.0, 1.0), (0.3, 0.5), (0.8, 1.0), (1.0, 1.01), (1.0, 0.0), (1.6, 0.4), (2.0, 3.0)])
 def test_numbers_are_as_tensors_of_one_value(alpha: float, beta: float, scaled: bool) -> None:
-    """The first are computed by NumPy, the others by torch."""
+    """Numbers are computed by NumPy, tensors by torch."""
     size = torch.logspace(-3, 5, 700, dtype=torch.float64)  # two blocks
     z = torch.cat([-size, size])
     for order in ORDERS:

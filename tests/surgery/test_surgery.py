@@ -58,7 +58,7 @@ class Tagger(nn.Module):
 
 
 class GELUActivation(nn.Module):
-    """As in transformers: no subclass of torch's, holds a function."""
+    """An activation as transformers has them: no subclass of torch's, and it holds a function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -395,7 +395,7 @@ def test_different_dimensions_at_one_module():
 
 
 class Restless(nn.Module):
-    """Changes everything that a forward pass may change."""
+    """A module that changes everything that a forward pass may change."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -746,7 +746,7 @@ def test_a_parameter_that_lives_on_stays_in_the_optimizer():
 
 
 class ThreeGroups(torch.optim.SGD):
-    """Refuses a fourth group, so that the second of two new ones fails."""
+    """An optimizer that refuses a fourth group, so that the second of two new ones fails."""
 
     def add_param_group(self, param_group):
         if len(self.param_groups) == 3:
@@ -843,7 +843,7 @@ def test_a_scheduler_that_was_made_before_the_swap_is_refused(name):
 
 
 def test_what_reduces_on_a_plateau_may_be_made_before_the_swap_and_says_what_a_list_needs():
-    """It leaves no trace in the optimizer; with one minimum per group torch itself says what to do."""
+    """ReduceLROnPlateau leaves no trace in the optimizer; with one minimum per group torch itself says what to do."""
     for least, expected in ((0.0, nullcontext()), ([0.001], pytest.raises(RuntimeError, match="modify the `min_lrs` field"))):
         model, _ = trained()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
