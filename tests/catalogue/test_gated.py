@@ -245,7 +245,7 @@ def test_adaptive_beta2_learns() -> None:
     assert act.beta2.item() == pytest.approx(1.5, abs=0.02)
 
 
-def test_a_changed_parameter_leaves_the_closed_form() -> None:
+def test_a_changed_parameter_leaves_the_initial_form() -> None:
     """A parameter that is written to in place, loaded, passed functionally or copied is noticed; and so is its return."""
     x = torch.linspace(-3, 3, 20)
     act, other = actune.Activation("ml_tanh"), actune.Activation("ml_tanh", beta2=1.5)

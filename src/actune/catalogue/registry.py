@@ -32,6 +32,9 @@ __all__ = ["FAMILIES", "Family", "Param", "declare", "family", "list_families", 
 real, positive, nonnegative = constraints.real, constraints.positive, constraints.nonnegative
 
 
+# -- what a family is ----------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Param:
     """A parameter of a family.
@@ -219,6 +222,8 @@ def _rebuild(state: dict[str, Any], params: dict[str, Param]) -> Family:
     return Family(**state, params=params)
 
 
+# -- declaring -----------------------------------------------------------------------------------------------------------
+
 FAMILIES: dict[str, Family] = {}
 
 
@@ -287,6 +292,9 @@ def _define(f: Family) -> None:
         OPS[f.name] = Op(f.name, 1, definition=definition, show=f.name.replace("_", " "))
     for alias in f.aliases:
         ALIASES[alias] = f.name
+
+
+# -- looking up ----------------------------------------------------------------------------------------------------------
 
 
 def list_families() -> list[str]:

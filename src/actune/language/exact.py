@@ -21,6 +21,9 @@ _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operato
 LARGE = 1e5  # beyond e to this, a number counts as infinite: mpmath would go on, with exponents that fill the memory
 
 
+# -- the namespaces S ----------------------------------------------------------------------------------------------------
+
+
 class _Mpmath:
     """mpmath under the names that the table uses."""
 
@@ -125,6 +128,9 @@ class _Sympy:
 
     def compare(self, sign: str, a: Any, b: Any) -> Any:
         return self.sympy.Rel(a, b, sign)
+
+
+# -- values, constants, LaTeX --------------------------------------------------------------------------------------------
 
 
 def value(e: Expr, values: Mapping[str, Any]) -> Any:
