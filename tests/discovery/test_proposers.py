@@ -89,7 +89,7 @@ def test_a_users_proposer_joins():
 
 
 def test_contributing_says_what_the_table_takes():
-    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
     (arguments,) = re.findall(r"`\(([a-z, ]*)\) -> Draft \| None`", text)
     assert PROPOSERS
     for proposer in PROPOSERS.values():
