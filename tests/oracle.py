@@ -21,6 +21,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import torch
+from actune.kernels.request import Request, request_of, subject_of_symbols
 from torch import Tensor
 from torch.distributions import transform_to
 
@@ -28,8 +29,7 @@ import actune
 from actune.catalogue.interval import Closed
 from actune.kernels.cpu.compiler import has_kernels
 from actune.kernels.cpu.fused import cpu_way
-from actune.kernels.operators import activate, ordered
-from actune.kernels.request import Request, request, subject_of_symbols
+from actune.kernels.operators import activate_in_torch, ordered
 from actune.language.exact import value
 from actune.language.expr import Expr
 from actune.language.ops import OPS
@@ -159,7 +159,7 @@ Computed = tuple[np.ndarray, np.ndarray]
 def computed(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:
     """What torch's operators give: the value (m) and the first derivatives (n, m), parameters one for each point."""
     inputs = [t.requires_grad_() for t in (x.detach().clone(), *(torch.full_like(x, v) for v in values.values()))]
-    y = activate(e, inputs[0], dict(zip(values, inputs[1:], strict=True)))
+    y = activate_in_torch(e, inputs[0], dict(zip(values, inputs[1:], strict=True)))
     slopes = torch.autograd.grad(y.sum(), inputs) if y.requires_grad else [torch.zeros_like(x)]
     return y.detach().double().numpy(), torch.stack([s.double() for s in slopes]).numpy()
 
@@ -167,7 +167,7 @@ def computed(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:
 def asked(e: Expr, x: Tensor, p: Mapping[str, Tensor], place: str = "cpu") -> Request:
     """What `activate` asks of a way, with a tensor per symbol."""
     values = tuple(p.values())
-    return request(subject_of_symbols(e, tuple(p)), place, x, values, tuple(tuple(t.shape) for t in values))
+    return request_of(subject_of_symbols(e, tuple(p)), place, x, values, tuple(tuple(t.shape) for t in values))
 
 
 def by_kernels(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:

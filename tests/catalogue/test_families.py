@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import actune
-from actune.kernels.operators import activate, evaluate
+from actune.kernels.operators import activate_in_torch, evaluate
 from actune.language.exact import value
 from actune.language.expr import Expr, from_json, to_json
 
@@ -95,7 +95,7 @@ def test_second_derivatives(name: str) -> None:
     x = x[x.abs() > 1e-12] if f in WIDE else x  # |x|^gamma has no slope at 0; tests/test_gated.py looks there
     true = truth(f.expr, x.numpy(), values)
     inputs = [t.requires_grad_() for t in (x.clone(), *(torch.full_like(x, v) for v in values.values()))]
-    y = activate(f.expr, inputs[0], dict(zip(values, inputs[1:], strict=True)))
+    y = activate_in_torch(f.expr, inputs[0], dict(zip(values, inputs[1:], strict=True)))
     slopes = torch.autograd.grad(y.sum(), inputs, create_graph=True)
     for i, slope in enumerate(slopes):
         rows = torch.autograd.grad(slope.sum() + 0 * inputs[0].sum(), inputs, allow_unused=True, retain_graph=True)
@@ -130,7 +130,7 @@ def test_slope_is_torchs(name: str) -> None:
     f = actune.family(name)
     assert f.reference is not None
     x = torch.cat([grid(torch.float64, marks(f)), torch.tensor(marks(f), dtype=torch.float64)]).requires_grad_()
-    y = activate(f.expr, x, {n: torch.tensor([v], dtype=x.dtype) for n, v in f.initial()})
+    y = activate_in_torch(f.expr, x, {n: torch.tensor([v], dtype=x.dtype) for n, v in f.initial()})
     (got,), (wanted,) = (torch.autograd.grad(v.sum(), x) for v in (y, f.reference(x)))
     assert torch.allclose(got, wanted, rtol=1e-10, atol=1e-8), x[(got - wanted).abs().argmax()]
 

@@ -13,7 +13,7 @@ from passes import DTYPES, EXTENTS, KERNELS, strip
 from torch import Tensor
 
 from actune.kernels.cpu.lanes import LANES
-from actune.kernels.cpu.strips import cut, run
+from actune.kernels.cpu.strips import cut, run_strips
 from actune.kernels.layout import layout_of
 
 PAGE = mmap.PAGESIZE
@@ -50,8 +50,8 @@ def main() -> None:
                     kind = torch.float64 if dtype == torch.float64 else torch.float32
                     width = math.ceil(at.channels / LANES) * LANES if at.columns else at.channels
                     p = memories[3].tensor(torch.ones(2 * width, dtype=kind), side).view(2, width).numpy()
-                    run(strip(how, dtype, at.columns, False), at, p, x, y)
-                    sums = run(strip(how, dtype, at.columns, True), at, p, x, y, g, 2)
+                    run_strips(strip(how, dtype, at.columns, False), at, p, x, y)
+                    sums = run_strips(strip(how, dtype, at.columns, True), at, p, x, y, g, 2)
                     assert np.isfinite(sums).all()
         print(side, flush=True)
     os._exit(0)  # without giving the memory back, which tensors still use

@@ -43,7 +43,7 @@ def forced(how: str) -> Any:
 def passes(how: str, e: Expr, x: Tensor, p: Mapping[str, Tensor], g: Tensor) -> list[Tensor]:
     """[y, dx, the gradient of each parameter] by "interpreted" or "compiled" kernels, or by "operators"."""
     if how == "operators":
-        return _through_autograd(operators.activate, e, x, p, g)
+        return _through_autograd(operators.activate_in_torch, e, x, p, g)
     with forced(how) as used:
         found = _through_autograd(dispatch.activate, e, x, p, g)
     assert used.call_count == 2 * bool(x.numel()), "no kernel ran"

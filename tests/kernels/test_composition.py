@@ -388,7 +388,7 @@ def test_results_lie_in_memory_as_x_does(scope: str, layout: str) -> None:
     strides = torch.empty_like(x).stride()
     for name in TRAINED + CLOSED:
         act = Activation(name, **options)
-        by_formula = operators.activate(act.family.expr, x, act._symbols(x)) if name in TRAINED else act(x)
+        by_formula = operators.activate_in_torch(act.family.expr, x, act._symbols(x)) if name in TRAINED else act(x)
         for y in (act(x), by_formula):
             assert y.stride() == strides, name
             torch.testing.assert_close(y, act(plain))
@@ -506,7 +506,7 @@ def on_gpu(e: Expr, x: Tensor, p: Mapping[str, Tensor]) -> Tensor:
     """By what torch compiles, as if x were on a GPU; else by operators."""
     way = gpu.gpu_way(asked(e, x, p, "gpu"))
     y = None if way is None else way(x, tuple(p.values()))
-    return operators.activate(e, x, p) if y is None else y
+    return operators.activate_in_torch(e, x, p) if y is None else y
 
 
 def initial(name: str, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -522,7 +522,7 @@ def test_compiled_functions_agree_with_the_formula(name: str) -> None:
             x = 3 * torch.randn(shape)
             x = (LAYOUTS[layout](x) if layout and len(shape) == 4 else x).to(dtype).requires_grad_()
             p = initial(name, of_parameters)
-            y, wanted = on_gpu(e, x, p), operators.activate(e, x, p)
+            y, wanted = on_gpu(e, x, p), operators.activate_in_torch(e, x, p)
             assert (y.dtype, y.stride()) == (dtype, x.stride())
             g = torch.randn(shape).to(dtype)
             found = [torch.autograd.grad(v, [x, *p.values()], g, materialize_grads=True) for v in (y, wanted)]
@@ -566,5 +566,5 @@ def test_without_a_compiler_the_formula_is_used_and_one_warning_says_so(monkeypa
     with pytest.warns(UserWarning, match=r"torch\.compile does not work for cpu here \(RuntimeError: no compiler here\)"):
         y = on_gpu(e, x, {})
     assert torch.equal(on_gpu(e, x, {}), y)
-    assert torch.equal(operators.activate(e, x, {}), y)
+    assert torch.equal(operators.activate_in_torch(e, x, {}), y)
     gpu._compiles.cache_clear()

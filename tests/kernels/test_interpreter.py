@@ -101,7 +101,7 @@ def test_nothing_is_compiled_for_a_candidate() -> None:
     e = actune.parse("a*tanh(x) + b*x")
     passes("interpreted", e, *inputs(e, (1, 1)))
     passes("interpreted", e, *inputs(e, (1, 187)))
-    with mock.patch.object(llvm, "compiled", side_effect=AssertionError("compiled")):
+    with mock.patch.object(llvm, "compile_assembly", side_effect=AssertionError("compiled")):
         for e in candidates():
             for own in ((1, 1), (1, 187)):
                 x, p, g = inputs(e, own)
@@ -114,7 +114,7 @@ def test_a_formula_is_compiled_when_it_has_been_used_enough(monkeypatch: pytest.
     monkeypatch.setattr(tiers, "WORTH", 5000)
     tiers._use.cache_clear()
     e, x = actune.parse("tanh(x)*x + 0.123*square(x)"), torch.randn(1000, requires_grad=True)
-    with mock.patch.object(compiler, "compiled", side_effect=compiler.compiled) as spy:
+    with mock.patch.object(compiler, "formula_library", side_effect=compiler.formula_library) as spy:
         seen, calls = [], []
         for _ in range(7):
             y = dispatch.activate(e, x, {})

@@ -19,7 +19,7 @@ from torch import Tensor
 from actune.kernels import dispatch, operators
 from actune.kernels.cpu import fused
 from actune.kernels.cpu.lanes import LANES
-from actune.kernels.cpu.strips import LENGTH, cut, run
+from actune.kernels.cpu.strips import LENGTH, cut, run_strips
 from actune.kernels.layout import layout_of
 
 every_kernel = pytest.mark.parametrize("how", KERNELS)
@@ -141,7 +141,7 @@ def test_parameters_that_form_no_run_in_memory_are_left_to_the_formula() -> None
     x = normal((2, 3, 4, 5), 11).contiguous(memory_format=torch.channels_last)
     p = parameters((1, 3, 4, 1))
     assert fused.cpu_way(asked(E, x, p)) is None
-    assert torch.equal(dispatch.activate(E, x, p), operators.activate(E, x, p))
+    assert torch.equal(dispatch.activate(E, x, p), operators.activate_in_torch(E, x, p))
 
 
 @every_kernel
@@ -235,7 +235,7 @@ def derivatives(function: Callable[..., Tensor], x: Tensor, p: dict[str, Tensor]
 @pytest.mark.parametrize("own", [(1,), (1, 5), (7, 5)])
 def test_derivatives_of_derivatives(own: tuple[int, ...]) -> None:
     x, p = normal((7, 5), 20), parameters(own)
-    pairs = zip(derivatives(dispatch.activate, x, p), derivatives(operators.activate, x, p), strict=True)
+    pairs = zip(derivatives(dispatch.activate, x, p), derivatives(operators.activate_in_torch, x, p), strict=True)
     assert all(torch.allclose(a, b, rtol=1e-11, atol=1e-11) for a, b in pairs)
 
 
@@ -327,7 +327,7 @@ def test_nothing_is_written_beside_the_result_and_nothing_beside_the_input_count
         p[:, : at.channels] = np.tile(np.repeat(normal((2, channels), 32).numpy().astype(kind), at.spread, 1), at.repeats)
         for backward in (False, True):
             y = torch.full_like(x, 7.0)
-            sums = run(
+            sums = run_strips(
                 strip(how, dtype, at.columns, backward), at, p, inside(x), inside(y), inside(g) if backward else None, 2 * backward
             )
             assert (y[:margin] == 7).all()

@@ -23,7 +23,7 @@ from actune.kernels.tables.precision import DOUBLE, PLAIN, SINGLE, Precision
 from actune.kernels.tables.series import ENDS
 from actune.special.contour import numpy_derivatives
 
-REGISTERS = pytest.mark.skipif("avx512f" not in llvm.features(), reason="the processor has no AVX-512")
+REGISTERS = pytest.mark.skipif("avx512f" not in llvm.cpu_features(), reason="the processor has no AVX-512")
 HALF = (torch.bfloat16, torch.float16)
 KINDS = [
     *(pytest.param(SINGLE, d, marks=REGISTERS, id=f"registers-{str(d)[6:]}") for d in (torch.float32, *HALF)),
@@ -170,7 +170,7 @@ def test_one_kernel_serves_every_table() -> None:
     precision = tabulated.precision_of(torch.float32)
     x = torch.linspace(-3, 3, 100)
     lookup._kernel.cache_clear()
-    with mock.patch.object(llvm, "compiled", side_effect=llvm.compiled) as spy:
+    with mock.patch.object(llvm, "compile_assembly", side_effect=llvm.compile_assembly) as spy:
         for n in range(20):
             y = torch.empty_like(x)
             table(precision, powers(precision, 1) + n, (8.0, 8.0))(x, y)

@@ -25,7 +25,7 @@ def number(n: int) -> str:
 
 def called(n: int) -> int:
     """What the function gives that gives n."""
-    found: int = llvm.compiled(number(n), ("number",)).function("number", result=ctypes.c_int64)()
+    found: int = llvm.compile_assembly(number(n), ("number",)).function("number", result=ctypes.c_int64)()
     return found
 
 
@@ -184,14 +184,14 @@ def test_a_name_says_all_that_the_code_depends_on(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_function_lives_as_long_as_it_is_held() -> None:
-    functions = [llvm.compiled(number(n), ("number",)).function("number", result=ctypes.c_int64) for n in range(50)]
+    functions = [llvm.compile_assembly(number(n), ("number",)).function("number", result=ctypes.c_int64) for n in range(50)]
     assert [f() for f in functions] == list(range(50))
 
 
 @pytest.mark.parametrize("text", ["nonsense", "define i64 @number() {\n  ret i32 1\n}"])
 def test_what_is_no_assembly_is_refused_and_not_kept(place: Path, text: str) -> None:
     with pytest.raises(RuntimeError):
-        llvm.compiled(text, ("number",))
+        llvm.compile_assembly(text, ("number",))
     assert files(place) == []
 
 
@@ -224,7 +224,7 @@ def test_several_processes_start_at_once(tmp_path: Path) -> None:
     kept = files(tmp_path)
     assert kept
     assert all(p.parent == tmp_path / "own" / "kernels" and llvm._read(p) for p in kept)
-    refuse = "from actune.kernels import native\nnative._machine_code = None\n"
+    refuse = "from actune.kernels.cpu import llvm\nllvm._machine_code = None\n"
     out, err = process(refuse + USE, ACTUNE_CACHE=str(tmp_path / "own")).communicate(timeout=PATIENCE)
     assert (out.strip(), err) == ("right", "")
     assert files(tmp_path) == kept
@@ -249,5 +249,5 @@ def test_a_processor_without_what_kernels_are_made_of_is_left_to_the_formula(mon
         ("riscv64", set(), set()),
     ):  # fmt: skip
         monkeypatch.setattr(llvm.platform, "machine", lambda machine=machine: machine)
-        monkeypatch.setattr(llvm, "features", lambda features=features: frozenset(features))
+        monkeypatch.setattr(llvm, "cpu_features", lambda features=features: frozenset(features))
         assert {d for d in (torch.float16, torch.bfloat16, torch.float32, torch.float64) if llvm._capable(d)} == able

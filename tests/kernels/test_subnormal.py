@@ -17,7 +17,7 @@ from torch import Tensor
 import actune
 from actune.kernels.cpu import compiler, interpreter, llvm
 from actune.kernels.cpu.fused import slopes
-from actune.kernels.cpu.strips import Cut, bound
+from actune.kernels.cpu.strips import Cut, bind_strips
 from actune.kernels.cpu.subnormal import without_subnormals
 
 X86 = pytest.mark.skipif(llvm.architecture() != "x86", reason="another register holds the state")
@@ -49,7 +49,7 @@ define void @write(i32 %state) {
   call void @llvm.x86.sse.ldmxcsr(ptr %at)
   ret void
 }"""
-    library = llvm.compiled(text, ("read", "write"))
+    library = llvm.compile_assembly(text, ("read", "write"))
     return library.function("read", result=ctypes.c_uint32), library.function("write", ctypes.c_uint32)
 
 
@@ -87,7 +87,7 @@ def kernel_output(how: str, f: actune.Family, x: Tensor, g: Tensor | None) -> tu
     strip = MAKERS[how](exprs, names, x.dtype, False, g is not None)
     numbers = torch.tensor([[v] for v in values.values()], dtype=compiler.compute_dtype(x.dtype)).reshape(-1, 1)
     y, sums = torch.empty_like(x), torch.zeros((len(names), 1), dtype=torch.float64)
-    call = bound(strip, Cut(1, 1, x.numel()), numbers, x, y, g, None if g is None else sums)
+    call = bind_strips(strip, Cut(1, 1, x.numel()), numbers, x, y, g, None if g is None else sums)
     write(USUAL)
     call()
     return read() & ~CONTROL, y
@@ -182,7 +182,7 @@ def test_the_callers_state_neither_changes_nor_matters(how: str, dtype: torch.dt
     found = []
     for state in (USUAL, FLUSHING, UPWARD, TO_ZERO, USUAL | INVALID):
         y, gx = torch.empty_like(x), torch.empty_like(x)
-        calls = bound(forward, whole, numbers, x, y), bound(backward, whole, numbers, x, gx, gradient)
+        calls = bind_strips(forward, whole, numbers, x, y), bind_strips(backward, whole, numbers, x, gx, gradient)
         write(state)
         for call in calls:
             call()
@@ -199,7 +199,7 @@ def test_the_callers_state_neither_changes_nor_matters(how: str, dtype: torch.dt
 def test_the_state_of_a_kernel() -> None:
     """Neither operands nor results are subnormal, no operation traps, and all round to the nearest."""
     body = "\n  call void @llvm.x86.sse.stmxcsr(ptr %Y)"
-    run = llvm.compiled(without_subnormals("run", "ptr %Y", "", body), ("run",)).function("run", ctypes.c_void_p)
+    run = llvm.compile_assembly(without_subnormals("run", "ptr %Y", "", body), ("run",)).function("run", ctypes.c_void_p)
     state = ctypes.c_uint32()
     run(ctypes.addressof(state))
     assert state.value == FLUSHING
@@ -230,7 +230,7 @@ def test_every_thread_flushes(how: str) -> None:
 def elsewhere(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Text is written for a processor of this kind without any special instructions."""
     monkeypatch.setattr(llvm.platform, "machine", lambda: request.param)
-    monkeypatch.setattr(llvm, "features", lambda: frozenset())
+    monkeypatch.setattr(llvm, "cpu_features", lambda: frozenset())
 
 
 def texts() -> list[str]:
@@ -241,8 +241,8 @@ def texts() -> list[str]:
         for dtype in DTYPES
         for columns in (False, True)
         for text in (
-            compiler.assembly((e,), ("a",), dtype, columns, False),
-            compiler.assembly(slopes(e, ("a",)), ("a",), dtype, columns, True),
+            compiler.formula_assembly((e,), ("a",), dtype, columns, False),
+            compiler.formula_assembly(slopes(e, ("a",)), ("a",), dtype, columns, True),
             interpreter._strip(dtype, columns, True),
         )
     ]
@@ -279,5 +279,5 @@ def test_elsewhere_nothing_is_changed() -> None:
 
 
 def test_the_kernels_of_this_processor_change_it() -> None:
-    with mock.patch.object(llvm, "features", return_value=frozenset()):
+    with mock.patch.object(llvm, "cpu_features", return_value=frozenset()):
         assert all("mxcsr" in text or "fpcr" in text for text in texts())

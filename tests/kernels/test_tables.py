@@ -86,7 +86,7 @@ def test_a_family_is_as_accurate_as_its_formula(name: str, used: list[tabulated.
         else t.detach().double().requires_grad_()
         for t in inputs
     ]
-    true = operators.activate(f.expr, each[0], dict(zip(names, each[1:], strict=True)))
+    true = operators.activate_in_torch(f.expr, each[0], dict(zip(names, each[1:], strict=True)))
     first = torch.autograd.grad(true.sum(), each, create_graph=True)
     excused = true.abs() + sum((t * s).abs() for t, s in zip(each, first, strict=True))
     bar = 4 * U if used or not learn else 5 * U  # torch's own tanh has 4.1 at some of so many points
@@ -103,7 +103,10 @@ def test_a_family_is_as_accurate_as_its_formula(name: str, used: list[tabulated.
 def test_what_a_table_does_not_cover_is_the_formulas(name: str) -> None:
     f = actune.family(name)
     x, p = sample(), initial(f)
-    got, wanted = dispatch.activate(f.expr, x, p)[: len(HOSTILE)], operators.activate(f.expr, x[: len(HOSTILE)].clone(), p)
+    got, wanted = (
+        dispatch.activate(f.expr, x, p)[: len(HOSTILE)],
+        operators.activate_in_torch(f.expr, x[: len(HOSTILE)].clone(), p),
+    )
     assert torch.equal(got.isnan(), wanted.isnan())
     assert torch.allclose(got, wanted, rtol=5e-7, atol=1e-37, equal_nan=True)
     zeros = HOSTILE == 0
@@ -119,7 +122,7 @@ def test_half_precision_is_rounded_once(name: str, dtype: torch.dtype) -> None:
     assert y.dtype == dtype
     keep = torch.isfinite(x) & (x.abs() < 100)
     wide = x.detach().double()
-    true = operators.activate(f.expr, wide, initial(f, torch.float64))
+    true = operators.activate_in_torch(f.expr, wide, initial(f, torch.float64))
     assert ((y - true).abs() <= 0.51 * torch.finfo(dtype).eps * true.abs() + torch.finfo(dtype).smallest_normal)[keep].all()
     (g,) = torch.autograd.grad(y[keep].sum(), x)
     assert g.dtype == dtype
@@ -311,7 +314,7 @@ def test_a_kink_at_zero_leaves_the_whole_to_the_formula_but_not_its_gates(used: 
     x = sample().clamp(-50, 50).nan_to_num().requires_grad_()
     y = dispatch.activate(f.expr, x, p)
     assert len(used) == 1
-    exact = operators.activate(f.expr, x[:3000].double(), {n: t.detach().double() for n, t in p.items()})
+    exact = operators.activate_in_torch(f.expr, x[:3000].double(), {n: t.detach().double() for n, t in p.items()})
     assert torch.allclose(y[:3000].double(), exact, rtol=1e-6)
     g, b = torch.autograd.grad(y.sum(), (x, p["beta2"]))
     assert g[x == 0].eq(0).all()
@@ -418,7 +421,7 @@ def test_any_form_of_gradient(name: str, form: str) -> None:
         if name == "mittag_leffler":
             y = (actune.mittag_leffler if dtype == torch.float32 else mittag_leffler_by_contour)(leaf, p, 1.0)
         else:
-            function = dispatch.activate if dtype == torch.float32 else operators.activate
+            function = dispatch.activate if dtype == torch.float32 else operators.activate_in_torch
             y = function(actune.family(name).expr, leaf, {"beta": p} if name == "swish" else {})
         return list(torch.autograd.grad(loss(y), [leaf, p] if name != "mish" else [leaf]))
 
@@ -477,7 +480,7 @@ def test_gates_are_only_multiplied() -> None:
     x = torch.randn(2000, generator=torch.Generator().manual_seed(11)) * 1e-5
     p = {"b": torch.tensor([1.0], requires_grad=True)}
     e = actune.parse("abs(mittag_leffler(b*x, 1.5, 1) - 1)")
-    true = operators.activate(e, x.double(), {"b": torch.tensor([1.0], dtype=torch.float64)})
+    true = operators.activate_in_torch(e, x.double(), {"b": torch.tensor([1.0], dtype=torch.float64)})
     assert torch.allclose(dispatch.activate(e, x, p).double(), true, rtol=1e-6)
 
 
@@ -485,7 +488,7 @@ def test_where_nothing_is_covered_the_formula_serves() -> None:
     e, x = actune.family("mish").expr, torch.full((SIZE,), 20.0).requires_grad_()
     y = dispatch.activate(e, x, {})
     y.sum().backward()
-    assert torch.equal(y, operators.activate(e, x, {}))
+    assert torch.equal(y, operators.activate_in_torch(e, x, {}))
     assert x.grad is not None
     assert x.grad.eq(1).all()
 
@@ -495,7 +498,7 @@ def test_where_nothing_is_covered_the_formula_serves() -> None:
 
 @pytest.mark.parametrize("precision", [SINGLE, PLAIN, DOUBLE], ids=["registers", "rows", "double"])
 def test_a_fitted_table_agrees_with_the_function(precision) -> None:
-    if precision is SINGLE and "avx512f" not in llvm.features():
+    if precision is SINGLE and "avx512f" not in llvm.cpu_features():
         pytest.skip("this processor has no AVX-512")
     p = points(precision)
     values = np.stack([np.tanh(p), 1 / np.cosh(p) ** 2, np.sin(p)])

@@ -147,7 +147,7 @@ def compile_more():
     n, kept = 0, []
     while not stop:
         n += 1
-        kept += [llvm.compiled(f"define i64 @answer() {{\\n  ret i64 {n}\\n}}", ("answer",))]
+        kept += [llvm.compile_assembly(f"define i64 @answer() {{\\n  ret i64 {n}\\n}}", ("answer",))]
 
 before, compiling, stop = BEFORE, COMPILING, False
 wanted = computed("interpreted") if before else None
@@ -162,7 +162,7 @@ for turn in range(8 if compiling else 3):
         faulthandler.dump_traceback_later(10, exit=True)
         found = computed("interpreted")
         if compiling:
-            llvm.compiled(f"define i64 @answer() {{\\n  ret i64 {-turn - 1}\\n}}", ("answer",))
+            llvm.compile_assembly(f"define i64 @answer() {{\\n  ret i64 {-turn - 1}\\n}}", ("answer",))
         os.write(send, llvm.hashlib.sha256(b"".join(found)).digest())
         os._exit(0)
     status = os.waitpid(child, 0)[1]

@@ -30,7 +30,7 @@ from actune.language.ops import OPS
 KERNELS = [op for op in OPS.values() if op.kernel and op.arity]
 NUMBERS = [op for op in KERNELS if not op.boolean and op.name not in ("where", "sign", "relu", "abs", "neg", "max", "min", "clip")]
 SPECIAL = (0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0)
-TABLES = pytest.mark.skipif("avx512f" not in llvm.features(), reason="the processor has no AVX-512")
+TABLES = pytest.mark.skipif("avx512f" not in llvm.cpu_features(), reason="the processor has no AVX-512")
 WIDE = (pytest.param(True, marks=TABLES, id="avx512"), pytest.param(False, id="portable"))
 DOUBLE = (pytest.param(False, id="float32"), pytest.param(True, id="float64"))
 # Where the true value is zero or infinite far away, or takes mpmath long: the largest argument, (float32, float64).
@@ -58,7 +58,7 @@ def compiled(function: Callable[..., Value], arity: int, double: bool, wide512: 
     ])  # fmt: skip
     parameters = ", ".join(["ptr %Y", "i64 %n", *(f"ptr %X{i}" for i in range(arity))])
     text = "\n".join(code.outside) + without_subnormals("run", parameters, VECTORS, body)
-    run = llvm.compiled(text, ["run"]).function("run", ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * arity)
+    run = llvm.compile_assembly(text, ["run"]).function("run", ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * arity)
 
     def call(*xs: Any, out: np.ndarray | None = None) -> np.ndarray:
         dtype, n = np.float64 if double else np.float32, len(xs[0])
@@ -200,7 +200,7 @@ def test_special_values(name: str, double: bool, wide512: bool) -> None:
 def test_a_bound_that_is_a_number(name: str, bound: float, double: bool) -> None:
     """A bound that is a number takes fewer instructions and gives the same: nan stays, and of 0 and -0 it is the second."""
     x = specials("tanh", double)[0]
-    wide512 = "avx512f" in llvm.features()
+    wide512 = "avx512f" in llvm.cpu_features()
     y = compiled(lambda lanes, a: OPS[name].kernel(lanes, a, lanes.const(bound)), 1, double, wide512)(x)
     true = torchs(name, [x, np.full_like(x, bound)]).astype(x.dtype)
     assert np.array_equal(y, true, equal_nan=True)
@@ -301,7 +301,7 @@ def measured(name: str, double: bool, wide512: bool) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    ways = [(d, w) for w in (True, False) for d in (False, True) if not w or "avx512f" in llvm.features()]
+    ways = [(d, w) for w in (True, False) for d in (False, True) if not w or "avx512f" in llvm.cpu_features()]
     heads = [f"{'float64' if d else 'float32'}{'' if w else ', portable'}" for d, w in ways]
     print("units in the last place, ms a million elements\n" + f"{'':12s}" + "".join(f"{h:>20s}" for h in heads))
     for op in NUMBERS:

@@ -14,7 +14,7 @@ import torch
 from oracle import allowed, grid, measure, truth
 from torch import Tensor
 
-from actune.kernels.operators import activate, evaluate
+from actune.kernels.operators import activate_in_torch, evaluate
 from actune.language.exact import to_sympy, value
 from actune.language.expr import Expr, FormulaError, apply, symbol
 from actune.language.ops import OPS
@@ -97,7 +97,7 @@ def test_a_formula_with_a_wide_operator_is_wide_as_a_whole() -> None:
     """The formula around it and derivatives without it are computed in float64 too; the result has the dtype of x."""
     x = torch.tensor([1e-6, 3e-5], dtype=torch.float32)
     k = torch.ones(2, requires_grad=True)
-    y = activate(parse("k*(exp(x) - 1) + 0*mittag_leffler(x, 0.75, 1)"), x, {"k": k})
+    y = activate_in_torch(parse("k*(exp(x) - 1) + 0*mittag_leffler(x, 0.75, 1)"), x, {"k": k})
     assert y.dtype == torch.float32
     assert torch.equal(y, torch.expm1(x))
     assert torch.equal(torch.autograd.grad(y.sum(), k)[0], torch.expm1(x))
@@ -164,7 +164,7 @@ def test_kinks_are_torchs(name: str, at: tuple[float, ...]) -> None:
 def slopes_at(name: str, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """Our slope in each argument of the primitive."""
     symbols = (X, P, Q)[: len(inputs)]
-    y = activate(apply(name, *symbols), inputs[0], {s.args[0]: t for s, t in zip(symbols[1:], inputs[1:], strict=True)})
+    y = activate_in_torch(apply(name, *symbols), inputs[0], {s.args[0]: t for s, t in zip(symbols[1:], inputs[1:], strict=True)})
     return torch.autograd.grad(y, inputs)
 
 

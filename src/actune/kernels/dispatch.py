@@ -17,7 +17,7 @@ from . import operators
 from .autograd import Way, apply_way
 from .cpu.fused import cpu_way
 from .gpu import gpu_way
-from .request import Request, Subject, place_of, request, subject_of_symbols
+from .request import Request, Subject, place_of, request_of, subject_of_symbols
 from .tables.gates import gates_way
 from .tables.whole import table_way
 
@@ -33,7 +33,7 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """
     values = tuple(parameters.values())
     if not place_of(x, values):
-        return operators.activate(e, x, parameters)
+        return operators.activate_in_torch(e, x, parameters)
     return activate_stored(subject_of_symbols(e, tuple(parameters)), x, values, tuple(tuple(p.shape) for p in values))
 
 
@@ -42,7 +42,7 @@ def activate_stored(subject: Subject, x: Tensor, tensors: Sequence[Tensor], shap
     place = place_of(x, tensors)
     if not place:
         return _by_operators(subject, shapes, x, tensors)
-    for way in _suiting(request(subject, place, x, tensors, shapes)):
+    for way in _suiting(request_of(subject, place, x, tensors, shapes)):
         y = way(x, tensors)
         if y is not None:
             return y
@@ -60,7 +60,7 @@ def _by_autograd(suits: Callable[[Request], Way | None]) -> Callable[[Request], 
 
 
 def _by_operators(subject: Subject, shapes: tuple[tuple[int, ...], ...], x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    return operators.activate(subject.e, x, subject.symbols(x, tensors, shapes))
+    return operators.activate_in_torch(subject.e, x, subject.symbols(x, tensors, shapes))
 
 
 # Plain tensors on the CPU have tables where these are faster than kernels, then kernels; those on a GPU what torch compiles.

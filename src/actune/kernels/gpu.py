@@ -68,7 +68,7 @@ class GpuWay:
         return [self._restored(next(found), t) if n else None for t, n in zip((x, *parameters), needs, strict=True)]
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        return operators.activate(self.e, x, dict(zip(self.names[1:], parameters, strict=True)))
+        return operators.activate_in_torch(self.e, x, dict(zip(self.names[1:], parameters, strict=True)))
 
     @property
     def _varies(self) -> bool:

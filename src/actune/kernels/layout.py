@@ -11,9 +11,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Layout", "as_flat", "fill", "laid_as", "layout_of", "memory_order", "restore_order"]
+__all__ = ["Layout", "as_flat", "fill_in_order", "laid_as", "layout_of", "memory_order", "restore_order"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def as_flat(t: Tensor, order: tuple[int, ...] | None, dtype: torch.dtype) -> Ten
     return (t if order is None else t.permute(order)).to(dtype).contiguous()
 
 
-def fill(y: Tensor, order: tuple[int, ...] | None, dtype: torch.dtype, write: Callable[[Tensor], T]) -> T:
+def fill_in_order(y: Tensor, order: tuple[int, ...] | None, dtype: torch.dtype, write: Callable[[Tensor], _T]) -> _T:
     """Let `write` fill y: it gets memory for the elements in this order and dtype. Returns what `write` returns."""
     laid = y if order is None else y.permute(order)
     if laid.is_contiguous() and laid.dtype == dtype:

@@ -21,7 +21,7 @@ from ..language.expr import Expr, FormulaError, const, from_json, order, to_json
 from ..language.ops import OPS
 from ..tensors import check_input
 
-__all__ = ["ExportError", "activate", "evaluate", "needs_float64", "ordered"]
+__all__ = ["ExportError", "activate_in_torch", "evaluate", "needs_float64", "ordered"]
 
 
 class ExportError(BaseException):
@@ -242,7 +242,7 @@ def _slopes(ctx: Any, inputs: tuple[Tensor, ...], wanted: list[tuple[int, int]])
     return _apply(tuple(ctx.exprs[i].diff(ctx.names[j]) for i, j in wanted), ctx.names, compute, *inputs)
 
 
-def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+def activate_in_torch(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """The value of the formula at `x`, in the dtype and shape of `x`; parameters must broadcast to it.
 
     Differentiable to any order in `x` and the parameters. Keeps `x` and the parameters for backward, nothing else.

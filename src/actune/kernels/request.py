@@ -16,7 +16,7 @@ from ..language.expr import Expr
 from ..tensors import is_bare, is_traced
 from .layout import Layout, laid_as, layout_of
 
-__all__ = ["Request", "Subject", "place_of", "request", "subject_of_family", "subject_of_symbols", "symbol_values"]
+__all__ = ["Request", "Subject", "place_of", "request_of", "subject_of_family", "subject_of_symbols", "symbol_values"]
 
 Source = tuple[tuple[str, ...], Param]
 _ANY = Param(0.0)  # what a symbol's tensor stores is its value
@@ -104,7 +104,7 @@ class Request(NamedTuple):
         return layout_of(self.sizes, self.strides, self.shapes)
 
 
-def request(subject: Subject, place: str, x: Tensor, tensors: Sequence[Tensor], shapes: tuple[tuple[int, ...], ...]) -> Request:
+def request_of(subject: Subject, place: str, x: Tensor, tensors: Sequence[Tensor], shapes: tuple[tuple[int, ...], ...]) -> Request:
     """The request to compute a subject at x, in this place, with these tensors of parameters."""
     learns = any(t.requires_grad for t in tensors)
     strides = None if x.is_contiguous() else x.stride()

@@ -1,4 +1,4 @@
-"""A formula over memory that stays where it is: what `fused` works out at each call is worked out once, for thousands of calls.
+"""A formula over memory that stays where it is: what `CpuWay` does anew at each call is done once, for thousands of calls.
 
 For float32 matrices (samples, channels) with parameters a channel, in one thread.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from ...language.expr import Expr
 from ..layout import layout_of
 from .fused import slopes
-from .strips import Cut, Strip, bound, cut
+from .strips import Cut, Strip, bind_strips, cut
 from .tiers import kernel_for
 
 __all__ = ["BoundFormula", "KernelPair", "row_layout"]
@@ -51,11 +51,11 @@ class BoundFormula:
 
     def values(self, ways: KernelPair, x: Tensor, y: Tensor, numbers: Tensor) -> Call:
         """Writes the values at x to y, when called; numbers: a row for each parameter, see `row_layout`."""
-        return bound(ways.values, self._layout(x), numbers, x, y)
+        return bind_strips(ways.values, self._layout(x), numbers, x, y)
 
     def pullback(self, ways: KernelPair, x: Tensor, g: Tensor, gx: Tensor, numbers: Tensor, sums: Tensor) -> Call:
         """Writes the gradient of x to gx, adds those of the learned parameters to sums: float64, laid out as numbers."""
-        return bound(ways.pullback, self._layout(x), numbers, x, gx, g, sums)
+        return bind_strips(ways.pullback, self._layout(x), numbers, x, gx, g, sums)
 
     def _layout(self, x: Tensor) -> Cut:
         return row_layout(*x.shape)[0] if self.names else Cut(1, 1, x.numel())

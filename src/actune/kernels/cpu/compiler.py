@@ -22,20 +22,20 @@ from .strips import driver
 
 __all__ = [
     "STORED",
-    "compiled",
+    "add_sums",
     "compute_dtype",
-    "cost",
     "emit",
-    "flushed",
+    "formula_library",
     "has_kernels",
-    "kernel",
+    "instruction_count",
     "kernel_cost",
     "kernels_run",
+    "operator_kernel",
     "parameter",
     "processor_lanes",
-    "read",
+    "read_elements",
+    "rounded_elements",
     "strip_assembly",
-    "written",
 ]
 
 STORED = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "i16", torch.float16: "half"}
@@ -48,7 +48,7 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def processor_lanes(double: bool) -> Lanes:
     """New lanes of float32 or float64, with the instructions that this processor has."""
-    return Lanes(Code(wide512="avx512f" in llvm.features()), double)
+    return Lanes(Code(wide512="avx512f" in llvm.cpu_features()), double)
 
 
 def kernels_run(dtype: torch.dtype) -> bool:
@@ -61,7 +61,7 @@ def has_kernels(nodes: Sequence[Expr]) -> bool:
     return all(n.is_leaf or n.op == "where" or OPS[n.op].kernel is not None for n in nodes)
 
 
-def cost(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
+def instruction_count(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
     """How many instructions the formulas take for a vector of elements; those of parameters alone count too."""
     code = Code(wide512=True)
     lanes = Lanes(code)
@@ -74,7 +74,7 @@ def cost(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
 def kernel_cost(e: Expr) -> int | None:
     """The instructions that a kernel of this formula takes for a vector of elements; None: there can be no such kernel."""
     outputs, nodes = ordered((e,))
-    return cost(outputs, nodes) if has_kernels(nodes) else None
+    return instruction_count(outputs, nodes) if has_kernels(nodes) else None
 
 
 def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: Mapping[str, Value]) -> list[Value]:
@@ -84,31 +84,33 @@ def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: M
         if n.is_leaf:
             found[n] = inputs[n.args[0]] if n.op == "symbol" else lanes.const(n.args[0])
         else:
-            found[n] = kernel(n.op)(lanes, *(found[a] for a in n.args))
+            found[n] = operator_kernel(n.op)(lanes, *(found[a] for a in n.args))
     return [found[e] for e in outputs]
 
 
-def kernel(op: str) -> Any:
+def operator_kernel(op: str) -> Any:
     """The function over Lanes that computes an operator."""
     return Lanes.where if op == "where" else OPS[op].kernel
 
 
 @functools.lru_cache(maxsize=512)
-def compiled(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> llvm.Library:
+def formula_library(
+    exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool
+) -> llvm.Library:
     """The kernel (see `strips`) of formulas of x and the named parameters.
 
     forward    of the one formula, its values
     backward   of slopes: the first times the gradient; and the sums of the gradient times each other
     """
-    return llvm.compiled(assembly(exprs, names, dtype, columns, backward), ("run",))
+    return llvm.compile_assembly(formula_assembly(exprs, names, dtype, columns, backward), ("run",))
 
 
-def assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> str:
+def formula_assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> str:
     """The same in LLVM assembly."""
     lanes = processor_lanes(dtype == torch.float64)
     outputs, nodes = ordered(exprs)
     inputs = {name: Value(lanes.code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}
-    found = emit(lanes, outputs, nodes, {"x": read(lanes, dtype, "x"), **inputs})
+    found = emit(lanes, outputs, nodes, {"x": read_elements(lanes, dtype, "x"), **inputs})
     return strip_assembly(lanes, dtype, found, len(names), columns, backward)
 
 
@@ -133,17 +135,17 @@ def strip_assembly(
     code, (first, *others) = lanes.code, outputs
     sums: list[Value] = []
     if backward:
-        g = read(lanes, dtype, "g")
+        g = read_elements(lanes, dtype, "g")
         counted = Value(code, "i1", "%alive") if counted is None else counted
         sums = [added(lanes, counted, g, other, f"%sum.{k}") for k, other in enumerate(others)]
         first = g * first
-    result = written(lanes, dtype, first)
+    result = rounded_elements(lanes, dtype, first)
     zero = f"{vector(lanes.kind)} [zeroinitializer, %entry]"
     carried = "".join(f"\n  %sum.{k} = phi {zero}, [{s.name}, %put.done]" for k, s in enumerate(sums))
     entry = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(parameters)) + before
-    flush = "".join(flushed(lanes, f"flush.{k}", s.name, str(k), columns) for k, s in enumerate(sums))
+    flush = "".join(add_sums(lanes, f"flush.{k}", s.name, str(k), columns) for k, s in enumerate(sums))
     body = "".join(f"\n{line}" for line in code.lines) + after
-    fetch, put = loaded("xg" if backward else "x", dtype, "%at", "%some"), stored(result, dtype, "%at", "%some")
+    fetch, put = load_vectors("xg" if backward else "x", dtype, "%at", "%some"), store_vector(result, dtype, "%at", "%some")
     return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}{masks(dtype)}
 {SIGNATURE}{{
 entry:{entry}{MASK}
@@ -176,7 +178,7 @@ MASK = f"""
 
 
 def masks(dtype: torch.dtype) -> str:
-    """The declarations of what `loaded` and `stored` call."""
+    """The declarations of what `load_vectors` and `store_vector` call."""
     kind, suffix = vector(STORED[dtype]), _suffix(dtype)
     return f"""
 declare {kind} @llvm.masked.load.{suffix}(ptr, i32, {vector("i1")}, {kind})
@@ -194,7 +196,7 @@ def partly(name: str, number: str, columns: bool) -> str:
   {name} = select i1 {"true" if columns else f"{name}.last"}, i1 %short, i1 false"""
 
 
-def loaded(names: str, dtype: torch.dtype, at: str, some: str) -> str:
+def load_vectors(names: str, dtype: torch.dtype, at: str, some: str) -> str:
     """Load the vectors %x and %g at this element, and %alive, which lanes there are; in the others x is 1 and g is 0."""
     kind, size, blank = vector(STORED[dtype]), dtype.itemsize, {"x": f"splat ({_ONE[dtype]})", "g": "zeroinitializer"}
     places = "".join(f"\n  %{t}.at = getelementptr {STORED[dtype]}, ptr %{t.upper()}, i64 {at}" for t in names)
@@ -207,7 +209,7 @@ def loaded(names: str, dtype: torch.dtype, at: str, some: str) -> str:
   %alive = phi {vector("i1")} [%mask, %get.yes], [splat (i1 true), %get.no]"""
 
 
-def stored(result: Value, dtype: torch.dtype, at: str, some: str) -> str:
+def store_vector(result: Value, dtype: torch.dtype, at: str, some: str) -> str:
     """Store a vector at this element of Y."""
     kind, size = vector(STORED[dtype]), dtype.itemsize
     masked = f"\n  call void @llvm.masked.store.{_suffix(dtype)}({kind} {result.name}, ptr %y.at, i32 {size}, {vector('i1')} %mask)"
@@ -221,7 +223,7 @@ def added(lanes: Lanes, counted: Value, g: Value, other: Value, total: str) -> V
     return lanes.where(counted, lanes.fma(g, other, before), before)
 
 
-def read(lanes: Lanes, dtype: torch.dtype, name: str) -> Value:
+def read_elements(lanes: Lanes, dtype: torch.dtype, name: str) -> Value:
     """The elements that were loaded under this name, in the kind that is computed in."""
     code = lanes.code
     if dtype == torch.float16:
@@ -232,13 +234,13 @@ def read(lanes: Lanes, dtype: torch.dtype, name: str) -> Value:
     return Value(code, lanes.kind, f"%{name}")
 
 
-def written(lanes: Lanes, dtype: torch.dtype, result: Value) -> Value:
+def rounded_elements(lanes: Lanes, dtype: torch.dtype, result: Value) -> Value:
     """The elements as they are stored, rounded to the nearest."""
     code = lanes.code
     if dtype == torch.float16:
         return Value(code, "half", code.emit(f"fptrunc {vector('float')} {result.name} to {vector('half')}"))
     if dtype == torch.bfloat16:
-        return lanes.brief(result) if "avx512bf16" in llvm.features() else _upper(lanes, lanes.normal(result))
+        return lanes.brief(result) if "avx512bf16" in llvm.cpu_features() else _upper(lanes, lanes.normal(result))
     return lanes.normal(result)
 
 
@@ -265,7 +267,7 @@ def parameter(kind: str, name: str, index: str, columns: bool) -> str:
   {name} = shufflevector {vector(kind)} {name}.first, {vector(kind)} poison, <{LANES} x i32> zeroinitializer"""
 
 
-def flushed(lanes: Lanes, name: str, total: str, index: str, columns: bool) -> str:
+def add_sums(lanes: Lanes, name: str, total: str, index: str, columns: bool) -> str:
     """Add the sum in each lane to the float64 of this index, or to one for each lane."""
     name = f"%{name}"
     text = f"""

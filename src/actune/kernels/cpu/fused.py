@@ -17,10 +17,10 @@ from ...catalogue.registry import Param
 from ...language.expr import Expr
 from ...tensors import Array
 from .. import operators
-from ..layout import Layout, as_flat, fill, restore_order
+from ..layout import Layout, as_flat, fill_in_order, restore_order
 from ..request import Request, Subject
 from .compiler import compute_dtype, kernel_cost, kernels_run
-from .strips import Cut, cut, run
+from .strips import Cut, cut, run_strips
 from .tiers import kernel_for
 
 __all__ = ["CpuWay", "cpu_way", "has_kernel", "slopes"]
@@ -64,9 +64,9 @@ class CpuWay:
         rows = self._each(Param.value, self._stored(parameters))
         numbers, elements = self._numbers(rows), as_flat(x, order, x.dtype)
         if order is None:
-            run(strip, at, numbers, elements, y)
+            run_strips(strip, at, numbers, elements, y)
         else:
-            fill(y, order, x.dtype, lambda out: run(strip, at, numbers, elements, out))
+            fill_in_order(y, order, x.dtype, lambda out: run_strips(strip, at, numbers, elements, out))
         return y
 
     def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
@@ -85,7 +85,7 @@ class CpuWay:
         return found
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        return operators.activate(self.subject.e, x, self.subject.symbols(x, parameters, self.shapes))
+        return operators.activate_in_torch(self.subject.e, x, self.subject.symbols(x, parameters, self.shapes))
 
     def _pass_back(self, x: Tensor, g: Tensor, numbers: Array, learned: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """The gradient of x, and the sums of the learned symbols in float64, (learned, own channels)."""
@@ -95,7 +95,7 @@ class CpuWay:
         names = self.subject.names
         strip = kernel_for(slopes(self.subject.e, learned), names, x.dtype, at.columns, True, x.numel())
         elements, gradients = as_flat(x, order, x.dtype), as_flat(g, order, x.dtype)
-        sums = fill(gx, order, x.dtype, lambda out: run(strip, at, numbers, elements, out, gradients, len(learned)))
+        sums = fill_in_order(gx, order, x.dtype, lambda out: run_strips(strip, at, numbers, elements, out, gradients, len(learned)))
         return gx, torch.from_numpy(sums)
 
     def _stored(self, parameters: Sequence[Tensor]) -> Tensor:

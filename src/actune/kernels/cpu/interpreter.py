@@ -21,7 +21,19 @@ from ...language.expr import Expr
 from ...language.ops import OPS
 from ..operators import ordered
 from . import llvm
-from .compiler import MASK, flushed, kernel, loaded, masks, parameter, partly, processor_lanes, read, stored, written
+from .compiler import (
+    MASK,
+    add_sums,
+    load_vectors,
+    masks,
+    operator_kernel,
+    parameter,
+    partly,
+    processor_lanes,
+    read_elements,
+    rounded_elements,
+    store_vector,
+)
 from .lanes import LANES, NO_SUBNORMALS, Code, Lanes, Value, vector
 from .loops import SIGNATURE, counters, loop
 from .strips import driver
@@ -69,9 +81,9 @@ _FIELDS = (
 
 @functools.lru_cache(maxsize=512)
 def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward: bool) -> Tape:
-    """The tape of one formula's values, or of slopes (see `assembly.compiled`)."""
+    """The tape of one formula's values, or of slopes (see `compiler.formula_library`)."""
     outputs, nodes = ordered(exprs)
-    addresses, arena = operators(double), _Arena(LANES * (8 if double else 4))
+    addresses, arena = operator_addresses(double), _Arena(LANES * (8 if double else 4))
     constants = [n for n in nodes if n.op == "const"]
     places = {n: arena.single() for n in constants}
     parameters, sums = [arena.single() for _ in names], [arena.single() for _ in outputs[1:]]
@@ -116,7 +128,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
 
 
 def _operator_of(n: Expr) -> str:
-    """The operator of a node, a key of `operators`: a power that the kernel column treats apart is one by itself."""
+    """The operator of a node, a key of `operator_addresses`: a power that the kernel column treats apart is one by itself."""
     return _power(n.args[1].args[0]) if n.op == "pow" and n.args[1].op == "const" and n.args[1].args[0] in POWERS else n.op
 
 
@@ -162,14 +174,14 @@ _LOADED: list[llvm.Library] = []  # what must stay in memory
 
 
 @functools.cache
-def operators(double: bool) -> dict[str, int]:
+def operator_addresses(double: bool) -> dict[str, int]:
     """The address of each operator's loop over a block."""
-    kernels = {name: (op.arity, kernel(name)) for name, op in OPS.items() if op.kernel or name == "where"}
-    kernels |= {_power(b): (1, lambda K, a, b=b: kernel("pow")(K, a, K.const(b))) for b in POWERS}
+    kernels = {name: (op.arity, operator_kernel(name)) for name, op in OPS.items() if op.kernel or name == "where"}
+    kernels |= {_power(b): (1, lambda K, a, b=b: operator_kernel("pow")(K, a, K.const(b))) for b in POWERS}
     symbols = {name: f"op_{i}" for i, name in enumerate([*kernels, _SUM])}
     functions = [_operator(symbols[name], *of, double) for name, of in kernels.items()] + [_sum(symbols[_SUM], double)]
     outside = dict.fromkeys(line for code, _ in functions for line in code.outside)
-    library = llvm.compiled("\n".join([*outside, *(text for _, text in functions)]), tuple(symbols.values()))
+    library = llvm.compile_assembly("\n".join([*outside, *(text for _, text in functions)]), tuple(symbols.values()))
     _LOADED.append(library)
     return {name: library.address(symbol) for name, symbol in symbols.items()}
 
@@ -219,9 +231,9 @@ def _size(double: bool) -> int:
 
 
 @functools.cache
-def strip(dtype: torch.dtype, columns: bool, backward: bool) -> llvm.Library:
+def interpreter_library(dtype: torch.dtype, columns: bool, backward: bool) -> llvm.Library:
     """The kernel that runs a tape, whose address is its context."""
-    return llvm.compiled(_strip(dtype, columns, backward), ("run",))
+    return llvm.compile_assembly(_strip(dtype, columns, backward), ("run",))
 
 
 def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
@@ -236,7 +248,7 @@ def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
     load = parameter(lanes.kind, "param", "%k", columns) + _single("k", "%f.constant_bytes", bytes_) + f"""
   store {kind} %param, ptr %k.to, align {size}"""  # fmt: skip
     flush = _single("s", "%sums.start", bytes_) + f"""
-  %total = load {kind}, ptr %s.to, align {size}""" + flushed(lanes, "flush", "%total", "%s", columns)  # fmt: skip
+  %total = load {kind}, ptr %s.to, align {size}""" + add_sums(lanes, "flush", "%total", "%s", columns)  # fmt: skip
     into, out = (_element(i, bytes_, columns) for i in ("in", "out"))
     block = f"""
   %left = sub i64 %count, %block
@@ -266,10 +278,10 @@ declare void @llvm.memset.p0.i64(ptr, i8, i64, i1){masks(dtype)}
 def _fetched(lanes: Lanes, dtype: torch.dtype, backward: bool) -> str:
     """Load a vector of each input at element %in.at, and store it in the arena in the kind that is computed in."""
     inputs, emitted = "xg" if backward else "x", len(lanes.code.lines)
-    found = {t: read(lanes, dtype, t).name for t in inputs}
+    found = {t: read_elements(lanes, dtype, t).name for t in inputs}
     if backward:
         found["alive"] = lanes.where(Value(lanes.code, "i1", "%alive"), 1.0, 0.0).name
-    return loaded(inputs, dtype, "%in.at", "%in.some") + _lines(lanes, emitted) + "".join(f"""
+    return load_vectors(inputs, dtype, "%in.at", "%in.some") + _lines(lanes, emitted) + "".join(f"""
   %{t}.place = add i64 %f.{t}, %in.here
   %{t}.to = getelementptr i8, ptr %arena, i64 %{t}.place
   store {vector(lanes.kind)} {name}, ptr %{t}.to, align {_size(lanes.double)}""" for t, name in found.items())  # fmt: skip
@@ -278,12 +290,12 @@ def _fetched(lanes: Lanes, dtype: torch.dtype, backward: bool) -> str:
 def _put(lanes: Lanes, dtype: torch.dtype) -> str:
     """Store a vector of the result at element %out.at."""
     emitted = len(lanes.code.lines)
-    result = written(lanes, dtype, Value(lanes.code, lanes.kind, "%y"))
+    result = rounded_elements(lanes, dtype, Value(lanes.code, lanes.kind, "%y"))
     return f"""
   %y.i = mul i64 %out, %f.out_stride
   %y.place = add i64 %f.out, %y.i
   %y.from = getelementptr i8, ptr %arena, i64 %y.place
-  %y = load {vector(lanes.kind)}, ptr %y.from, align {_size(lanes.double)}""" + _lines(lanes, emitted) + stored(
+  %y = load {vector(lanes.kind)}, ptr %y.from, align {_size(lanes.double)}""" + _lines(lanes, emitted) + store_vector(
         result, dtype, "%out.at", "%out.some")  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Library", "architecture", "compiled", "features", "folder", "works"]
+__all__ = ["Library", "architecture", "compile_assembly", "cpu_features", "folder", "works"]
 
 _MOST = 2000  # files; the oldest go
 _PASSES = "1"  # of `_emitted`: another name where it makes other code of the same assembly
@@ -77,7 +77,7 @@ def _feature_text() -> str:
 
 
 @functools.cache
-def features() -> frozenset[str]:
+def cpu_features() -> frozenset[str]:
     """What this processor has, in LLVM's words: "avx512f", "fma"."""
     return frozenset(part[1:] for part in _feature_text().split(",") if part.startswith("+"))
 
@@ -88,7 +88,7 @@ def works(dtype: torch.dtype) -> bool:
     try:
         if not _capable(dtype):
             return False
-        answer = compiled("define i64 @answer() {\n  ret i64 42\n}", ("answer",)).function("answer", result=ctypes.c_int64)
+        answer = compile_assembly("define i64 @answer() {\n  ret i64 42\n}", ("answer",)).function("answer", result=ctypes.c_int64)
         return bool(answer() == 42)
     except Exception as error:  # no llvmlite, or whatever LLVM may raise
         warnings.warn(
@@ -100,7 +100,7 @@ def works(dtype: torch.dtype) -> bool:
 
 def _capable(dtype: torch.dtype) -> bool:
     if architecture() == "x86":
-        return {"avx2", "fma"} <= features() and (dtype != torch.float16 or "f16c" in features())
+        return {"avx2", "fma"} <= cpu_features() and (dtype != torch.float16 or "f16c" in cpu_features())
     return architecture() == "arm"
 
 
@@ -110,7 +110,7 @@ def architecture() -> str:
     return {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}.get(machine, machine)
 
 
-def compiled(assembly: str, names: Sequence[str]) -> Library:
+def compile_assembly(assembly: str, names: Sequence[str]) -> Library:
     """The functions of these names in a module of LLVM assembly: from the folder, or compiled now and put there."""
     place = folder()
     path = place and place / f"{_digest(assembly)}.o"

@@ -36,7 +36,7 @@ from .loops import VECTORS, counters, loop
 from .subnormal import without_subnormals
 from .threads import shared_out
 
-__all__ = ["Cut", "Strip", "bound", "cut", "driver", "linked", "run"]
+__all__ = ["Cut", "Strip", "bind_strips", "cut", "driver", "link_strip", "run_strips"]
 
 LENGTH = 128  # vectors in a strip of a row
 TALL = 16  # and in one of columns
@@ -116,7 +116,7 @@ def cut(outer: int, channels: int, inner: int) -> Cut:
     return Cut(outer, channels, inner, repeats, spread)
 
 
-def run(
+def run_strips(
     strip: Strip, at: Cut, parameters: NDArray[Any], x: Tensor, y: Tensor, g: Tensor | None = None, sums: int = 0
 ) -> NDArray[np.float64]:
     """Call a kernel for all strips of flat tensors; gives the sums of a pullback, (sums, channels).
@@ -142,9 +142,10 @@ def run(
     return found
 
 
-def bound(strip: Strip, at: Cut, parameters: Tensor, x: Tensor, y: Tensor, g: Tensor | None = None,
-          sums: Tensor | None = None) -> Callable[[], None]:  # fmt: skip
-    """`run` in one thread with the sums in one group, as a function to be called many times while these tensors stay in memory.
+def bind_strips(
+    strip: Strip, at: Cut, parameters: Tensor, x: Tensor, y: Tensor, g: Tensor | None = None, sums: Tensor | None = None
+) -> Callable[[], None]:
+    """A function that calls a kernel for all strips, in one thread, as often as wanted while these tensors stay in memory.
 
     parameters, sums  (number, distance); the kernel adds to the sums
     """
@@ -157,7 +158,7 @@ def bound(strip: Strip, at: Cut, parameters: Tensor, x: Tensor, y: Tensor, g: Te
     )
 
 
-def linked(library: llvm.Library, context: int = 0, kept: object = None) -> Strip:
+def link_strip(library: llvm.Library, context: int = 0, kept: object = None) -> Strip:
     """The kernel whose function "run" was compiled."""
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     return Strip(library.function("run", pointer, integer, *(pointer,) * 5, *(integer,) * 8), context, kept)

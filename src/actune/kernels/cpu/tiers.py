@@ -12,7 +12,7 @@ import torch
 
 from ...language.expr import Expr
 from . import compiler, interpreter
-from .strips import Strip, linked
+from .strips import Strip, link_strip
 
 __all__ = ["WORTH", "kernel_for"]
 
@@ -32,7 +32,7 @@ class _Use:
 def kernel_for(
     exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool, elements: int
 ) -> Strip:
-    """The kernel of these formulas (see `assembly.compiled`) for so many elements more."""
+    """The kernel of these formulas (see `compiler.formula_library`) for so many elements more."""
     use = _use(exprs, names, dtype, columns, backward)
     use.elements += elements
     if use.elements < WORTH and use.interpreted is None:
@@ -50,12 +50,14 @@ def _use(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, co
 
 
 def compile_strip(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> Strip:
-    return linked(compiler.compiled(exprs, names, dtype, columns, backward))
+    """The compiled kernel of these formulas."""
+    return link_strip(compiler.formula_library(exprs, names, dtype, columns, backward))
 
 
 def interpret_strip(
     exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool
 ) -> Strip | None:
-    """None: too large for the stack."""
-    library, tape = interpreter.strip(dtype, columns, backward), interpreter.tape(exprs, names, dtype == torch.float64, backward)
-    return linked(library, tape.address, tape) if tape.memory <= _STACK else None
+    """The interpreter with the tape of these formulas; None: the tape needs more of the stack than there is."""
+    library = interpreter.interpreter_library(dtype, columns, backward)
+    tape = interpreter.tape(exprs, names, dtype == torch.float64, backward)
+    return link_strip(library, tape.address, tape) if tape.memory <= _STACK else None

@@ -50,7 +50,7 @@ def _by_channel(e: Expr, x: Tensor, parameters: Mapping[str, Tensor], dim: int) 
     def channel(i: int) -> Tensor:
         own = {name: p.reshape(()) if p.numel() == 1 else p.select(dim, i) for name, p in parameters.items()}
         y = _by_tables(e, x.select(dim, i), own)
-        return operators.activate(e, x.select(dim, i), own) if y is None else y
+        return operators.activate_in_torch(e, x.select(dim, i), own) if y is None else y
 
     return torch.stack([channel(i) for i in range(x.shape[dim])], dim)
 
@@ -82,12 +82,12 @@ def _by_gates(gates: Gates, x: Tensor, parameters: Mapping[str, Tensor]) -> Tens
 
     tables: dict[str, Tensor] = {}
     for name, gate, inner in gates.parts:
-        at = single if inner is _X else operators.activate(inner, single, used(inner, parameters))
+        at = single if inner is _X else operators.activate_in_torch(inner, single, used(inner, parameters))
         found = by_table(gate, at, used(gate, parameters), one_sided=inner is not _X)
         if found is None:
             return None
         tables[name] = found
-    return operators.activate(gates.outer, single, used(gates.outer, {**parameters, **tables})).to(x.dtype)
+    return operators.activate_in_torch(gates.outer, single, used(gates.outer, {**parameters, **tables})).to(x.dtype)
 
 
 @dataclass(frozen=True)

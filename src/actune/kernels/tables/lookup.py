@@ -15,22 +15,19 @@ from __future__ import annotations
 import ctypes
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ...tensors import Array
 from ..cpu import llvm
-from ..cpu.compiler import processor_lanes, read, strip_assembly
+from ..cpu.compiler import processor_lanes, read_elements, strip_assembly
 from ..cpu.lanes import LANES, Lanes, Value, vector
-from ..cpu.strips import Cut, Strip, linked, run
+from ..cpu.strips import Cut, Strip, link_strip, run_strips
 from .precision import SINGLE, Precision
 
 __all__ = ["Lookup"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +52,7 @@ class Lookup:
         context = (ctypes.c_void_p * 3)(self._address, x.data_ptr(), words.data_ptr())
         kernel = _kernel(self.precision, x.dtype, len(self.coefficients), g is not None)
         strip = Strip(kernel.run, ctypes.addressof(context), (context, words, self))
-        sums = run(strip, Cut(1, 1, x.numel()), self._numbers, x, y, g, len(self.coefficients) - 1)
+        sums = run_strips(strip, Cut(1, 1, x.numel()), self._numbers, x, y, g, len(self.coefficients) - 1)
         return sums[:, 0], _indices(words.numpy())
 
     # Worked out once, as a table is looked up many times.
@@ -80,13 +77,13 @@ def _indices(words: Array) -> Array:
 
 @functools.cache
 def _kernel(precision: Precision, dtype: torch.dtype, outputs: int, backward: bool) -> Strip:
-    return linked(llvm.compiled(_assembly(precision, dtype, outputs, backward), ("run",)))
+    return link_strip(llvm.compile_assembly(_assembly(precision, dtype, outputs, backward), ("run",)))
 
 
 def _assembly(precision: Precision, dtype: torch.dtype, outputs: int, backward: bool) -> str:
     """The kernel in LLVM assembly for elements of this dtype."""
     lanes = processor_lanes(dtype == torch.float64)
-    x = read(lanes, dtype, "x")
+    x = read_elements(lanes, dtype, "x")
     per_width, positive, negative = (Value(lanes.code, lanes.kind, f"%param.{i}") for i in range(3))
     # The place in units of cells: a whole number, the cell, and t in [0, 1). Beyond the limit, and of nan, they are anything.
     place, bits = lanes.abs(x) * per_width, lanes.bits(x)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ...tensors import Array
 from .lookup import Lookup
 from .precision import DOUBLE, SINGLE, Precision
 
 __all__ = ["Table", "chebyshev", "chebyshev_points", "fit", "points", "trials"]
 
-Array = NDArray[Any]
 
 _ROOT = 0.02  # of the largest |f| + |x f'| in a cell: where it is smaller, f has a double root
 

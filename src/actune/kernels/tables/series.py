@@ -9,22 +9,20 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ...language import elementary
 from ...special.contour import Order, numpy_derivatives
+from ...tensors import Array
 from ..cpu import llvm
-from ..cpu.compiler import processor_lanes, read, strip_assembly
+from ..cpu.compiler import processor_lanes, read_elements, strip_assembly
 from ..cpu.lanes import Value, constant
-from ..cpu.strips import Cut, Strip, linked, run
+from ..cpu.strips import Cut, Strip, link_strip, run_strips
 
 __all__ = ["ENDS", "SCALED", "Series"]
 
-Array = NDArray[Any]
 
 ENDS = (0.0, *(2.0**k for k in range(-1, 9)))  # of the intervals of the series, on each side
 SCALED = 1.0  # z from which E is over exp(z^{1/α})
@@ -45,12 +43,12 @@ class Series:
     coefficients: Array
 
     def __call__(self, z: Array) -> Array:
-        """(outputs, size): the values at these elements, by `special` where the series has none."""
+        """(outputs, size): the values at these elements, by the contour where the series has none."""
         wide, found = z.astype(np.float64), np.empty((len(self.orders), len(z)))
         for first, coefficients, y in zip(self.first, self.coefficients, found, strict=True):
             strip = replace(_kernel(len(coefficients)), context=coefficients.ctypes.data, kept=coefficients)
             numbers = np.array([[first], [1 / self.alpha]])
-            run(strip, Cut(1, 1, len(z)), numbers, torch.from_numpy(wide), torch.from_numpy(y))
+            run_strips(strip, Cut(1, 1, len(z)), numbers, torch.from_numpy(wide), torch.from_numpy(y))
         rest = np.flatnonzero(np.isnan(found).any(0))
         if len(rest):
             found[:, rest] = numpy_derivatives(wide[rest], self.alpha, self.beta, self.orders)
@@ -59,7 +57,7 @@ class Series:
 
 @functools.cache
 def _kernel(points: int) -> Strip:
-    return linked(llvm.compiled(_assembly(points), ("run",)))
+    return link_strip(llvm.compile_assembly(_assembly(points), ("run",)))
 
 
 def _assembly(points: int) -> str:
@@ -69,7 +67,7 @@ def _assembly(points: int) -> str:
     P         the value at 0, and 1/α
     """
     lanes, intervals = processor_lanes(double=True), len(ENDS) - 1
-    z = read(lanes, torch.float64, "x")
+    z = read_elements(lanes, torch.float64, "x")
     first, power = (Value(lanes.code, lanes.kind, f"%param.{i}") for i in range(2))
     size = lanes.abs(z)
     near, inside = size < ENDS[1], size < ENDS[-1]

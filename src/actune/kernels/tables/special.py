@@ -1,9 +1,9 @@
 """E_{α,β}(z) from tables: as fast as an elementary function, for parameters of one element on the CPU.
 
-The function and its first derivatives are evaluated once at a few hundred points by `special`: Chebyshev points of [0, 1/2],
+The function and its first derivatives are evaluated once at a few hundred points by the contour: Chebyshev points of [0, 1/2],
 [1/2, 1], [1, 2], ..., [128, 256] on both sides. Where E grows, z > 1, it is over exp(z^{1/α}), so that the series are smooth.
 From these series come the cells of a `Table`, for |z| up to 8, and the values beyond, one by one; the rest (nan, |z| ≥ 256, and
-parameters whose series does not converge there) `special` computes as it would without tables.
+parameters whose series does not converge there) the contour computes as it would without tables.
 
 Tables are kept by the values of α and β, so that they are rebuilt only when a parameter changed.
 """
@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...special.contour import FINE, ROUGH, Order, numpy_derivatives
 from ...special.function import Real, mittag_leffler_by_contour
+from ...tensors import Array
 from ..autograd import apply_way, needed_gradients
 from ..cpu.compiler import kernels_run
 from ..request import place_of
@@ -31,7 +30,6 @@ from .tabulated import Kernel, Tabulated, precision_of
 
 __all__ = ["mittag_leffler"]
 
-Array = NDArray[Any]
 
 LEAST = 4096  # elements from which a table is worth its building
 _ROUGH = (16, 1e-8, ROUGH)
@@ -41,7 +39,7 @@ VALUE, SLOPES = ((0, 0, 0),), ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 @functools.lru_cache(maxsize=64)
 def _kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[Order, ...]) -> tuple[Kernel, Kernel | None]:
-    """E, and these derivatives of it if there are any, from one pass of `special`."""
+    """E, and these derivatives of it if there are any, from one pass of the contour."""
     orders = (*VALUE, *slopes)
     n, tolerance, quality = FINER[precision]
     ends = np.array(ENDS)

@@ -8,19 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ...tensors import Array
 from ..cpu import llvm
-from ..layout import as_flat, fill, memory_order
+from ..layout import as_flat, fill_in_order, memory_order
 from .polynomials import Table
 from .precision import DOUBLE, PLAIN, SINGLE, Precision
 
 _MOST = 0.75  # if a larger share is not covered, all is computed without the table
 
 __all__ = ["Kernel", "Tabulated", "precision_of"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +74,7 @@ class Tabulated:
 
     def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         y, order = torch.empty_like(x), memory_order(x)
-        fill(y, order, x.dtype, lambda out: self.value.values(as_flat(x, order, x.dtype).view(-1), out.view(-1)))
+        fill_in_order(y, order, x.dtype, lambda out: self.value.values(as_flat(x, order, x.dtype).view(-1), out.view(-1)))
         return y
 
     def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
@@ -84,7 +82,7 @@ class Tabulated:
         gx, order = torch.empty_like(x), memory_order(x)
         elements, gradients = (as_flat(t, order, x.dtype).view(-1) for t in (x, g.expand_as(x)))
         slopes = self.slopes
-        total = iter(fill(gx, order, x.dtype, lambda out: slopes.pullback(elements, gradients, out.view(-1))))
+        total = iter(fill_in_order(gx, order, x.dtype, lambda out: slopes.pullback(elements, gradients, out.view(-1))))
         return gx, *(p.new_tensor(next(total)).reshape(p.shape) if n else None for p, n in zip(parameters, needs[1:], strict=True))
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
@@ -93,4 +91,4 @@ class Tabulated:
 
 def precision_of(dtype: torch.dtype) -> Precision:
     """The tables for a dtype: half precision is computed in float32."""
-    return DOUBLE if dtype == torch.float64 else SINGLE if "avx512f" in llvm.features() else PLAIN
+    return DOUBLE if dtype == torch.float64 else SINGLE if "avx512f" in llvm.cpu_features() else PLAIN

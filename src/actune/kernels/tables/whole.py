@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...language.expr import Expr
+from ...tensors import Array
 from .. import operators
 from ..autograd import apply_way, needed_gradients
 from ..cpu.compiler import kernel_cost
@@ -27,8 +26,6 @@ ELEMENTS = 32768  # from which tables pay
 HEAVY = {4: 50, 2: 70}  # instructions, by bytes per element, up to which a formula is computed as fast as looked up
 REACH = 2.0  # |x| that a table must cover to be of use
 _FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
-
-Array = NDArray[Any]
 
 
 def table_way(asked: Request) -> Callable[..., Tensor | None] | None:
@@ -55,7 +52,7 @@ def by_table(e: Expr, x: Tensor, parameters: Mapping[str, Tensor], one_sided: bo
 
 
 def _by_operators(e: Expr, names: tuple[str, ...], x: Tensor, *values: Tensor) -> Tensor:
-    return operators.activate(e, x, dict(zip(names, values, strict=True)))
+    return operators.activate_in_torch(e, x, dict(zip(names, values, strict=True)))
 
 
 @functools.lru_cache(maxsize=256)
