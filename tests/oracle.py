@@ -21,7 +21,6 @@ from typing import Any
 import mpmath
 import numpy as np
 import torch
-from actune.kernels.request import Request, request_of, subject_of_symbols
 from torch import Tensor
 from torch.distributions import transform_to
 
@@ -30,6 +29,7 @@ from actune.catalogue.interval import Closed
 from actune.kernels.cpu.compiler import has_kernels
 from actune.kernels.cpu.fused import cpu_way
 from actune.kernels.operators import activate_in_torch, ordered
+from actune.kernels.request import Request, request_of, subject_of_symbols
 from actune.language.exact import value
 from actune.language.expr import Expr
 from actune.language.ops import OPS

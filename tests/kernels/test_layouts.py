@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -339,5 +340,8 @@ def test_nothing_is_written_beside_the_result_and_nothing_beside_the_input_count
 
 def test_nothing_beside_the_tensors_is_read() -> None:
     """Where memory ends, at either side, a read beyond it is the end of the process."""
-    run = subprocess.run([sys.executable, Path(__file__).with_name("guarded.py")], capture_output=True, text=True, timeout=120)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [sys.executable, Path(__file__).with_name("guarded.py")], capture_output=True, text=True, timeout=120, env=env
+    )
     assert (run.returncode, run.stdout.split()) == (0, ["end", "start"]), run.stderr[-2000:]

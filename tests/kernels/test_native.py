@@ -169,13 +169,13 @@ def test_the_oldest_files_go(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_name_says_all_that_the_code_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
     import llvmlite
-    from llvmlite import binding as llvm
+    from llvmlite import binding
 
     monkeypatch.setattr(llvm, "_target", llvm._target.__wrapped__)  # kept otherwise
     names = {llvm._digest(number(1)), llvm._digest(number(2))}
     for owner, name, new in (
-        (llvm, "_feature_text", lambda: "+none"), (llvmlite, "__version__", "0"), (llvm, "get_host_cpu_name", lambda: "other"),
-        (llvm, "get_process_triple", lambda: "other"),
+        (llvm, "_feature_text", lambda: "+none"), (llvmlite, "__version__", "0"), (binding, "get_host_cpu_name", lambda: "other"),
+        (binding, "get_process_triple", lambda: "other"),
     ):  # fmt: skip
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, new)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ import actune
 from actune.kernels import dispatch
 from actune.kernels.cpu import threads
 
-HERE = Path(__file__).parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # of a child that imports what this file does
 PATIENCE = 60  # seconds, after which something hangs
 
 
@@ -182,7 +182,7 @@ print("done")
 def test_a_forked_child_computes_and_so_does_its_parent(used_before: bool, compiling: bool) -> None:
     """With threads, whether the pool was there before or not, and while another thread compiles."""
     code = FORK.replace("BEFORE", str(used_before)).replace("COMPILING", str(compiling))
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=2 * PATIENCE, cwd=HERE)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=2 * PATIENCE, env=ENVIRONMENT)
     assert run.stdout.strip() == "done", run.stderr[-2000:]
 
 
