@@ -28,8 +28,8 @@ import torch
 
 import actune
 from actune.discovery import Settings, best, replay, screen, suggest_activation
-from actune.discovery.study.storage import open_storage
-from actune.discovery.workers.processes import finished, superseded
+from actune.discovery.study.counting import finished, superseded
+from actune.discovery.study.storage.opening import open_storage
 from actune.kernels.operators import evaluate
 
 TRIALS, KILLS = 20, 6

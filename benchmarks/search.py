@@ -28,7 +28,7 @@ from optuna.trial import TrialState
 
 from actune.discovery import search
 from actune.discovery.proposers.settings import Method, method
-from actune.discovery.workers.processes import finished
+from actune.discovery.study.counting import finished
 
 STORED = report.RESULTS / "search.jsonl"
 METHODS = "random,evolution,pangaea,better"

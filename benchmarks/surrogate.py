@@ -29,8 +29,8 @@ from actune.catalogue.registry import resolve
 from actune.discovery import Fisher, Past, Settings
 from actune.discovery.proposers.surrogate import predict
 from actune.discovery.study.ledger import signs, view
-from actune.discovery.study.suggest import training_seed
-from actune.discovery.workers.processes import open_storage
+from actune.discovery.study.seeds import training_seed
+from actune.discovery.study.storage.opening import open_storage
 from actune.experiments.tasks import task
 
 STORED = report.RESULTS / "surrogate.jsonl"

@@ -31,6 +31,9 @@ FLOORS = [
     "cli",
 ]
 
+# The rooms of discovery, likewise; files beside the rooms stand above them.
+SEARCH = ["proposers", "study", "workers"]
+
 
 def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -74,6 +77,15 @@ def test_imports_only_go_down() -> None:
     rooms = {(a.partition(".")[0], b.partition(".")[0]) for a, targets in IMPORTS.items() for b in targets}
     assert {room for pair in rooms for room in pair} <= {*floors, "__init__", "__main__"}
     assert [(a, b) for a, b in rooms if a in floors and floors.get(b, 0) > floors[a]] == []
+
+
+def test_the_rooms_of_discovery_import_only_downwards() -> None:
+    floors = {f"discovery.{room}": i for i, room in enumerate(SEARCH)}
+    top = len(floors)
+    pairs = [(a, b) for a, targets in IMPORTS.items() for b in targets if a.startswith("discovery.") and b.startswith("discovery.")]
+    where = {name: floors.get(".".join(name.split(".")[:2]), top) for pair in pairs for name in pair}
+    assert {where[a] for a, _ in pairs} == {*range(top + 1)}
+    assert [(a, b) for a, b in pairs if where[b] > where[a]] == []
 
 
 def test_nothing_imports_in_a_circle() -> None:

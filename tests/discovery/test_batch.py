@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 from actune.catalogue.registry import resolve
 from actune.discovery import Settings, replay, search
 from actune.discovery.proposers.settings import Budget, Method
+from actune.discovery.study.counting import finished, superseded
 from actune.discovery.workers import together
-from actune.discovery.workers.processes import finished, superseded
 from actune.experiments import Recipe, task, train
 from actune.experiments.models.small import mlp
 
@@ -52,7 +52,7 @@ def test_trials_are_those_of_their_formulas_and_exactly_as_many_as_asked(tmp_pat
 
 
 def train_seed(study):
-    from actune.discovery.study.suggest import digest, study_seed
+    from actune.discovery.study.seeds import digest, study_seed
 
     return digest(study_seed(study), "training") % 2**31
 
@@ -149,13 +149,14 @@ def test_every_trial_of_a_batch_gives_signs_of_life(monkeypatch, tmp_path):
 def test_a_killed_batch_is_run_again(tmp_path):
     code = f"""
 import os, signal, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-from actune.discovery import batch, search
+from actune.discovery import search
+from actune.discovery.workers import together
 from test_batch import PLAIN, TINY
-tell, told = batch._tell, []
+tell, told = together._tell, []
 def killed(study, trial, result):
     told.append(tell(study, trial, result))
     if len(told) == 5: os.kill(os.getpid(), signal.SIGKILL)
-batch._tell = killed
+together._tell = killed
 search(TINY, trials=8, storage={str(tmp_path / "s.db")!r}, method=PLAIN, together=3)
 """
     process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)

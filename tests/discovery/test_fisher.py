@@ -17,7 +17,7 @@ from torch import nn
 from actune.catalogue.registry import resolve
 from actune.discovery import Fisher, Settings, replay, search, suggest_activation
 from actune.discovery.proposers import fisher
-from actune.discovery.study.suggest import training_seed
+from actune.discovery.study.seeds import training_seed
 from actune.experiments.data.parts import Part, Split
 from actune.experiments.losses import LOSSES
 from actune.experiments.models.small import all_convolutional, causal, mlp, strided

@@ -25,10 +25,12 @@ import torch
 from optuna.trial import TrialState
 
 from actune.discovery import SearchError, Settings, best, replay, screen, search, suggest_activation
-from actune.discovery.study import storage as storage_module
-from actune.discovery.study.storage import open_storage, requeue_as
-from actune.discovery.workers import processes as fleet_module
-from actune.discovery.workers.processes import Tally, finished, requeue, superseded
+from actune.discovery.study.counting import finished, requeue_as, superseded
+from actune.discovery.study.storage.opening import open_storage
+from actune.discovery.study.storage.patience import Patience
+from actune.discovery.workers import processes
+from actune.discovery.workers.requeueing import requeue
+from actune.discovery.workers.tally import Tally
 from actune.kernels.operators import evaluate
 
 KEY = "activation:activation"
@@ -77,7 +79,8 @@ def whole(study: optuna.Study, asked: int, more: int = 0) -> None:
 
 def command(arguments: str, before: str = "") -> subprocess.Popen[str]:
     """A process that searches, as a script would."""
-    code = f"import sys; sys.path.insert(0, {str(HERE)!r})\nimport test_fleet as t\nfrom actune.discovery.study import storage\n"
+    code = f"import sys; sys.path.insert(0, {str(HERE)!r})\nimport test_fleet as t\n"
+    code += "from actune.discovery.study.storage import opening, patience\n"
     code += f"if __name__ == '__main__':\n    {before or 'pass'}\n    t.search({arguments})"
     return subprocess.Popen([sys.executable, "-c", code], text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
@@ -258,16 +261,16 @@ def test_kills_at_random_moments_lose_nothing(tmp_path, seed):
 def test_workers_that_are_killed_at_their_start_are_no_broken_script():
     for count, code, message in ((10, -9, "signal 9"), (3, 1, "__main__")):
         with pytest.raises(SearchError, match=message):
-            fleet_module._stop_after_stillborn(count, code)
-        fleet_module._stop_after_stillborn(count - 1, code)
+            processes._stop_after_stillborn(count, code)
+        processes._stop_after_stillborn(count - 1, code)
 
 
 # -- storages that fail ----------------------------------------------------------------------------------------------------
 
-FULL = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({size}, r.RLIM_INFINITY)); storage.PATIENCE = {patience}"
+FULL = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({size}, r.RLIM_INFINITY)); opening.PATIENCE = {patience}"
 FREED = (  # a second after the first complaint
     "; import logging, threading; free = (r.RLIMIT_FSIZE, (r.RLIM_INFINITY,) * 2); "
-    "logging.getLogger(storage.__name__).addFilter(lambda _: threading.Timer(1, r.setrlimit, free).start() or True)"
+    "logging.getLogger(patience.__name__).addFilter(lambda _: threading.Timer(1, r.setrlimit, free).start() or True)"
 )
 STORES = {"SQLite": ("", 118_800), "journal": ("journal:", 9_000)}  # more than the first trials take, less than 25
 
@@ -280,7 +283,7 @@ def test_a_full_disk_ends_with_one_line_and_the_search_goes_on_later(tmp_path, k
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert "trying again for 1 seconds" in errors
-    assert errors.strip().splitlines()[-1].startswith("actune.discovery.storage.SearchError: storage=")
+    assert errors.strip().splitlines()[-1].startswith("actune.discovery.study.storage.patience.SearchError: storage=")
     assert "what is finished is kept" in errors
     before = {t.number: t.value for t in load(storage).trials if t.state == TrialState.COMPLETE}
     assert 0 < len(before) < 40
@@ -542,7 +545,7 @@ def test_a_search_that_ends_in_a_trial_that_others_took_for_dead(tmp_path):
 
 def test_patience_ends(monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    patience = storage_module._Patience("x", 5)
+    patience = Patience("x", 5)
     clock = iter([0.0, 4.0, 7.0, 11.0, 12.1])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     error = OSError("No space left on device")

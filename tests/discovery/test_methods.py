@@ -16,7 +16,7 @@ from actune.catalogue.registry import FAMILIES, family, resolve
 from actune.discovery import METHODS, OBJECTIVES, PARTS, Budget, Method, SearchError, Settings, best, cost, front, replay, search
 from actune.discovery.proposers.settings import method
 from actune.discovery.study.ledger import view
-from actune.discovery.study.suggest import digest
+from actune.discovery.study.seeds import digest
 from actune.discovery.workers import objective
 from actune.experiments.models.small import mlp
 from actune.experiments.recipe import Recipe

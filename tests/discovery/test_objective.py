@@ -16,14 +16,15 @@ from optuna.trial import TrialState
 import actune
 from actune.catalogue.registry import resolve
 from actune.discovery import METHODS, Settings, best, cost, replay, search, suggest_activation
-from actune.discovery.study.storage import open_storage
+from actune.discovery.study.results import record
+from actune.discovery.study.storage.opening import open_storage
 from actune.discovery.workers import objective as module
 from actune.discovery.workers import together
 from actune.experiments.identity import network
 from actune.experiments.models.small import mlp
 from actune.experiments.recipe import Recipe
 from actune.experiments.tasks import task
-from actune.show.searches import lines, record
+from actune.show.searches import lines
 
 TINY = dataclasses.replace(
     task("digits"), name="tiny", recipe=Recipe(epochs=4), model=partial(mlp, inputs=64, outputs=10, width=16, layers=3)

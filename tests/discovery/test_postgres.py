@@ -16,8 +16,8 @@ from sqlalchemy import event
 from test_fleet import KEY, QUICK, ask, command, meeting, quick, slow, whole
 
 from actune.discovery import SearchError, search, suggest_activation
-from actune.discovery.study.storage import open_storage
-from actune.discovery.workers.processes import superseded
+from actune.discovery.study.counting import superseded
+from actune.discovery.study.storage.opening import open_storage
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'actune[postgres]'")
 
@@ -130,7 +130,7 @@ def test_a_reading_that_the_server_cancels_is_read_again(server):
 
 def test_a_server_that_stays_away_ends_the_search_which_can_go_on(server):
     code = f"t.slow, trials=8, storage={server.url!r}, study='gone', progress=lambda s, t: print(t.number, flush=True)"
-    process = command(code, "storage.PATIENCE = 2")
+    process = command(code, "opening.PATIENCE = 2")
     study = optuna.create_study(study_name="gone", storage=open_storage(server.url, 10, 30))
     while len(study.get_trials(states=(TrialState.COMPLETE,))) < 3:
         time.sleep(0.1)

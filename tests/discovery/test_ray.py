@@ -13,9 +13,9 @@ from optuna.trial import TrialState
 from test_fleet import KEY, QUICK, broken, slow, whole
 
 from actune.discovery import SearchError, replay, search, suggest_activation
-from actune.discovery.study.storage import open_storage
+from actune.discovery.study.counting import finished, superseded
+from actune.discovery.study.storage.opening import open_storage
 from actune.discovery.workers import ray as ray_module
-from actune.discovery.workers.processes import finished, superseded
 from actune.discovery.workers.ray import Cluster
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'actune[ray]'")

@@ -36,9 +36,10 @@ from actune.discovery import (
     suggest_activation,
 )
 from actune.discovery.proposers.space import candidate, parametrise, random_formula
-from actune.discovery.study import ledger
-from actune.discovery.study import suggest as study_module
-from actune.discovery.workers.processes import finished, open_storage, requeue, superseded
+from actune.discovery.study import ledger, origin, seeds, suggest
+from actune.discovery.study.counting import finished, superseded
+from actune.discovery.study.storage.opening import open_storage
+from actune.discovery.workers.requeueing import requeue
 from actune.experiments.models.small import mlp
 from actune.experiments.recipe import Recipe
 from actune.experiments.tasks import task
@@ -221,7 +222,7 @@ def test_settings_are_recorded_for_the_replay():
     settings = Settings(EVOLUTION, start=3, sample=2, space=Space(families=0.0, unary=("tanh(x)", "erf(x)", "exp(x)")))
     study = optuna.create_study()
     study.optimize(lambda t: distance(suggest_activation(t, settings=settings)), n_trials=12)
-    assert study_module._settings(study.trials[5].user_attrs[f"{KEY}:origin"]) == settings
+    assert origin.recorded_settings(study.trials[5].user_attrs[f"{KEY}:origin"]) == settings
     assert replay(study) == {}
 
 
@@ -265,8 +266,8 @@ def test_failed_pruned_and_infinite_trials_are_the_worst(direction):
 
     study = optuna.create_study(direction=direction)
     study.optimize(objective, n_trials=5, catch=(ValueError,))
-    origin = study.trials[4].user_attrs[f"{KEY}:origin"]
-    assert (origin["seen"], origin["parents"]) == ("0-3", [0])
+    record = study.trials[4].user_attrs[f"{KEY}:origin"]
+    assert (record["seen"], record["parents"]) == ("0-3", [0])
     assert replay(study) == {}
 
 
@@ -406,7 +407,7 @@ def test_what_is_queued_once_more_after_it_was_seen_leaves_the_past():
 
 
 def test_trials_that_run_meanwhile_are_not_repeated(monkeypatch):
-    monkeypatch.setattr(study_module, "_generator", lambda *_: random.Random(0))
+    monkeypatch.setattr(seeds, "digest", lambda *_: 0)
     study = optuna.create_study()
     trials = [study.ask() for _ in range(6)]
     functions = [suggest_activation(t) for t in trials]
@@ -416,21 +417,21 @@ def test_trials_that_run_meanwhile_are_not_repeated(monkeypatch):
 
 def test_twins_drawn_at_the_same_moment_are_told_apart(monkeypatch):
     """Both workers look before either has written: the one that writes last draws again."""
-    monkeypatch.setattr(study_module, "_generator", lambda *_: random.Random(0))
+    monkeypatch.setattr(seeds, "digest", lambda *_: 0)
     study = optuna.create_study()
     one, two = study.ask(), study.ask()
     first = suggest_activation(one)
-    real, views = study_module.view, []
+    real, views = suggest.view, []
 
     def late(*args):
         views.append((History(), []) if not views else real(*args))
         return views[-1]
 
-    monkeypatch.setattr(study_module, "view", late)
+    monkeypatch.setattr(suggest, "view", late)
     second = suggest_activation(two)
     assert screen(first).fingerprint != screen(second).fingerprint
     assert len(views) == 4
-    monkeypatch.setattr(study_module, "view", real)
+    monkeypatch.setattr(suggest, "view", real)
     assert replay(study) == {}
 
 
@@ -451,8 +452,8 @@ def test_threads_of_one_study_replay():
 
 @pytest.mark.parametrize(("numbers", "text"), [([], ""), ([4], "4"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8")])
 def test_ranges(numbers, text):
-    assert ledger.ranges(numbers) == text
-    assert ledger.numbers(text) == numbers
+    assert origin.ranges(numbers) == text
+    assert origin.numbers(text) == numbers
 
 
 # -- the result ------------------------------------------------------------------------------------------------------------

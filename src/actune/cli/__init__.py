@@ -68,7 +68,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         _fail(RESUME, INTERRUPTED)
     except RuntimeError as error:
-        from ..discovery.workers.processes import SearchError
+        from ..discovery.study.storage.patience import SearchError
 
         if not isinstance(error, SearchError):
             raise

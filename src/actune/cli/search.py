@@ -63,8 +63,9 @@ def search(
 ) -> None:
     """Search the activation function that suits a task, and prove that it helps."""
     from ..discovery.searching import search as run
-    from ..discovery.study.suggest import study_seed
-    from ..show.searches import record, winners
+    from ..discovery.study.results import record
+    from ..discovery.study.seeds import study_seed
+    from ..show.searches import winners
 
     own = ":" in task
     chosen: Any = task if own else _with_scope(task, scope)
@@ -101,7 +102,7 @@ def search(
 
         first, *others = best.values()
         plot_functions(plot, first, [*others, "relu", "gelu", "silu"])
-    facts = record(found, task, command(), proved)
+    facts = record(found, task, command(), proved.to_json() if proved else None)
     written = _save(output, best, facts, study_seed(found)) if output is not None else []
     if as_json:
         print_json(facts | ({"plot": str(plot)} if plot else {}) | ({"output": [*map(str, written)]} if output else {}))
@@ -192,13 +193,13 @@ def _cores() -> int:
 
 
 def _finished(study: Any) -> int:
-    from ..discovery.workers.processes import finished
+    from ..discovery.study.counting import finished
 
     return len(finished(study.get_trials(deepcopy=False)))
 
 
 def _best(study: Any) -> str:
-    from ..show.searches import best_value
+    from ..discovery.study.results import best_value
 
     try:
         return f"best {best_value(study)[1]:.3f}"

@@ -9,9 +9,11 @@ from .proposers.screening import Screening, screen
 from .proposers.settings import METHODS, PARTS, Budget, Method, Ranking, Settings
 from .proposers.space import Space
 from .searching import search
-from .study.suggest import best, front, leaders, replay, suggest_activation
+from .study.replaying import replay
+from .study.results import best, front, leaders
+from .study.storage.patience import SearchError
+from .study.suggest import suggest_activation
 from .workers.objective import OBJECTIVES
-from .workers.processes import SearchError
 
 __all__ = [
     "METHODS",

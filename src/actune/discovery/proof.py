@@ -14,8 +14,9 @@ from ..experiments.comparison import RANKING_SEEDS, Comparison, Ranked, Training
 from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
 from .proposers.settings import Ranking
-from .study.suggest import RANKING, leaders
-from .workers.processes import finished
+from .study.attributes import RANKING
+from .study.counting import finished
+from .study.results import leaders
 
 __all__ = ["BASELINES", "Proof", "confirm", "prove"]
 

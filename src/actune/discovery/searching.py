@@ -23,11 +23,16 @@ from .proposers.history import Proposer
 from .proposers.mixture import check_proposers, find_function
 from .proposers.settings import Method, Settings
 from .proposers.settings import method as find_method
-from .study.suggest import BUDGET, TASK, study_seed, training_seed
+from .study.attributes import BUDGET, TASK
+from .study.seeds import study_seed, training_seed
+from .study.storage.opening import open_storage
 from .workers.objective import OBJECTIVES, OwnObjective, TaskObjective
-from .workers.processes import Job, Objective, Progress, open_storage, quiet, requeue, run_here, run_workers
+from .workers.processes import Job, run_workers
 from .workers.ray import Cluster, run_ray
+from .workers.requeueing import quiet, requeue
+from .workers.tally import Progress
 from .workers.together import run_batches
+from .workers.worker import Objective, run_here
 
 __all__ = ["search"]
 

@@ -6,18 +6,17 @@ import bisect
 import math
 import threading
 import weakref
-from collections.abc import Iterable
 
-import numpy as np
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ...catalogue.registry import resolve
 from ..proposers.history import History, Past
 from ..proposers.screening import screen
-from ..workers.processes import superseded
+from .attributes import origin_key
+from .counting import superseded
 
-__all__ = ["fingerprint", "loss", "names", "numbers", "past", "ranges", "signs", "view"]
+__all__ = ["fingerprint", "loss", "names", "past", "signs", "view"]
 
 
 def view(study: Study, key: str, own: int) -> tuple[History, list[str]]:
@@ -76,7 +75,7 @@ def past(t: FrozenTrial, key: str, sign: tuple[float, ...]) -> Past:
     values = [s * v for s, v in zip(sign, t.values, strict=True)] if t.state == TrialState.COMPLETE and t.values else []
     reported = t.intermediate_values[max(t.intermediate_values)] if t.intermediate_values else math.inf
     last = sign[0] * reported if math.isfinite(reported) else math.inf
-    probed = t.user_attrs.get(f"{key}:origin", {}).get("probed")
+    probed = t.user_attrs.get(origin_key(key), {}).get("probed")
     known = None if probed is None else tuple(probed)
     return Past(t.number, t.user_attrs[key], loss(t, sign), fingerprint(t, key), last, tuple(values[1:]), known)
 
@@ -88,7 +87,7 @@ def loss(t: FrozenTrial, sign: tuple[float, ...]) -> float:
 
 
 def fingerprint(t: FrozenTrial, key: str) -> str:
-    origin = t.user_attrs.get(f"{key}:origin", {})
+    origin = t.user_attrs.get(origin_key(key), {})
     if "fingerprint" in origin:
         return origin["fingerprint"]
     try:  # queued by the user, and not begun
@@ -100,15 +99,3 @@ def fingerprint(t: FrozenTrial, key: str) -> str:
 def names(t: FrozenTrial) -> list[str]:
     """The names of the trial's activations."""
     return [key.split(":")[1] for key in t.user_attrs if key.startswith("activation:") and key.count(":") == 1]
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Ascending numbers in short: "0-31,33"."""
-    found = np.fromiter(numbers, dtype=np.int64)
-    runs = np.split(found, np.flatnonzero(np.diff(found) != 1) + 1) if len(found) else []
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
-
-
-def numbers(ranges: str) -> list[int]:
-    runs = [[int(n) for n in run.split("-")] for run in ranges.split(",") if run]
-    return [n for run in runs for n in range(run[0], run[-1] + 1)]

@@ -20,13 +20,13 @@ from ..proposers.costs import cost
 from ..proposers.fisher import Fisher
 from ..proposers.history import Proposer
 from ..proposers.settings import Budget, Settings
-from ..study.storage import note
+from ..study.attributes import ANSWERED, COURSE, TRAINED
+from ..study.storage.opening import note
 from ..study.suggest import breeding, suggest_activation, twin
-from .processes import Objective
+from .worker import Objective
 
-__all__ = ["ANSWERED", "COURSE", "OBJECTIVES", "OwnObjective", "TaskObjective"]
+__all__ = ["OBJECTIVES", "OwnObjective", "TaskObjective"]
 
-COURSE, ANSWERED, TRAINED = "actune:course", "actune:answered", "actune:trained"  # attributes of a trial
 
 # What a trial of a task can be worth, the smaller the better.
 OBJECTIVES: dict[str, Callable[[Outcome, Family], float]] = {

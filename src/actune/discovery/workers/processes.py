@@ -1,4 +1,4 @@
-"""Workers on one study: what counts as a finished trial, who may begin one, and what becomes of a dead worker's trial.
+"""Many workers of one study on this machine: who may begin a trial, and who replaces a worker that died.
 
 Every worker is a process with an Optuna study of its own on the common storage. The process that called `search` decides which of
 its workers may begin a trial, so that exactly the asked number is finished, replaces workers that die and has their trials run
@@ -7,279 +7,26 @@ again. Others may do the same on the same storage: what their workers run is tak
 
 from __future__ import annotations
 
-import copy
-import math
 import multiprocessing
 import os
-import random
 import signal
 import socket
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import fail_stale_trials
-from optuna.storages._heartbeat import is_heartbeat_enabled
-from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ...experiments.training.loop import one_thread
-from ..study.storage import PATIENCE, RERUNS, WORKER, SearchError, me, open_storage, requeue_as
+from ..study.storage.opening import open_storage
+from ..study.storage.patience import PATIENCE, SearchError
+from .requeueing import quiet, requeue
+from .tally import FAILURES, Progress, Tally
+from .worker import Objective, work
 
-__all__ = [
-    "Guard",
-    "Job",
-    "SearchError",
-    "Tally",
-    "finished",
-    "mine_or_gone",
-    "open_storage",
-    "requeue",
-    "run_here",
-    "run_workers",
-    "search_error",
-    "superseded",
-    "was_taken",
-]
-
-ERROR, INTERRUPTED = "actune:error", "actune:interrupted"  # attributes of a trial
-FAILURES = 10  # in a row stop the search
-
-Objective = Callable[[Trial], float | Sequence[float]]
-Progress = Callable[[optuna.Study, FrozenTrial], None]
-
-
-# -- what counts -----------------------------------------------------------------------------------------------------------
-
-
-def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
-    """The numbers of the trials that were queued once more after their worker died."""
-    return {number for t in trials for number in t.system_attrs.get("retry_history", ())}
-
-
-def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count: complete, pruned, or failed by their own fault, not by a dead worker's or an interruption."""
-    again = superseded(trials)
-    return [t for t in trials if t.state.is_finished() and t.number not in again and not _to_be_run_again(t)]
-
-
-def _to_be_run_again(t: FrozenTrial) -> bool:
-    """Whether a failed trial was interrupted, or died with its worker, and whoever noted that came no further."""
-    if t.state != TrialState.FAIL or ERROR in t.user_attrs:
-        return False
-    return _interrupted(t) or (WORKER in t.user_attrs and len(t.system_attrs.get("retry_history", ())) < RERUNS)
-
-
-def _interrupted(t: FrozenTrial) -> bool:
-    return t.user_attrs.get(INTERRUPTED) == t.number  # of a trial that was run again it has the old number
-
-
-def _is_me(name: str) -> bool:
-    return name == me()
-
-
-@dataclass
-class Tally:
-    """How far a search is; tells of finished trials and of the end of all hope.
-
-    own   whether a worker, by its name, is one of this search
-    """
-
-    study: optuna.Study
-    trials: int
-    progress: Progress | None = None
-    own: Callable[[str], bool] = _is_me
-    _before: set[int] = field(init=False)
-    _shown: set[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._before = {t.number for t in finished(self.study.get_trials(deepcopy=False))}
-        self._shown = set(self._before)
-
-    def look(self) -> tuple[int, int]:
-        """How many trials are not finished, and how many of other searches run; SearchError where this one's last all failed."""
-        trials = self.study.get_trials(deepcopy=False)
-        done = finished(trials)
-        for t in done:
-            if self.progress is not None and t.number not in self._shown:
-                self.progress(self.study, t)
-            self._shown.add(t.number)
-        last = [t for t in done if t.number not in self._before][-FAILURES:]
-        if len(last) == FAILURES and all(t.state == TrialState.FAIL for t in last):
-            message = last[-1].user_attrs.get(ERROR, "its worker died, as did those that ran it again")
-            raise SearchError(f"{FAILURES} trials in a row failed, the last one (number {last[-1].number}) with {message}")
-        return self.trials - len(done), self._elsewhere(trials)
-
-    def _elsewhere(self, trials: Sequence[FrozenTrial]) -> int:
-        """How many the workers of other searches run. Of a storage without heartbeats that cannot be told."""
-        if not is_heartbeat_enabled(self.study._storage):
-            return 0
-        names = [t.user_attrs[WORKER] for t in trials if t.state == TrialState.RUNNING and WORKER in t.user_attrs]
-        return sum(not self.own(name) for name in names)
-
-
-# -- one worker ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Guard:
-    """The objective, with a record of who runs it and how it failed. Keeps the number of the trial that it runs, and what ended
-    the search in the middle of it."""
-
-    objective: Objective
-    worker: str
-    number: int | None = None
-    end: SearchError | None = None
-
-    def __call__(self, trial: Trial) -> float | Sequence[float]:
-        self.number = trial.number
-        if trial.user_attrs.get(WORKER) != self.worker:  # a storage that is not ours
-            trial.set_user_attr(WORKER, self.worker)
-        try:
-            return _checked(self.objective(trial), len(trial.study.directions))
-        except optuna.TrialPruned:
-            raise
-        except SearchError as error:
-            self.end = error
-            raise
-        except KeyboardInterrupt:
-            trial.set_user_attr(INTERRUPTED, trial.number)
-            raise
-        except Exception as error:
-            trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}")
-            raise
-
-
-def _checked(value: Any, count: int) -> float | Sequence[float]:
-    values = value if isinstance(value, Sequence) else [value]
-    if any(v is None or math.isnan(v) for v in values):
-        raise ValueError(f"the objective must return a number, got {value}")
-    if len(values) != count:
-        raise ValueError(f"the objective returned {len(values)} values, the study has {count} objectives; "
-                         "return as many, or give study=optuna.create_study(directions=[…])")  # fmt: skip
-    return value
-
-
-def work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool], worker: str | None = None) -> None:
-    """Run trials as long as `may_begin()`, which is asked before each; a trial that raises is marked failed and the next begins."""
-    guard = Guard(objective, worker or me())
-
-    def next_or_stop(study: optuna.Study, _: FrozenTrial) -> None:
-        if guard.end is not None:
-            raise guard.end
-        if not may_begin():
-            study.stop()
-
-    with quiet(), one_thread():
-        while may_begin():
-            try:
-                study.optimize(guard, catch=(Exception,), callbacks=[next_or_stop])
-                return
-            except Exception as error:
-                if (end := guard.end or search_error(error)) is not None:
-                    raise end from None
-                if not was_taken(study, guard.number):
-                    raise
-            except KeyboardInterrupt:
-                requeue(study, guard.number)
-                raise
-
-
-def search_error(error: BaseException | None) -> SearchError | None:
-    """The end of the search of which an error comes: Optuna fails in its own ways where its storage does."""
-    while error is not None and not isinstance(error, SearchError):
-        error = error.__context__
-    return error
-
-
-def was_taken(study: optuna.Study, number: int | None) -> bool:
-    """Whether others took this worker for dead (its machine slept) and run its trial again: then its result has no place."""
-    trials = study.get_trials(deepcopy=False)
-    return number is not None and trials[number].state == TrialState.FAIL and ERROR not in trials[number].user_attrs
-
-
-def _gone(worker: str) -> bool:
-    """Whether this worker ran on this machine and does so no more; False where that cannot be told: heartbeats will."""
-    host, _, pid = worker.rpartition(":")
-    if host != socket.gethostname() or os.name != "posix":
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
-
-
-def mine_or_gone(worker: str) -> bool:
-    """Whether this worker has ended, or is this process, of which an earlier search may have left a trial."""
-    return _is_me(worker) or _gone(worker)
-
-
-def requeue(study: optuna.Study, own: int | None = None, gone: Callable[[str], bool] = _gone) -> None:
-    """Queue once more what dead workers had begun and what was interrupted.
-
-    own   a trial that this process has left
-    gone  tells by its name whether a worker is dead; default: it was a process of this machine that has ended
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        fail_stale_trials(study)
-    for t in study.get_trials(states=(TrialState.RUNNING,)):
-        if t.number == own or gone(t.user_attrs.get(WORKER, "")):
-            try:
-                study.tell(t.number, state=TrialState.FAIL)
-            except (ValueError, UpdateFinishedTrialError):
-                continue  # another process was faster
-            requeue_as()(study, t)
-    if any(t.number != own for t in _left(study)):
-        time.sleep(random.uniform(0.5, 3))  # another process may be about to queue it
-    for t in _left(study):
-        requeue_as(None if _interrupted(t) else RERUNS)(study, copy.deepcopy(t))  # Optuna changes it, before it is written
-
-
-def _left(study: optuna.Study) -> list[FrozenTrial]:
-    """Failed trials to be run again that nobody has queued."""
-    trials = study.get_trials(deepcopy=False)
-    again = superseded(trials)
-    return [t for t in trials if _to_be_run_again(t) and t.number not in again]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Failures are recorded and progress is shown by us: Optuna's lines about the same are held back meanwhile."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(level, optuna.logging.ERROR))
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(level)
-
-
-def run_here(study: optuna.Study, objective: Objective, trials: int, progress: Progress | None) -> None:
-    """Run trials in this process until the study has the asked number of finished ones."""
-    requeue(study, gone=mine_or_gone)
-    tally = Tally(study, trials, progress)
-
-    def may_begin() -> bool:
-        missing, elsewhere = tally.look()
-        while 0 < missing <= elsewhere:
-            time.sleep(0.5)
-            requeue(study)
-            missing, elsewhere = tally.look()
-        return missing > 0
-
-    work(study, objective, may_begin)
-
-
-# -- many workers ----------------------------------------------------------------------------------------------------------
+__all__ = ["Job", "load", "run_workers"]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,12 @@ from typing import Any
 
 import optuna
 
-from ..study.storage import RERUNS, SearchError, me
-from .processes import Job, Progress, Tally, load, quiet, requeue, work
+from ..study.counting import RERUNS, this_worker
+from ..study.storage.patience import SearchError
+from .processes import Job, load
+from .requeueing import quiet, requeue
+from .tally import Progress, Tally
+from .worker import work
 
 __all__ = ["Cluster", "run_ray"]
 
@@ -162,7 +166,7 @@ def _cancel(ray: Any, flying: dict[Any, str], study: optuna.Study) -> None:
 
 
 def _name(ticket: str) -> str:
-    host, _, pid = me().rpartition(":")
+    host, _, pid = this_worker().rpartition(":")
     return f"{host}/{ticket}:{pid}"
 
 

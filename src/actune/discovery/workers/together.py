@@ -18,9 +18,13 @@ from optuna.trial import Trial, TrialState
 from ...catalogue.registry import Family
 from ...experiments.training.loop import Outcome, one_thread, train
 from ...experiments.training.together import train_together
-from ..study.storage import WORKER, SearchError, me
+from ..study.attributes import INTERRUPTED, WORKER
+from ..study.counting import this_worker
+from ..study.storage.patience import SearchError
 from .objective import TaskObjective
-from .processes import INTERRUPTED, Guard, Progress, Tally, mine_or_gone, quiet, requeue, search_error, was_taken
+from .requeueing import mine_or_gone, quiet, requeue, was_taken
+from .tally import Progress, Tally
+from .worker import Guard, ending_error
 
 __all__ = ["run_batches"]
 
@@ -56,8 +60,8 @@ def _run(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally)
             while len(begun) < size and (not begun or _free(tally.look()) > len(begun)):
                 begun.append(trial := _asked(study))
                 life.enter_context(_life(study, trial))
-                if trial.user_attrs.get(WORKER) != me():  # a storage that is not ours
-                    trial.set_user_attr(WORKER, me())
+                if trial.user_attrs.get(WORKER) != this_worker():  # a storage that is not ours
+                    trial.set_user_attr(WORKER, this_worker())
             for trial, result in zip(begun, _results(objective, begun), strict=True):
                 _tell(study, trial, result)
     except KeyboardInterrupt:
@@ -68,7 +72,7 @@ def _run(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally)
         requeue(study, gone=mine_or_gone)
         raise
     except Exception as error:
-        if (end := search_error(error)) is not None:
+        if (end := ending_error(error)) is not None:
             raise end from None
         raise
 
@@ -135,7 +139,7 @@ def _tell(study: optuna.Study, trial: Trial, result: Value | Exception) -> None:
         return result
 
     try:
-        state, value = None, Guard(given, me())(trial)
+        state, value = None, Guard(given, this_worker())(trial)
     except SearchError:
         raise
     except Exception as error:

@@ -1,0 +1,44 @@
+"""Under which names a study keeps what the search knows: user attributes of the study and of its trials."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ANSWERED",
+    "BUDGET",
+    "COURSE",
+    "ERROR",
+    "INTERRUPTED",
+    "RANKING",
+    "SEED",
+    "TASK",
+    "TRAINED",
+    "WORKER",
+    "activation_key",
+    "origin_key",
+]
+
+# Of a study.
+SEED = "actune:seed"  # of its candidates and trainings
+TASK = "actune:task"  # the name of the task, unless the objective is the user's own
+BUDGET = "actune:budget"  # how the task trains, what a trial is worth, and a digest of the network
+RANKING = "actune:ranking"  # the leaders, trained again on fresh seeds
+
+# Of a trial.
+WORKER = "actune:worker"  # who runs it, HOST:PID
+ERROR = "actune:error"  # the message of the exception with which it failed
+INTERRUPTED = "actune:interrupted"  # its number, where Ctrl-C ended it
+TRAINED = "actune:trained"  # what its training depended on, as a digest
+ANSWERED = "actune:answered"  # the number of the trial that trained the same, whose values it took
+COURSE = "actune:course"  # how the parameters moved
+
+
+def activation_key(name: str) -> str:
+    """The attribute of a trial that holds its activation of this name, as text."""
+    if not name or ":" in name:
+        raise ValueError(f"the name of an activation must be text without ':', got {name!r}")
+    return f"activation:{name}"
+
+
+def origin_key(key: str) -> str:
+    """The attribute that says how the activation in the attribute `key` came about; see `origin.py`."""
+    return f"{key}:origin"

@@ -1,0 +1,86 @@
+"""Replay: derive every candidate of a study again from its records, and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+from optuna.study import Study
+
+from ...catalogue.registry import Family, resolve
+from ...experiments.identity import network
+from ...experiments.tasks import TASKS
+from ..proposers.fisher import Fisher
+from ..proposers.history import History, Probe, Proposer
+from ..proposers.mixture import PROPOSERS, propose
+from ..proposers.screening import screen
+from .attributes import BUDGET, TASK, activation_key, origin_key
+from .ledger import names, past, signs
+from .origin import numbers, recorded_settings
+from .seeds import candidate_generator, study_seed, training_seed
+
+__all__ = ["replay"]
+
+
+def replay(study: Study, proposers: Mapping[str, Proposer] | None = None, probe: Probe | None = None) -> dict[str, str]:
+    """Derive every candidate again from the records: {"NUMBER:NAME": text} of those that come out differently, else {}.
+
+    proposers  your own, where trials had some. One that is not given is not called: what it returned is only read again, and
+               must have the recorded fingerprint. One that failed is taken to fail again.
+    probe      the study's, where it had one; of a task that ships it is found. Without it, what it had a say in is only read again
+    """
+    trials = study.get_trials(deepcopy=False)
+    seed, sign = study_seed(study), signs(study)
+    probe = probe or _probe_of(study)
+    different: dict[str, str] = {}
+    for t in trials:
+        for name in names(t):
+            key = activation_key(name)
+            origin = t.user_attrs.get(origin_key(key), {})
+            if "proposer" in origin:
+                history = History(past(trials[n], key, sign) for n in numbers(origin["seen"]))
+                rng = candidate_generator(seed, origin["trial"], name)
+                again = _again(t.user_attrs[key], origin, history, rng, proposers or {}, probe)
+                if again != t.user_attrs[key]:
+                    different[f"{t.number}:{name}"] = again
+    return different
+
+
+def _probe_of(study: Study) -> Probe:
+    """That of a task that ships, with which `search` began the study; another may bear its name."""
+    task = TASKS.get(study.user_attrs.get(TASK, ""))
+    same = task is not None and study.user_attrs.get(BUDGET, {}).get("network") == network(task)
+    return Fisher(task, training_seed(study)) if task is not None and same else _unknown
+
+
+class _Unknown(Exception):
+    """There is no probe to ask."""
+
+
+def _unknown(f: Family) -> None:
+    raise _Unknown
+
+
+def _again(
+    text: str, origin: dict[str, Any], history: History, rng: Random, proposers: Mapping[str, Proposer], probe: Probe
+) -> str:
+    """The candidate as its record says that it came about."""
+    if origin["proposer"] not in PROPOSERS and origin["proposer"] not in proposers:
+        return _read_again(text, origin)
+    own: dict[str, Proposer] = dict.fromkeys(origin.get("own", ()), _absent)
+    if origin["proposer"] in own:
+        own[origin["proposer"]] = proposers[origin["proposer"]]
+    try:
+        return propose(history, rng, recorded_settings(origin), origin["pending"], own, probe if "probed" in origin else None).text
+    except _Unknown:
+        return _read_again(text, origin)
+
+
+def _read_again(text: str, origin: dict[str, Any]) -> str:
+    same = screen(resolve(text)).fingerprint == origin["fingerprint"]
+    return text if same else f"{text!r} is not what {origin['proposer']!r} proposed"
+
+
+def _absent(history: History, rng: Random) -> None:
+    """A user's proposer that had nothing usable."""

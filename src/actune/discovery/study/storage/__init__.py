@@ -1,0 +1,1 @@
+"""Where a study lives, and what becomes of the search when that fails for a while."""

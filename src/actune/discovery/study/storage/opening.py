@@ -1,0 +1,63 @@
+"""Open the storage of a study, by its path or its URL."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from optuna.trial import Trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..counting import this_worker
+from .database import Database, open_database, sqlalchemy_url
+from .journal import Journal
+from .patience import PATIENCE, SearchError, reason_of, remedy_for, without_password
+
+__all__ = ["note", "open_storage"]
+
+_FAILED = dict[str, float]()  # when a storage last could not be opened, time.monotonic()
+
+
+def open_storage(
+    where: str | Path, heartbeat: int, grace: int, *, worker: str | None = None, patience: float | None = None
+) -> BaseStorage:
+    """The storage of a study.
+
+    where      the path of a SQLite file, the URL of a database, or `journal:PATH`
+    heartbeat  seconds between signs of life in a database; a journal has none
+    grace      seconds without one until a trial is run again
+    worker     the name that trials begun here bear; default: this machine and process
+    patience   seconds for which calls are repeated that fail because the disk is full or the database does not answer;
+               default: `PATIENCE`
+    """
+    text, worker, patience = str(where), worker or this_worker(), PATIENCE if patience is None else patience
+    journal = text.removeprefix("journal:") if text.startswith("journal:") else None
+    if not text.strip() or journal == "":
+        raise ValueError(f"storage={text!r} is empty; give the path of a file, the URL of a database, or journal:PATH")
+    try:
+        if journal is not None:
+            return Journal(Path(journal), worker, patience)
+        opened = open_database(sqlalchemy_url(text), heartbeat, grace, worker, patience)
+        opened.patience.last = _FAILED.get(text, -math.inf)
+        return opened
+    except SearchError:
+        raise  # says what to do
+    except (StorageInternalError, SQLAlchemyError, ImportError, OSError, RuntimeError) as error:
+        _FAILED[text] = time.monotonic()
+        remedy = remedy_for(error, text) or "give the path of a study's file, the URL of a database, or journal:PATH"
+        raise ValueError(f"storage={without_password(text)!r} cannot be opened ({reason_of(error)}); {remedy}") from None
+
+
+def note(trial: Trial, attributes: dict[str, Any]) -> None:
+    """Set user attributes of a trial; in a database of ours in one transaction, so that a trial has all or none of them."""
+    backend = getattr(trial.storage, "_backend", trial.storage)
+    if isinstance(backend, Database):
+        backend.set_trial_user_attrs(trial._trial_id, attributes)
+        trial._cached_frozen_trial.user_attrs |= attributes
+    else:
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
