@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy, gelu
 from actune import Activation
 from actune.catalogue.registry import Family
 from actune.discovery.proposers.screening import screen
-from actune.discovery.proposers.space import Space, candidate, parametrise, random_formula
+from actune.discovery.proposers.space import Space, candidate_family, parametrise, random_formula
 from actune.export.python import torch_function
 from actune.kernels.cpu import tiers
 
@@ -38,7 +38,7 @@ def candidates(seed: int) -> Iterator[Family]:
     """Random formulas with parameters, as the search draws them first."""
     rng, space = random.Random(seed), Space()
     while True:
-        found = candidate(parametrise(random_formula(rng, space), rng, space))
+        found = candidate_family(parametrise(random_formula(rng, space), rng, space))
         if screen(found).reason is None:
             yield found
 

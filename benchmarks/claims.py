@@ -19,7 +19,7 @@ from typing import Any
 import report
 
 from actune.discovery import best, confirm, search
-from actune.discovery.proposers.settings import method
+from actune.discovery.proposers.settings import find_method
 from actune.experiments.comparison import Comparison, compare
 from actune.experiments.stats import LEVEL
 
@@ -29,7 +29,7 @@ RIVALS = "relu,gelu,gelu_sine,gelu_sinc"
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """A search and what its winner is worth."""
-    better = method("better")
+    better = find_method("better")
     better = dataclasses.replace(better, budget=dataclasses.replace(better.budget, epochs=options.share))
     ranking = dataclasses.replace(better.ranking, leaders=options.leaders, runs=options.runs)
     name = f"{options.task}, {options.share:g} of the epochs, seed {options.seed}"

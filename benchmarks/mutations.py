@@ -16,7 +16,7 @@ import random
 from typing import Any
 
 from actune import list_families, parse, resolve
-from actune.discovery.proposers.space import MUTATIONS, Space, bare, fits, mutate
+from actune.discovery.proposers.space import MUTATIONS, Space, bare_formula, fits, mutate
 from actune.language.expr import Expr
 
 SHAPES = ("tanh(erf(x))", "max(tanh(x), exp(x))")
@@ -30,7 +30,7 @@ def mutations(start: str, count: int, seed: int = 0, space: Space | None = None)
     """Mutate; what was drawn how often, the size of the largest formula, and p of equal frequencies (None: some do not fit)."""
     space = space or Space()
     rng = random.Random(f"{start}:{seed}")
-    e = bare(resolve(start), rng, space)
+    e = bare_formula(resolve(start), rng, space)
     kinds: collections.Counter[str] = collections.Counter()
     walked: collections.Counter[str] = collections.Counter()
     largest, walk = 0, e

@@ -27,7 +27,7 @@ import torch
 from optuna.trial import TrialState
 
 from actune.discovery import search
-from actune.discovery.proposers.settings import Method, method
+from actune.discovery.proposers.settings import Method, find_method
 from actune.discovery.study.counting import finished
 
 STORED = report.RESULTS / "search.jsonl"
@@ -38,7 +38,7 @@ GROUP = 10  # seeds of a table: README.md says what was chosen on which
 def chosen(name: str) -> Method:
     """A row of METHODS, or "better without surrogate, pruning"; full epochs for each candidate."""
     base, _, parts = name.partition(" without ")
-    found = method(base).without(p.strip() for p in parts.split("+") if p.strip())
+    found = find_method(base).without(p.strip() for p in parts.split("+") if p.strip())
     return dataclasses.replace(found, budget=dataclasses.replace(found.budget, epochs=1.0))
 
 

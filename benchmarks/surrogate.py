@@ -26,42 +26,42 @@ import torch
 from scipy.stats import rankdata, spearmanr
 
 from actune.catalogue.registry import resolve
-from actune.discovery import Fisher, Past, Settings
-from actune.discovery.proposers.surrogate import predict
-from actune.discovery.study.ledger import signs, view
+from actune.discovery import FinishedTrial, Fisher, Settings
+from actune.discovery.proposers.surrogate import predict_ranks
+from actune.discovery.study.ledger import finished_trials, objective_signs
 from actune.discovery.study.seeds import training_seed
 from actune.discovery.study.storage.opening import open_storage
 from actune.experiments.tasks import task
 
 STORED = report.RESULTS / "surrogate.jsonl"
 SIZES, BATCH, START, EXPLORED = (12, 24, 48, 96), 16, Settings().start, 0.3
-Chosen = Callable[[Sequence[Past], Sequence[Past]], list[float]]
+Chosen = Callable[[Sequence[FinishedTrial], Sequence[FinishedTrial]], list[float]]
 
 
-def studies(storage: str, name: str) -> dict[str, list[list[Past]]]:
+def studies(storage: str, name: str) -> dict[str, list[list[FinishedTrial]]]:
     """The finished trials of each study by method, with what the probe of its task tells."""
-    found: dict[str, list[list[Past]]] = {}
+    found: dict[str, list[list[FinishedTrial]]] = {}
     opened = open_storage(storage, 10, 30)
     for summary in optuna.get_all_study_summaries(opened):
         if summary.study_name.startswith(f"{name}, "):
             study = optuna.load_study(study_name=summary.study_name, storage=opened)
-            assert signs(study) == (1.0,)
+            assert objective_signs(study) == (1.0,)
             probe = Fisher(task(name), training_seed(study))
-            trials = [replace(p, probed=probe(resolve(p.text))) for p in view(study, "activation:activation", -1)[0]]
+            trials = [replace(p, probed=probe(resolve(p.text))) for p in finished_trials(study, "activation:activation", -1)[0]]
             found.setdefault(summary.study_name.split(", ")[1], []).append(trials)
     return found
 
 
-def by_outputs(past: Sequence[Past], new: Sequence[Past]) -> list[float]:
-    return predict(past, [p.text for p in new])
+def by_outputs(past: Sequence[FinishedTrial], new: Sequence[FinishedTrial]) -> list[float]:
+    return predict_ranks(past, [p.text for p in new])
 
 
-def by_both(past: Sequence[Past], new: Sequence[Past]) -> list[float]:
+def by_both(past: Sequence[FinishedTrial], new: Sequence[FinishedTrial]) -> list[float]:
     known = {resolve(p.text).text: p.probed for p in new}
-    return predict(past, [p.text for p in new], lambda f: known[f.text])
+    return predict_ranks(past, [p.text for p in new], lambda f: known[f.text])
 
 
-def by_shortlist(past: Sequence[Past], new: Sequence[Past]) -> list[float]:
+def by_shortlist(past: Sequence[FinishedTrial], new: Sequence[FinishedTrial]) -> list[float]:
     """As a search does it: the best by their outputs, and of these the best by both; all others behind."""
     first = by_outputs(past, new)
     order = sorted(range(len(new)), key=first.__getitem__)[: Settings().shortlist]
@@ -72,7 +72,7 @@ def by_shortlist(past: Sequence[Past], new: Sequence[Past]) -> list[float]:
 WAYS: dict[str, Chosen] = {"outputs": by_outputs, "outputs and Fisher": by_both, "a shortlist by both": by_shortlist}
 
 
-def predicted(way: Chosen, trials: Sequence[Sequence[Past]], size: int) -> list[tuple[float, float]]:
+def predicted(way: Chosen, trials: Sequence[Sequence[FinishedTrial]], size: int) -> list[tuple[float, float]]:
     """Correlation and rank of the chosen one, for each window."""
     found = []
     for study in trials:
@@ -84,10 +84,10 @@ def predicted(way: Chosen, trials: Sequence[Sequence[Past]], size: int) -> list[
     return found
 
 
-def searched(way: Chosen, pool: Sequence[Past], rng: random.Random, most: int = 150) -> float:
+def searched(way: Chosen, pool: Sequence[FinishedTrial], rng: random.Random, most: int = 150) -> float:
     """The number of trials until one is among the best 1 % of the pool."""
     bar = sorted(p.loss for p in pool)[len(pool) // 100]
-    left, seen = list(pool), list[Past]()
+    left, seen = list(pool), list[FinishedTrial]()
     while len(seen) < most:
         drawn, guided = rng.sample(left, BATCH), rng.random() >= EXPLORED
         guess = way(seen, drawn) if guided and len(seen) >= START else [0.0] * BATCH
@@ -99,7 +99,7 @@ def searched(way: Chosen, pool: Sequence[Past], rng: random.Random, most: int = 
     return float(len(seen))
 
 
-def measure(found: dict[str, list[list[Past]]], rounds: int, seed: int) -> list[dict[str, Any]]:
+def measure(found: dict[str, list[list[FinishedTrial]]], rounds: int, seed: int) -> list[dict[str, Any]]:
     rows = []
     for method, trials in found.items():
         pool = list({p.text: p for study in trials for p in study}.values())

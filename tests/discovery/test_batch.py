@@ -52,9 +52,9 @@ def test_trials_are_those_of_their_formulas_and_exactly_as_many_as_asked(tmp_pat
 
 
 def train_seed(study):
-    from actune.discovery.study.seeds import digest, study_seed
+    from actune.discovery.study.seeds import number_from, study_seed
 
-    return digest(study_seed(study), "training") % 2**31
+    return number_from(study_seed(study), "training") % 2**31
 
 
 @pytest.mark.parametrize("method", ["better", "random"])

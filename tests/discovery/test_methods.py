@@ -13,10 +13,23 @@ from optuna.trial import TrialState
 
 import actune
 from actune.catalogue.registry import FAMILIES, family, resolve
-from actune.discovery import METHODS, OBJECTIVES, PARTS, Budget, Method, SearchError, Settings, best, cost, front, replay, search
-from actune.discovery.proposers.settings import method
-from actune.discovery.study.ledger import view
-from actune.discovery.study.seeds import digest
+from actune.discovery import (
+    METHODS,
+    OBJECTIVES,
+    PARTS,
+    Budget,
+    Method,
+    SearchError,
+    Settings,
+    best,
+    front,
+    function_cost,
+    replay,
+    search,
+)
+from actune.discovery.proposers.settings import find_method
+from actune.discovery.study.ledger import finished_trials
+from actune.discovery.study.seeds import number_from
 from actune.discovery.workers import objective
 from actune.experiments.models.small import mlp
 from actune.experiments.recipe import Recipe
@@ -116,7 +129,9 @@ def test_a_study_keeps_how_its_candidates_are_trained():
         search(TINY, trials=2, study=study, without=["pruning"])
     with pytest.raises(ValueError, match="objectives"):
         search(TINY, trials=2, study=study, method="pangaea")
-    assert len(search(TINY, trials=2, study=study, method=method("better").without(["surrogate"])).trials) == 2  # bred otherwise
+    assert (
+        len(search(TINY, trials=2, study=study, method=find_method("better").without(["surrogate"])).trials) == 2
+    )  # bred otherwise
 
 
 # -- training --------------------------------------------------------------------------------------------------------------
@@ -146,7 +161,7 @@ def test_nothing_is_pruned_before_the_share_of_epochs_is_over():
 def test_pruned_trials_are_the_worst_but_tell_the_surrogate():
     study = queued(*[f"tanh({1 + i / 10}*x)" for i in range(8)], "1e-6*x")
     search(TINY, trials=9, study=study, method=Method(RANDOM, Budget(spared=8)))
-    history, pending = view(study, KEY, -1)
+    history, pending = finished_trials(study, KEY, -1)
     assert pending == []
     assert history[8].loss == math.inf > history[8].reported > max(past.loss for past in history[:8])
 
@@ -172,7 +187,7 @@ def test_a_candidate_may_have_a_share_of_the_epochs():
         study = queued("tanh(x)")
         search(TINY, trials=1, study=study, method=Method(RANDOM, Budget(epochs=share, first_rung=0)))
         losses[share] = study.best_value
-    seed = digest(0, "training") % 2**31
+    seed = number_from(0, "training") % 2**31
     for share, epochs in ((0.5, 2), (1.0, 4)):
         assert losses[share] == train(TINY.with_recipe(epochs=epochs), "tanh(x)", seed).validation_loss
 
@@ -187,7 +202,7 @@ def test_several_objectives_give_a_front_and_say_that_nothing_is_pruned(caplog):
     assert line == "several objectives (loss, cost): nothing is pruned, Optuna has no reports for them"
     for t in study.trials:
         if t.state == TrialState.COMPLETE:
-            assert t.values == [t.user_attrs["validation_loss"], cost(resolve(t.user_attrs[KEY]))]
+            assert t.values == [t.user_attrs["validation_loss"], function_cost(resolve(t.user_attrs[KEY]))]
     found = front(study)
     points = [values for _, values in found]
     assert len(found) > 1
@@ -216,14 +231,21 @@ def test_a_task_without_classes_has_no_error_and_no_floor(monkeypatch):
 
 
 def test_cost_counts_instructions_and_needs_no_clock():
-    assert cost(resolve("x + 1")) < cost(resolve("relu")) < cost(resolve("tanh(x)")) < cost(resolve("tanh(x) + erf(x)"))
-    assert cost(resolve("tanh(x) + square(tanh(x))")) < cost(resolve("tanh(x) + square(tanh(2*x))"))  # a common part counts once
+    assert (
+        function_cost(resolve("x + 1"))
+        < function_cost(resolve("relu"))
+        < function_cost(resolve("tanh(x)"))
+        < function_cost(resolve("tanh(x) + erf(x)"))
+    )
+    assert function_cost(resolve("tanh(x) + square(tanh(x))")) < function_cost(
+        resolve("tanh(x) + square(tanh(2*x))")
+    )  # a common part counts once
     frozen = dataclasses.replace(family("swish"), params={"beta": actune.Param(1.0, trainable=False)})
-    assert cost(frozen) < cost(family("swish"))  # no gradient of the parameter
-    assert cost(resolve("mittag_leffler(x, 0.8, 1)")) > 1000
+    assert function_cost(frozen) < function_cost(family("swish"))  # no gradient of the parameter
+    assert function_cost(resolve("mittag_leffler(x, 0.8, 1)")) > 1000
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_every_family_has_a_cost(name):
-    assert (cost(family(name)) == 0) == (name == "identity")
-    assert cost(family(name)) < 50_000
+    assert (function_cost(family(name)) == 0) == (name == "identity")
+    assert function_cost(family(name)) < 50_000

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 import actune
 from actune.catalogue.registry import resolve
-from actune.discovery import METHODS, Settings, best, cost, replay, search, suggest_activation
+from actune.discovery import METHODS, Settings, best, function_cost, replay, search, suggest_activation
 from actune.discovery.study.results import record
 from actune.discovery.study.storage.opening import open_storage
 from actune.discovery.workers import objective as module
@@ -110,7 +110,7 @@ def test_an_answer_has_a_cost_of_its_own():
         study.enqueue_trial({}, user_attrs={KEY: text})
     search(TINY, trials=2, objectives=("loss", "cost"), study=study)
     assert study.trials[1].user_attrs["actune:answered"] == 0
-    assert [t.values[1] for t in study.trials] == [float(cost(resolve(t.user_attrs[KEY]))) for t in study.trials]
+    assert [t.values[1] for t in study.trials] == [float(function_cost(resolve(t.user_attrs[KEY]))) for t in study.trials]
 
 
 def test_the_course_of_the_parameters_is_kept(monkeypatch):

@@ -8,7 +8,7 @@ from quadrants import TINY
 
 import actune
 from actune.discovery import Ranking, confirm, prove
-from actune.discovery.proof import BASELINES, RANKING_SEEDS
+from actune.discovery.proof import PROOF_BASELINES, RANKING_SEEDS
 
 
 @pytest.fixture
@@ -95,9 +95,9 @@ def test_progress_and_verdict(study: optuna.Study) -> None:
 
 
 def test_the_opponents_are_the_usual_functions_and_the_papers() -> None:
-    assert BASELINES[0] == "relu"
-    assert {"relu", "gelu", "silu", "gelu_sine"} <= set(BASELINES)
-    papers = {actune.family(name).paper for name in BASELINES}
+    assert PROOF_BASELINES[0] == "relu"
+    assert {"relu", "gelu", "silu", "gelu_sine"} <= set(PROOF_BASELINES)
+    papers = {actune.family(name).paper for name in PROOF_BASELINES}
     assert {"arXiv:2409.19239", "arXiv:2109.13210", "arXiv:2402.08244", "arXiv:2006.03179"} <= papers
 
 

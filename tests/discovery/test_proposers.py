@@ -18,13 +18,26 @@ from optuna.trial import TrialState
 
 import actune
 from actune.catalogue.registry import FAMILIES, resolve
-from actune.discovery import PROPOSERS, Draft, History, Past, Screening, Settings, propose, replay, screen, suggest_activation
+from actune.discovery import (
+    PROPOSERS,
+    Draft,
+    FinishedTrial,
+    History,
+    Screening,
+    Settings,
+    propose,
+    replay,
+    screen,
+    suggest_activation,
+)
 from actune.discovery.proposers.mixture import find_function
 
 KEY = "activation:activation"
 LOSSES = (0.5, 0.9, 0.2, math.inf, 0.7, 0.3, 0.4, 0.8)
 TEXTS = ("tanh(x)", "erf(x)", "x*tanh(x)", "exp(x)", "atan(x)", "asinh(x)", "softsign(x)", "x*x")
-HISTORY = History(Past(i, t, loss, screen(resolve(t)).fingerprint) for i, (t, loss) in enumerate(zip(TEXTS, LOSSES, strict=True)))
+HISTORY = History(
+    FinishedTrial(i, t, loss, screen(resolve(t)).fingerprint) for i, (t, loss) in enumerate(zip(TEXTS, LOSSES, strict=True))
+)
 OWN = Settings((), start=4)  # and a user's own, of weight 1
 
 
@@ -59,7 +72,7 @@ def test_proposers_are_mixed_by_weight():
 def test_a_family_is_proposed_as_itself_until_all_were_tried():
     settings = Settings((("catalogue", 1.0),))
     assert all(FAMILIES[propose((), random.Random(seed), settings).text] for seed in range(10))
-    every = History(Past(i, name, 1.0, screen(resolve(name)).fingerprint) for i, name in enumerate(FAMILIES))
+    every = History(FinishedTrial(i, name, 1.0, screen(resolve(name)).fingerprint) for i, name in enumerate(FAMILIES))
     assert propose(every, random.Random(0), settings).proposer == "evolution"
 
 

@@ -21,8 +21,8 @@ import actune
 from actune.catalogue.registry import resolve
 from actune.discovery import (
     METHODS,
+    FinishedTrial,
     History,
-    Past,
     SearchError,
     Settings,
     Space,
@@ -35,7 +35,7 @@ from actune.discovery import (
     search,
     suggest_activation,
 )
-from actune.discovery.proposers.space import candidate, parametrise, random_formula
+from actune.discovery.proposers.space import candidate_family, parametrise, random_formula
 from actune.discovery.study import ledger, origin, seeds, suggest
 from actune.discovery.study.counting import finished, superseded
 from actune.discovery.study.storage.opening import open_storage
@@ -86,7 +86,7 @@ def evolve(n, settings, loss, seed=0):
     history = []
     for number in range(n):
         p = propose(history, random.Random(f"{seed}:{number}"), settings)
-        history.append(Past(number, p.text, loss(p), p.fingerprint))
+        history.append(FinishedTrial(number, p.text, loss(p), p.fingerprint))
         yield p, history
 
 
@@ -107,7 +107,7 @@ def test_nothing_is_proposed_twice_and_all_is_fit_for_training():
 def test_the_parent_is_the_best_of_the_latest():
     settings = Settings(EVOLUTION, start=0, population=10, sample=10)
     texts = [f"tanh({i + 2}*x)" for i in range(30)]
-    history = [Past(i, t, float(i), screen(resolve(t)).fingerprint) for i, t in enumerate(texts)]
+    history = [FinishedTrial(i, t, float(i), screen(resolve(t)).fingerprint) for i, t in enumerate(texts)]
     assert {propose(history, random.Random(seed), settings).parents for seed in range(10)} == {(20,)}  # the older ones have left
     drawn = [propose(history, random.Random(seed), dataclasses.replace(settings, sample=2)).parents[0] for seed in range(60)]
     assert set(drawn) <= set(range(20, 29))  # the worst never wins
@@ -116,7 +116,7 @@ def test_the_parent_is_the_best_of_the_latest():
 
 def test_failures_are_no_parents():
     settings = Settings(EVOLUTION, start=0, population=10, sample=10)
-    history = [Past(i, f"tanh({i + 2}*x)", 1.0 if i == 3 else math.inf, str(i)) for i in range(10)]
+    history = [FinishedTrial(i, f"tanh({i + 2}*x)", 1.0 if i == 3 else math.inf, str(i)) for i in range(10)]
     assert {propose(history, random.Random(seed), settings).parents for seed in range(5)} == {(3,)}
     dead = [dataclasses.replace(past, loss=math.inf) for past in history]
     assert {propose(dead, random.Random(seed), settings).kind for seed in range(5)} == {"random"}
@@ -126,7 +126,7 @@ def test_the_population_is_the_latest_that_can_be_parents():
     """What was discarded counts as a trial and takes nobody's place."""
     settings = Settings(EVOLUTION, start=0, population=3, sample=3)
     losses = [0.5, 1.0, 2.0, 3.0, math.inf, math.inf, math.inf]
-    history = [Past(i, f"tanh({i + 2}*x)", loss, str(i)) for i, loss in enumerate(losses)]
+    history = [FinishedTrial(i, f"tanh({i + 2}*x)", loss, str(i)) for i, loss in enumerate(losses)]
     assert {propose(history, random.Random(seed), settings).parents for seed in range(5)} == {(1,)}
 
 
@@ -134,7 +134,7 @@ def test_a_repeated_child_is_mutated_on():
     tiny = Space(unary=("tanh(x)", "erf(x)"), binary=("x + y",), families=0.0, parameters=0)
     settings = Settings(EVOLUTION, start=0, space=tiny)
     texts = ["x", "tanh(x)", "erf(x)"]  # every formula that one mutation of x gives
-    history = [Past(i, t, 1.0, screen(resolve(t)).fingerprint) for i, t in enumerate(texts)]
+    history = [FinishedTrial(i, t, 1.0, screen(resolve(t)).fingerprint) for i, t in enumerate(texts)]
     kinds = {propose(history[:1] + history[1:], random.Random(seed), settings).kind for seed in range(20)}
     assert any("+" in kind for kind in kinds)
 
@@ -142,7 +142,10 @@ def test_a_repeated_child_is_mutated_on():
 def test_an_exhausted_space_ends_with_a_message():
     tiny = Space(unary=("tanh(x)",), binary=("max(x, y)",), families=0.0, size=2, parameters=0)
     settings = Settings(EVOLUTION, start=0, attempts=20, space=tiny)
-    history = [Past(0, "tanh(x)", 1.0, screen(resolve("tanh(x)")).fingerprint), Past(1, "x", 1.0, screen(resolve("x")).fingerprint)]
+    history = [
+        FinishedTrial(0, "tanh(x)", 1.0, screen(resolve("tanh(x)")).fingerprint),
+        FinishedTrial(1, "x", 1.0, screen(resolve("x")).fingerprint),
+    ]
     with pytest.raises(RuntimeError, match="attempts=20"):
         propose(history, random.Random(0), settings)
 
@@ -323,7 +326,7 @@ def test_unreadable_attribute_and_bad_name():
 def ten_thousand():
     """A study with a long past."""
     rng = random.Random(0)
-    texts = [candidate(parametrise(random_formula(rng, Space()), rng, Space())).text for _ in range(500)]
+    texts = [candidate_family(parametrise(random_formula(rng, Space()), rng, Space())).text for _ in range(500)]
     trials = [
         create_trial(
             value=rng.random(),
@@ -362,8 +365,8 @@ def test_the_seed_is_read_once(monkeypatch):
 
 def test_a_finished_trial_is_read_once(monkeypatch):
     read = []
-    real = ledger.past
-    monkeypatch.setattr(ledger, "past", lambda t, *args: read.append(t.number) or real(t, *args))
+    real = ledger.finished_trial
+    monkeypatch.setattr(ledger, "finished_trial", lambda t, *args: read.append(t.number) or real(t, *args))
     study = optuna.create_study()
     study.optimize(quick, n_trials=20)
     assert read == list(range(19))
@@ -376,19 +379,19 @@ def test_the_ledger_sees_what_ends_late_and_what_is_run_again():
     for t in trials:
         suggest_activation(t, settings=QUICK)
     study.tell(trials[2], 1.0)
-    history, pending = ledger.view(study, KEY, 3)
+    history, pending = ledger.finished_trials(study, KEY, 3)
     assert ([p.number for p in history], len(pending)) == ([2], 2)
     study.tell(trials[0], 2.0)
     trials[1].set_user_attr("actune:worker", f"{socket.gethostname()}:{gone()}")
-    assert [p.number for p in ledger.view(study, KEY, 3)[0]] == [0, 2]
+    assert [p.number for p in ledger.finished_trials(study, KEY, 3)[0]] == [0, 2]
     requeue(study)
-    history, pending = ledger.view(study, KEY, 3)
+    history, pending = ledger.finished_trials(study, KEY, 3)
     assert ([p.number for p in history], len(pending)) == ([0, 2], 1)
     assert pending == [trials[1].user_attrs[f"{KEY}:origin"]["fingerprint"]]
     again = study.ask()
     suggest_activation(again, settings=QUICK)
     study.tell(again, 0.5)
-    history, pending = ledger.view(study, KEY, 3)
+    history, pending = ledger.finished_trials(study, KEY, 3)
     assert [(p.number, p.loss) for p in history] == [(0, 2.0), (2, 1.0), (4, 0.5)]
     assert pending == []
 
@@ -401,13 +404,13 @@ def test_what_is_queued_once_more_after_it_was_seen_leaves_the_past():
     suggest_activation(trial, settings=QUICK)
     trial.set_user_attr("actune:interrupted", 2)
     study.tell(trial, state=TrialState.FAIL)
-    assert [p.number for p in ledger.view(study, KEY, -1)[0]] == [0, 1, 2]
+    assert [p.number for p in ledger.finished_trials(study, KEY, -1)[0]] == [0, 1, 2]
     requeue(study)
-    assert [p.number for p in ledger.view(study, KEY, -1)[0]] == [0, 1]
+    assert [p.number for p in ledger.finished_trials(study, KEY, -1)[0]] == [0, 1]
 
 
 def test_trials_that_run_meanwhile_are_not_repeated(monkeypatch):
-    monkeypatch.setattr(seeds, "digest", lambda *_: 0)
+    monkeypatch.setattr(seeds, "number_from", lambda *_: 0)
     study = optuna.create_study()
     trials = [study.ask() for _ in range(6)]
     functions = [suggest_activation(t) for t in trials]
@@ -417,21 +420,21 @@ def test_trials_that_run_meanwhile_are_not_repeated(monkeypatch):
 
 def test_twins_drawn_at_the_same_moment_are_told_apart(monkeypatch):
     """Both workers look before either has written: the one that writes last draws again."""
-    monkeypatch.setattr(seeds, "digest", lambda *_: 0)
+    monkeypatch.setattr(seeds, "number_from", lambda *_: 0)
     study = optuna.create_study()
     one, two = study.ask(), study.ask()
     first = suggest_activation(one)
-    real, views = suggest.view, []
+    real, views = suggest.finished_trials, []
 
     def late(*args):
         views.append((History(), []) if not views else real(*args))
         return views[-1]
 
-    monkeypatch.setattr(suggest, "view", late)
+    monkeypatch.setattr(suggest, "finished_trials", late)
     second = suggest_activation(two)
     assert screen(first).fingerprint != screen(second).fingerprint
     assert len(views) == 4
-    monkeypatch.setattr(suggest, "view", real)
+    monkeypatch.setattr(suggest, "finished_trials", real)
     assert replay(study) == {}
 
 
@@ -452,8 +455,8 @@ def test_threads_of_one_study_replay():
 
 @pytest.mark.parametrize(("numbers", "text"), [([], ""), ([4], "4"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8")])
 def test_ranges(numbers, text):
-    assert origin.ranges(numbers) == text
-    assert origin.numbers(text) == numbers
+    assert origin.write_ranges(numbers) == text
+    assert origin.read_ranges(text) == numbers
 
 
 # -- the result ------------------------------------------------------------------------------------------------------------

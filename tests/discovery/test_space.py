@@ -13,7 +13,7 @@ import torch
 
 import actune
 from actune.catalogue.registry import FAMILIES, Family, Param, resolve
-from actune.discovery.proposers.screening import LARGEST, screen
+from actune.discovery.proposers.screening import LARGEST_VALUE, screen
 from actune.discovery.proposers.space import (
     BINARY,
     MITTAG_LEFFLER,
@@ -22,15 +22,15 @@ from actune.discovery.proposers.space import (
     Space,
     _catalogue,
     arity,
-    bare,
-    candidate,
+    bare_formula,
+    candidate_family,
     change,
     edges,
     fill,
     fits,
     insert,
     mutate,
-    operators,
+    operator_nodes,
     parametrise,
     random_formula,
     regenerate,
@@ -122,12 +122,12 @@ def test_parameters_are_redrawn_uniformly_and_change_no_value():
     e = actune.parse("max(x*tanh(x), erf(x) + 1)")
     counts, places = collections.Counter(), collections.Counter()
     for _ in range(2000):
-        f = candidate(parametrise(e, rng, SPACE))
+        f = candidate_family(parametrise(e, rng, SPACE))
         counts[len(f.params)] += 1
         places[str(f.expr)] += len(f.params) == 1
         assert list(f.params) == list("abc"[: len(f.params)])
         assert set(f.params.values()) <= {Param(1.0)}
-        assert bare(f, rng, SPACE) is e
+        assert bare_formula(f, rng, SPACE) is e
     assert uniform(counts, [0, 1, 2, 3])
     once = +places
     assert len(once) == len(list(edges(e))) == 9
@@ -144,7 +144,7 @@ def test_no_parameter_on_zero():
 def test_number_of_parameters_is_a_setting():
     rng = random.Random(3)
     e = actune.parse("tanh(erf(x))")
-    assert {len(candidate(parametrise(e, rng, Space(parameters=1))).params) for _ in range(99)} == {0, 1}
+    assert {len(candidate_family(parametrise(e, rng, Space(parameters=1))).params) for _ in range(99)} == {0, 1}
 
 
 # -- bare formulas ---------------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_a_family_is_material_for_mutation(name):
     f = actune.family(name)
     rng = random.Random(name)
     expected = values(f.expr.substitute(dict(f.initial())))
-    forms = {bare(f, rng, SPACE) for _ in range(30)}
+    forms = {bare_formula(f, rng, SPACE) for _ in range(30)}
     assert actune.parse(f"{name}(x)") in forms
     for e in forms:
         assert e.symbols() in (("x",), ())
@@ -168,13 +168,13 @@ def test_a_family_is_material_for_mutation(name):
 
 def test_small_families_come_written_out_too():
     rng = random.Random(0)
-    forms = {str(bare(actune.family("swish"), rng, SPACE)) for _ in range(30)}
+    forms = {str(bare_formula(actune.family("swish"), rng, SPACE)) for _ in range(30)}
     assert forms == {"swish(x)", "x*sigmoid(x)"}
 
 
 def test_other_initial_values_stay_in_the_bare_formula():
-    assert str(bare(resolve("a*tanh(b*x); a=2, b=1"), random.Random(0), SPACE)) == "2*tanh(x)"
-    assert str(bare(resolve("tanh(x + c); c=-1"), random.Random(0), SPACE)) == "tanh(x + -1)"
+    assert str(bare_formula(resolve("a*tanh(b*x); a=2, b=1"), random.Random(0), SPACE)) == "2*tanh(x)"
+    assert str(bare_formula(resolve("tanh(x + c); c=-1"), random.Random(0), SPACE)) == "tanh(x + -1)"
 
 
 # -- mutations -------------------------------------------------------------------------------------------------------------
@@ -196,8 +196,8 @@ def test_thousands_of_mutations_are_valid_and_equally_likely():
             kind, e = mutate(e, rng, SPACE)
             kinds[kind] += 1
             check(e)
-            f = candidate(parametrise(e, rng, SPACE))
-            assert bare(f, rng, SPACE) is e
+            f = candidate_family(parametrise(e, rng, SPACE))
+            assert bare_formula(f, rng, SPACE) is e
             again = resolve(f.text)
             assert (again.expr, again.params) == (f.expr, f.params)
             operators_seen.update(node.op for _, node in edges(e))
@@ -322,7 +322,7 @@ def test_regenerate_keeps_the_shape():
 
 
 def test_a_lone_x_can_change_and_cannot_shrink():
-    assert operators(X) == [((), X)]
+    assert operator_nodes(X) == [((), X)]
     assert remove(X, random.Random(0), SPACE) is X
     assert {change(X, random.Random(seed), PLAIN).op for seed in range(60)} == {"tanh", "erf", "exp", "atan"}
 
@@ -365,7 +365,7 @@ def test_screening(text, reason):
 def test_an_exploding_gradient_of_a_parameter_is_seen():
     f = resolve("tanh(1e-3*x) + 0*x*(exp(b) - exp(b)); b=60")
     assert screen(f).reason == "the parameter b changes nothing"
-    assert screen(resolve(f"tanh(x)*(1 + {LARGEST}*2*(b - 1)); b=1")).reason == "exploding"
+    assert screen(resolve(f"tanh(x)*(1 + {LARGEST_VALUE}*2*(b - 1)); b=1")).reason == "exploding"
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_many_random_formulas_are_rejected():
     rng = random.Random(11)
     seen, kept = set(), 0
     for _ in range(400):
-        s = screen(candidate(random_formula(rng, SPACE)))
+        s = screen(candidate_family(random_formula(rng, SPACE)))
         kept += s.reason is None and s.fingerprint not in seen
         seen.add(s.fingerprint)
     assert 0.4 < kept / 400 < 0.7
@@ -434,7 +434,7 @@ def test_mittag_leffler_is_an_operator_of_the_search():
         e = random_formula(rng, PLAIN)
         for _ in range(3):
             _, e = mutate(e, rng, space)
-        f = candidate(parametrise(e, rng, space))
+        f = candidate_family(parametrise(e, rng, space))
         for node in f.expr.nodes():
             if node.op == "mittag_leffler":
                 assert f"mittag_leffler(x, {node.args[1]}, {node.args[2]})" in MITTAG_LEFFLER

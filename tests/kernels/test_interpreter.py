@@ -38,7 +38,7 @@ def candidates() -> tuple[Expr, ...]:
         for _ in range(rng.randrange(6)):
             e = space.mutate(e, rng, table)[1]
         e = space.parametrise(e, rng, table)
-        if "x" in e.symbols() and has_kernels(operators.ordered((e,))[1]) and screen(space.candidate(e)).reason is None:
+        if "x" in e.symbols() and has_kernels(operators.ordered((e,))[1]) and screen(space.candidate_family(e)).reason is None:
             found[e] = None
     return tuple(found)
 

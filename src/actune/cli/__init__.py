@@ -10,12 +10,12 @@ from typer.core import TyperCommand
 
 from .bench import bench_command
 from .compare import compare_command
-from .search import search
-from .show import list_, show
+from .search import search_command
+from .show import list_command, show_command
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
+EXIT_INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 RESUME = "interrupted; with --storage the same command goes on where it stopped"
 
 app = typer.Typer(
@@ -36,16 +36,18 @@ class _Formulas(TyperCommand):
 
 
 FORMULAS = {"ignore_unknown_options": True}  # a formula may begin with a minus
-app.command("list", epilog="Example:  actune list zorro")(list_)
+app.command("list", epilog="Example:  actune list zorro")(list_command)
 app.command(
-    context_settings=FORMULAS, epilog="Examples:  actune show ml_tanh --plot tanh.png  |  actune show 'x*sigmoid(b*x); b=1'"
-)(show)
+    "show", context_settings=FORMULAS, epilog="Examples:  actune show ml_tanh --plot tanh.png  |  actune show 'x*sigmoid(b*x); b=1'"
+)(show_command)
 app.command(
     "compare",
     context_settings=FORMULAS,
     epilog="Example:  actune compare digits relu gelu apalu 'tanh(x) + erf(x)' --seeds 10 --workers 2",
 )(compare_command)
-app.command(epilog="Example:  actune search digits --trials 100 --workers 2 --storage digits.db --plot digits.png")(search)
+app.command("search", epilog="Example:  actune search digits --trials 100 --workers 2 --storage digits.db --plot digits.png")(
+    search_command
+)
 app.command(
     "bench",
     cls=_Formulas,
@@ -58,15 +60,15 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:
-            _fail(RESUME, INTERRUPTED)
+        if ended.code == EXIT_INTERRUPTED:
+            _fail(RESUME, EXIT_INTERRUPTED)
         raise
     except typer.TyperException as error:
         _fail(getattr(error, "format_message", error.__str__)())
     except (ValueError, OSError) as error:
         _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        _fail(RESUME, INTERRUPTED)
+        _fail(RESUME, EXIT_INTERRUPTED)
     except RuntimeError as error:
         from ..discovery.study.storage.patience import SearchError
 

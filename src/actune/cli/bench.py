@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .terminal import Json, bar, command, out, print_json, writable
+from .terminal import Json, bar, command, out, print_json, writable_path
 
 __all__ = ["bench_command"]
 
@@ -46,9 +46,9 @@ def bench_command(
         beside=tuple(kind for kind, chosen in beside.items() if chosen), device=device, seed=seed,
     )  # fmt: skip
     if output is not None:
-        writable(output, "--output", (".json", ".jsonl"))
+        writable_path(output, "--output", (".json", ".jsonl"))
     if plot is not None:
-        writable(plot)
+        writable_path(plot)
     with bar("measuring", as_json) as advance:
         result = run(plan, progress=advance, command=command())
     if output is not None:

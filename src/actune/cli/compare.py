@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import Device, Json, Seeds, Together, Workers, bar, command, out, print_json, read, writable
+from .terminal import Device, Json, Seeds, Together, Workers, bar, command, out, print_json, read_function, writable_path
 
 __all__ = ["compare_command"]
 
@@ -27,14 +27,14 @@ def compare_command(
     from .. import experiments
     from ..show.tables import comparison_table
 
-    chosen = [read(f) for f in functions]
+    chosen = [read_function(f) for f in functions]
     with bar("comparing", as_json) as advance:
         result = experiments.compare(task, chosen, seeds=seeds, baseline=baseline, workers=workers, device=device, progress=advance,
                                      together=together)  # fmt: skip
     if plot is not None:
         from ..show.plots import plot_functions
 
-        plot_functions(writable(plot), chosen[0], [baseline, *chosen[1:]])
+        plot_functions(writable_path(plot), chosen[0], [baseline, *chosen[1:]])
     if as_json:
         print_json({"command": command()} | result.to_json())
         return

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from .terminal import Device, Json, Seeds, Together, bar, command, out, print_json, writable
+from .terminal import Device, Json, Seeds, Together, bar, command, out, print_json, writable_path
 
-__all__ = ["search"]
+__all__ = ["search_command"]
 
 
-def search(
+def search_command(
     task: Annotated[str, typer.Argument(help="A task, such as digits, or an Optuna objective of yours, mymodule:objective.")],
     trials: Annotated[int, typer.Option(min=1, help="Finished trials that the study is to have in the end.")] = 100,
     workers: Annotated[
@@ -74,9 +74,9 @@ def search(
     if own or proposer:
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the module is the user's
     if plot is not None:
-        writable(plot)
+        writable_path(plot)
     if output is not None:
-        writable(output, "--output", (".json",))
+        writable_path(output, "--output", (".json",))
     how, proposers = _method(method, without or [], proposer or [])
     with bar(f"searching {trials} trials", as_json) as advance, _board(tensorboard) as log:
 
@@ -158,9 +158,9 @@ def _method(name: str, without: list[str], proposers: list[str]) -> tuple[Any, d
     from dataclasses import replace
 
     from ..discovery.proposers.mixture import find_function
-    from ..discovery.proposers.settings import method
+    from ..discovery.proposers.settings import find_method
 
-    how = method(name).without(without)
+    how = find_method(name).without(without)
     named = [(text, _number(weight)) for text, _, weight in (p.partition("=") for p in proposers)]
     mixed = (*how.settings.proposers, *named)
     return replace(how, settings=replace(how.settings, proposers=mixed)), {text: find_function(text) for text, _ in named}

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from .terminal import Json, out, print_json, read, writable
+from .terminal import Json, out, print_json, read_function, writable_path
 
-__all__ = ["list_", "show"]
+__all__ = ["list_command", "show_command"]
 
 
-def list_(
+def list_command(
     pattern: Annotated[str, typer.Argument(help="Only names or papers that contain this text.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -33,7 +33,7 @@ def list_(
         out.print(families_table(found))
 
 
-def show(
+def show_command(
     function: Annotated[str, typer.Argument(help="A name, a formula, or a FILE.json of a search.")],
     plot: Annotated[Path | None, typer.Option(help="Write a picture: function, derivative, parameters varied (PNG).")] = None,
     as_json: Json = False,
@@ -42,11 +42,11 @@ def show(
     from ..catalogue.registry import resolve
     from ..show.tables import family_table
 
-    found = resolve(read(function))
+    found = resolve(read_function(function))
     if plot is not None:
         from ..show.plots import plot_family
 
-        plot_family(writable(plot), found)
+        plot_family(writable_path(plot), found)
     if as_json:
         print_json(
             _record(found) | {"derivative": str(found.expr.diff().simplify()), "latex": found.latex(), "plot": plot and str(plot)}

@@ -14,7 +14,20 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["Device", "Json", "Seeds", "Together", "Workers", "bar", "command", "err", "out", "print_json", "read", "writable"]
+__all__ = [
+    "Device",
+    "Json",
+    "Seeds",
+    "Together",
+    "Workers",
+    "bar",
+    "command",
+    "err",
+    "out",
+    "print_json",
+    "read_function",
+    "writable_path",
+]
 
 out, err = Console(), Console(stderr=True)
 
@@ -25,7 +38,7 @@ Seeds = Annotated[int, typer.Option(min=1, help="Fresh seeds on which each funct
 Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda, …")]
 
 
-def read(function: str) -> Any:
+def read_function(function: str) -> Any:
     """A name or a formula as it is; the function in a file."""
     from ..catalogue.files import load
 
@@ -41,7 +54,7 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def writable(path: Path, option: str = "--plot", endings: tuple[str, ...] = (".png",)) -> Path:
+def writable_path(path: Path, option: str = "--plot", endings: tuple[str, ...] = (".png",)) -> Path:
     """Refuse a file that could not be written before the work, not after it."""
     if path.suffix.lower() not in endings:
         raise ValueError(f"{option} must name a {' or '.join(endings)} file, got {str(path)!r}")

@@ -1,9 +1,9 @@
 """Search: space, screening, proposers, the Optuna study that is their only state, its workers, and the proof."""
 
 from .proof import Proof, confirm, prove
-from .proposers.costs import cost
+from .proposers.costs import function_cost
 from .proposers.fisher import Fisher
-from .proposers.history import Draft, History, Past, Probe, Proposer
+from .proposers.history import Draft, FinishedTrial, History, Probe, Proposer
 from .proposers.mixture import PROPOSERS, Proposal, propose
 from .proposers.screening import Screening, screen
 from .proposers.settings import METHODS, PARTS, Budget, Method, Ranking, Settings
@@ -22,10 +22,10 @@ __all__ = [
     "PROPOSERS",
     "Budget",
     "Draft",
+    "FinishedTrial",
     "Fisher",
     "History",
     "Method",
-    "Past",
     "Probe",
     "Proof",
     "Proposal",
@@ -37,8 +37,8 @@ __all__ = [
     "Space",
     "best",
     "confirm",
-    "cost",
     "front",
+    "function_cost",
     "leaders",
     "propose",
     "prove",

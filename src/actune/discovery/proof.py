@@ -18,11 +18,11 @@ from .study.attributes import RANKING
 from .study.counting import finished
 from .study.results import leaders
 
-__all__ = ["BASELINES", "Proof", "confirm", "prove"]
+__all__ = ["PROOF_BASELINES", "Proof", "confirm", "prove"]
 
 _RANKING = Ranking()
 
-BASELINES = ("relu", "gelu", "silu", "gelu_sine", "sau", "apalu", "zorro_tanh", "pangaea_line_log_sigmoid")
+PROOF_BASELINES = ("relu", "gelu", "silu", "gelu_sine", "sau", "apalu", "zorro_tanh", "pangaea_line_log_sigmoid")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def prove(
     *,
     seeds: int = 10,
     ranking: Ranking = _RANKING,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] = PROOF_BASELINES,
     workers: int = 1,
     progress: TrainingProgress | None = None,
     device: str = "cpu",

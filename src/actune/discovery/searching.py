@@ -22,15 +22,15 @@ from ..messages import suggestion
 from .proposers.history import Proposer
 from .proposers.mixture import check_proposers, find_function
 from .proposers.settings import Method, Settings
-from .proposers.settings import method as find_method
+from .proposers.settings import find_method as find_method
 from .study.attributes import BUDGET, TASK
 from .study.seeds import study_seed, training_seed
 from .study.storage.opening import open_storage
 from .workers.objective import OBJECTIVES, OwnObjective, TaskObjective
-from .workers.processes import Job, run_workers
+from .workers.processes import WorkOrder, run_workers
 from .workers.ray import Cluster, run_ray
-from .workers.requeueing import quiet, requeue
-from .workers.tally import Progress
+from .workers.requeueing import quiet_optuna, requeue
+from .workers.tally import TrialProgress
 from .workers.together import run_batches
 from .workers.worker import Objective, run_here
 
@@ -57,7 +57,7 @@ def search(
     device: str = "cpu",
     ray: str | None = None,
     gpus_per_worker: float = 0.0,
-    progress: Progress | None = None,
+    progress: TrialProgress | None = None,
     heartbeat: int = 10,
     grace: int = 30,
     together: int = 1,
@@ -116,7 +116,7 @@ def search(
     with ExitStack() as stack:
         if temporary:
             storage = Path(stack.enter_context(TemporaryDirectory(prefix="actune-", ignore_cleanup_errors=True)), "study.db")
-        with quiet():
+        with quiet_optuna():
             directions = _directions(found, direction, chosen)
             s = study if isinstance(study, Study) else _open(storage, study or title, directions, heartbeat, grace)
             _claim(s, title if isinstance(found, Task) else None, direction)
@@ -127,7 +127,7 @@ def search(
             else:
                 objective = OwnObjective(found, chosen.settings, proposers or {})
             requeue(s)
-        job = Job(str(storage), s.study_name, objective, heartbeat, grace)
+        job = WorkOrder(str(storage), s.study_name, objective, heartbeat, grace)
         if cluster is not None:
             run_ray(job, s, trials, workers, progress, cluster)
         elif many:
@@ -241,7 +241,7 @@ def _claim(study: Study, title: str | None, direction: str | None) -> None:
         raise ValueError(f"the study {name!r} belongs to the task {owner!r}, not {title!r}; choose another study=…")
 
 
-def _check_sendable(job: Job) -> None:
+def _check_sendable(job: WorkOrder) -> None:
     try:
         pickle.dumps(job)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -252,6 +252,6 @@ def _check_sendable(job: Job) -> None:
 def _copied(study: Study) -> Study:
     """The study in memory."""
     storage = optuna.storages.InMemoryStorage()
-    with quiet():
+    with quiet_optuna():
         optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)
         return optuna.load_study(study_name=study.study_name, storage=storage)

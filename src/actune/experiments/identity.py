@@ -14,7 +14,7 @@ from ..catalogue.registry import Family
 from ..language.expr import symbol
 from .tasks import Task
 
-__all__ = ["mark", "network", "recipe"]
+__all__ = ["network", "recipe", "training_key"]
 
 
 def recipe(task: Task) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class _Pickler(pickle.Pickler):
         return (package, thing.__qualname__) if named and "<" not in thing.__qualname__ else None
 
 
-def mark(task: Task, seed: int, f: Family) -> str | None:
+def training_key(task: Task, seed: int, f: Family) -> str | None:
     """Equal for trainings with one recipe, seed and function, whatever its parameters are called; None where that is not known."""
     found = recipe(task)
     if found["network"] is None:

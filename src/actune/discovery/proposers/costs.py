@@ -9,21 +9,21 @@ from ...kernels.cpu.compiler import instruction_count as instructions
 from ...kernels.operators import ordered
 from ...language.expr import Expr, apply, symbol
 from ...language.ops import OPS
-from .screening import trained
+from .screening import trained_symbols
 
-__all__ = ["cost"]
+__all__ = ["function_cost"]
 
 _WIDE = 1000  # what is no vector code, a Mittag-Leffler function: a table at best, or a contour integral
 _X = symbol("x")
 
 
-def cost(f: str | Family) -> int:
+def function_cost(f: str | Family) -> int:
     """The instructions of a pass forward and one backward: the value; the slope and the gradients of trained parameters.
 
     Each distinct part counts once, whatever the machine: a study with this objective replays anywhere.
     """
     f = resolve(f)
-    passes = ((f.expr,), (f.expr.diff(), *(f.expr.diff(name) for name in trained(f))))
+    passes = ((f.expr,), (f.expr.diff(), *(f.expr.diff(name) for name in trained_symbols(f))))
     return sum(_instructions(n.op) for exprs in passes for n in ordered(exprs)[1] if not n.is_leaf)
 
 

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from random import Random
 
 from ...catalogue.registry import FAMILIES, family, resolve
-from .history import Draft, History, Past, Probe
+from .history import Draft, FinishedTrial, History, Probe
 from .screening import Screening, screen
 from .settings import Settings
-from .space import bare, candidate, mutate, parametrise, random_formula
+from .space import bare_formula, candidate_family, mutate, parametrise, random_formula
 
-__all__ = ["draw_family", "draw_random", "evolve", "front"]
+__all__ = ["draw_family", "draw_random", "evolve", "undominated"]
 
 
 def draw_random(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft:
     """A random formula with random parameters: PANGAEA's start."""
-    return Draft(candidate(parametrise(random_formula(rng, settings.space), rng, settings.space)).text, "random")
+    return Draft(candidate_family(parametrise(random_formula(rng, settings.space), rng, settings.space)).text, "random")
 
 
 def draw_family(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft | None:
@@ -44,13 +44,13 @@ def evolve(history: History, rng: Random, settings: Settings, probe: Probe | Non
     if len(history) < settings.start or not alive:
         return draw_random(history, rng, settings)
     parent = _winner(rng.sample(alive, min(settings.sample, len(alive))), rng)
-    e = bare(_resolved(parent.text), rng, settings.space)
+    e = bare_formula(_resolved(parent.text), rng, settings.space)
     steps = settings.mutations if settings.screening else rng.randint(1, settings.mutations)
     kinds: list[str] = []
     for step in range(steps):
         kind, e = mutate(e, rng, settings.space)
         kinds.append(kind)
-        child = candidate(parametrise(e, rng, settings.space)) if settings.screening or step == steps - 1 else None
+        child = candidate_family(parametrise(e, rng, settings.space)) if settings.screening or step == steps - 1 else None
         if child is not None and settings.screening and screen(child).fingerprint not in history.fingerprints:
             break
     assert child is not None
@@ -60,14 +60,14 @@ def evolve(history: History, rng: Random, settings: Settings, probe: Probe | Non
 _resolved = functools.lru_cache(maxsize=1024)(resolve)  # a good parent is drawn often
 
 
-def _winner(sample: Sequence[Past], rng: Random) -> Past:
+def _winner(sample: Sequence[FinishedTrial], rng: Random) -> FinishedTrial:
     """The best of a sample; of several objectives, any that no other is better than in all."""
     if not sample[0].others:
         return min(sample, key=lambda past: (past.loss, past.number))
-    return rng.choice(sorted(front(sample), key=lambda past: past.number))
+    return rng.choice(sorted(undominated(sample), key=lambda past: past.number))
 
 
-def front(trials: Sequence[Past]) -> list[Past]:
+def undominated(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
     """The trials that no other dominates: as good in every objective, and better in one."""
     points = [(past.loss, *past.others) for past in trials]
     return [past for past, p in zip(trials, points, strict=True) if not any(_dominates(q, p) for q in points)]

@@ -25,7 +25,7 @@ from ...experiments.training.networks import network_builder
 
 __all__ = ["Fisher", "Layer", "kfac"]
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 _SHARES = (1 / 6, 1 / 2, 5 / 6)  # quantiles of each factor's eigenvalues; more of them tell the surrogate no more
 _LEAST = 1e-6, 1e-60  # eigenvalues count as no smaller than this share of the largest (rounding errors are), and than this
@@ -71,10 +71,10 @@ class Layer:
     """
 
     name: str
-    inputs: Array
-    outputs: Array
+    inputs: _Array
+    outputs: _Array
 
-    def eigenvalues(self) -> Array:
+    def eigenvalues(self) -> _Array:
         """Those of the layer's block, in no order; what is missing is zero."""
         return (self.inputs[:, :, None] * self.outputs[:, None, :]).ravel()
 
@@ -134,7 +134,7 @@ def _rows(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     return (a if layer.bias is None else torch.cat([a, a.new_ones(*a.shape[:-1], 1)], -1)), g
 
 
-def _spectrum(rows: Tensor, count: int) -> Array | None:
+def _spectrum(rows: Tensor, count: int) -> _Array | None:
     """Eigenvalues of rowsᵀ rows / count, as many as there are rows or columns, whatever is fewer; None where not finite."""
     if not bool(rows.isfinite().all()):
         return None

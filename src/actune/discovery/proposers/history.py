@@ -11,11 +11,11 @@ from typing import overload
 
 from ...catalogue.registry import Family
 
-__all__ = ["Draft", "History", "Past", "Probe", "Proposer"]
+__all__ = ["Draft", "FinishedTrial", "History", "Probe", "Proposer"]
 
 
 @dataclass(frozen=True)
-class Past:
+class FinishedTrial:
     """A finished trial.
 
     loss         the first objective, the smaller the better; infinite if the trial failed, diverged or was pruned
@@ -34,20 +34,20 @@ class Past:
     probed: tuple[float, ...] | None = None
 
 
-class History(Sequence[Past]):
+class History(Sequence[FinishedTrial]):
     """The finished trials, oldest first; what many proposers ask of them is computed once."""
 
-    def __init__(self, trials: Iterable[Past] = ()) -> None:
+    def __init__(self, trials: Iterable[FinishedTrial] = ()) -> None:
         self._trials = tuple(trials)
 
     @overload
-    def __getitem__(self, at: int) -> Past: ...
+    def __getitem__(self, at: int) -> FinishedTrial: ...
     @overload
-    def __getitem__(self, at: slice) -> tuple[Past, ...]: ...
-    def __getitem__(self, at: int | slice) -> Past | tuple[Past, ...]:
+    def __getitem__(self, at: slice) -> tuple[FinishedTrial, ...]: ...
+    def __getitem__(self, at: int | slice) -> FinishedTrial | tuple[FinishedTrial, ...]:
         return self._trials[at]
 
-    def __iter__(self) -> Iterator[Past]:
+    def __iter__(self) -> Iterator[FinishedTrial]:
         return iter(self._trials)
 
     def __len__(self) -> int:
@@ -57,9 +57,9 @@ class History(Sequence[Past]):
     def fingerprints(self) -> frozenset[str]:
         return frozenset(past.fingerprint for past in self._trials)
 
-    def latest(self, count: int) -> list[Past]:
+    def latest(self, count: int) -> list[FinishedTrial]:
         """The latest trials that can be parents, at most `count`, oldest first: what failed, diverged or was pruned cannot."""
-        alive: list[Past] = []
+        alive: list[FinishedTrial] = []
         for past in reversed(self._trials):
             if len(alive) == count:
                 break

@@ -15,17 +15,17 @@ from typing import Any
 from ...catalogue.registry import resolve
 from ...messages import shorten, suggestion
 from .evolution import draw_family, draw_random, evolve
-from .history import Draft, History, Past, Probe, Proposer
+from .history import Draft, FinishedTrial, History, Probe, Proposer
 from .screening import Screening, screen
 from .settings import Settings
 from .space import fits
-from .surrogate import surrogate
+from .surrogate import draw_promising
 
 __all__ = ["PROPOSERS", "Proposal", "check_proposers", "find_function", "propose"]
 
 # Ours; with the settings and the probe given, each is a proposer as a user's own is: (history, rng) -> text.
 PROPOSERS: dict[str, Callable[[History, Random, Settings, Probe | None], Draft | None]] = {
-    "random": draw_random, "catalogue": draw_family, "evolution": evolve, "surrogate": surrogate,
+    "random": draw_random, "catalogue": draw_family, "evolution": evolve, "surrogate": draw_promising,
 }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ class Proposal:
 
 
 def propose(
-    history: Sequence[Past],
+    history: Sequence[FinishedTrial],
     rng: Random,
     settings: Settings,
     pending: Collection[str] = (),

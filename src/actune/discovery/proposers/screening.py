@@ -14,9 +14,9 @@ from ...catalogue.registry import Family, resolve
 from ...kernels.operators import compile_program
 from ...language.expr import Expr
 
-__all__ = ["LARGEST", "Screening", "screen", "trained"]
+__all__ = ["LARGEST_VALUE", "Screening", "screen", "trained_symbols"]
 
-LARGEST = 1e4  # of |y| and |y'| on |x| <= 5, and of each parameter's gradient
+LARGEST_VALUE = 1e4  # of |y| and |y'| on |x| <= 5, and of each parameter's gradient
 _CONSTANT = 1e-4  # spread of the values, relative to the largest
 _FAR = (8.0, 16.0, 32.0, 64.0)
 
@@ -32,7 +32,7 @@ class Screening:
 def screen(f: str | Family) -> Screening:
     """Evaluate the function, its slope and its parameter gradients at the initial values, in float32 as training does.
 
-    Rejected: what is not finite on normal draws, on a grid over |x| <= 5 with 0 in it, or at ±8 … ±64; what exceeds `LARGEST`
+    Rejected: what is not finite on normal draws, on a grid over |x| <= 5 with 0 in it, or at ±8 … ±64; what exceeds `LARGEST_VALUE`
     on |x| <= 5; a constant; a parameter that changes nothing.
 
     The fingerprint is taken from the values and the gradients of the trainable parameters on |x| <= 5, in float64, rounded to
@@ -40,10 +40,10 @@ def screen(f: str | Family) -> Screening:
     matter, while the same function with other learnable parameters is another candidate. It says nothing about constraints.
     """
     f = resolve(f)
-    return _screen(f.expr, tuple(f.initial()), trained(f))
+    return _screen(f.expr, tuple(f.initial()), trained_symbols(f))
 
 
-def trained(f: Family) -> tuple[str, ...]:
+def trained_symbols(f: Family) -> tuple[str, ...]:
     """The symbols of the parameters that the family trains; the entries of a vector one by one."""
     return tuple(symbol for name, p in f.params.items() if p.trainable for symbol in p.symbols(name))
 
@@ -75,7 +75,7 @@ def _reason(rows: Tensor, near: int, trainable: tuple[str, ...]) -> str | None:
     if not bool(rows.isfinite().all()):
         return "not finite"
     rows = rows[:, :near]
-    if float(rows.abs().max()) > LARGEST:
+    if float(rows.abs().max()) > LARGEST_VALUE:
         return "exploding"
     value = rows[0]
     if float(value.max() - value.min()) <= _CONSTANT * float(value.abs().max()):

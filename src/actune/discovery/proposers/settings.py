@@ -9,7 +9,7 @@ from typing import TypeVar
 from ...messages import suggestion
 from .space import Space
 
-__all__ = ["METHODS", "PARTS", "Budget", "Method", "Ranking", "Settings", "method"]
+__all__ = ["METHODS", "PARTS", "Budget", "Method", "Ranking", "Settings", "find_method"]
 
 
 @dataclass(frozen=True)
@@ -146,15 +146,15 @@ PARTS: dict[str, Callable[[Method], Method]] = {
 }
 
 
-def method(what: str | Method) -> Method:
+def find_method(what: str | Method) -> Method:
     """The method of this name; a Method is returned as it is."""
     return what if isinstance(what, Method) else _row(METHODS, what, "method of search")
 
 
-T = TypeVar("T")
+_Row = TypeVar("_Row")
 
 
-def _row(table: dict[str, T], name: str, what: str) -> T:
+def _row(table: dict[str, _Row], name: str, what: str) -> _Row:
     if name not in table:
         raise ValueError(f"unknown {what} {name!r}{suggestion(str(name), table)} (known: {', '.join(table)})")
     return table[name]

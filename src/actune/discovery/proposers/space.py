@@ -16,9 +16,9 @@ from ...language.expr import Expr, apply, const, symbol
 from ...language.ops import OPS
 from ...language.parser import parse
 
-__all__ = ["BINARY", "MUTATIONS", "UNARY", "Space", "bare", "candidate", "mutate", "parametrise", "random_formula"]
+__all__ = ["BINARY", "MUTATIONS", "UNARY", "Space", "bare_formula", "candidate_family", "mutate", "parametrise", "random_formula"]
 
-Place = tuple[int, ...]  # the way to a node from the root: the index of an argument at each step
+Path = tuple[int, ...]  # the way to a node from the root: the index of an argument at each step
 
 # PANGAEA's operators (arXiv:2006.03179), each a formula with a hole x, or two holes x and y. Their Swish is x*sigmoid(x).
 UNARY = (
@@ -56,7 +56,7 @@ class Space:
     parameters: int = 3
 
 
-def candidate(e: Expr) -> Family:
+def candidate_family(e: Expr) -> Family:
     """The formula as a family: every name in it but `x` is a trainable parameter that starts at 1."""
     return Family(str(e), e, {name: Param(1.0) for name in e.symbols() if name != "x"})
 
@@ -64,7 +64,7 @@ def candidate(e: Expr) -> Family:
 # -- reading and rebuilding ------------------------------------------------------------------------------------------------
 
 
-def edges(e: Expr, place: Place = ()) -> Iterator[tuple[Place, Expr]]:
+def edges(e: Expr, place: Path = ()) -> Iterator[tuple[Path, Expr]]:
     """Every node that carries a value, with its place, from the root down and from left to right."""
     if not e.is_comparison:
         yield place, e
@@ -77,12 +77,12 @@ def inputs(e: Expr) -> tuple[Expr, ...]:
     return e.children[:1] if not e.is_leaf and OPS[e.op].float64 else e.children
 
 
-def operators(e: Expr) -> list[tuple[Place, Expr]]:
+def operator_nodes(e: Expr) -> list[tuple[Path, Expr]]:
     """The nodes that can be removed: all but `x`; a formula that is only `x` counts as the identity operator."""
     return [(place, node) for place, node in edges(e) if node.op != "symbol"] or [((), e)]
 
 
-def put(e: Expr, place: Place, new: Expr) -> Expr:
+def put(e: Expr, place: Path, new: Expr) -> Expr:
     """The formula with another one at this place."""
     if not place:
         return new
@@ -157,25 +157,25 @@ def parametrise(e: Expr, rng: Random, space: Space) -> Expr:
     return e
 
 
-def at(e: Expr, place: Place) -> Expr:
+def at(e: Expr, place: Path) -> Expr:
     for i in place:
         e = e.args[i]
     return e
 
 
-def bare(f: Family, rng: Random, space: Space) -> Expr:
+def bare_formula(f: Family, rng: Random, space: Space) -> Expr:
     """The formula without parameters, equal to the family at its initial values: what mutations work on.
 
     A family of the catalogue comes as a call, `apalu(x)`, or written out, so that mutations reach inside; one half each
     where both fit.
     """
     if not f.is_declared:
-        return _strip(f)
+        return without_parameters(f)
     written = fill(f.expr.substitute(dict(f.initial())).simplify(), _X)
     return apply(f.name, _X) if not fits(written, space) or rng.random() < 0.5 else written
 
 
-def _strip(f: Family) -> Expr:
+def without_parameters(f: Family) -> Expr:
     initial = {symbol(name): value for name, value in f.initial()}
 
     def node(n: Expr, *args: Expr) -> Expr:
@@ -200,14 +200,14 @@ def insert(e: Expr, rng: Random, space: Space) -> Expr:
 
 def remove(e: Expr, rng: Random, space: Space) -> Expr:
     """Replace a random operator by one of its arguments."""
-    place, node = rng.choice(operators(e))
+    place, node = rng.choice(operator_nodes(e))
     arguments = [child for child in inputs(node) if not child.is_comparison]
     return put(e, place, rng.choice(arguments or [_X]))
 
 
 def change(e: Expr, rng: Random, space: Space) -> Expr:
     """Replace a random operator by another of its arity; what has three arguments is left alone."""
-    places = [(place, node) for place, node in operators(e) if arity(node) < 3]
+    places = [(place, node) for place, node in operator_nodes(e) if arity(node) < 3]
     if not places:
         return e
     place, node = rng.choice(places)

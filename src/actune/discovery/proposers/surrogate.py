@@ -23,13 +23,13 @@ from ...catalogue.registry import Family, resolve
 from ...kernels.operators import evaluate
 from ...messages import shorten
 from .evolution import draw_family, draw_random, evolve
-from .history import Draft, History, Past, Probe
+from .history import Draft, FinishedTrial, History, Probe
 from .screening import Screening, screen
 from .settings import Settings
 
-__all__ = ["familiar", "features", "predict", "probed", "surrogate"]
+__all__ = ["are_familiar", "draw_promising", "output_features", "predict_ranks", "probe_numbers"]
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 _POINTS, _STEP = 64, 1e-3
 _RIDGE = 0.1
@@ -37,7 +37,7 @@ _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / _POINTS) for i in range(
 
 
 @functools.lru_cache(maxsize=1024)
-def _features(text: str) -> Array | None:
+def _features(text: str) -> _Array | None:
     f = resolve(text)
     x = torch.from_numpy(np.concatenate([_QUANTILES - _STEP, _QUANTILES + _STEP]))
     y = evaluate(f.expr, {"x": x, **dict(f.initial())}).expand(len(x)).numpy()
@@ -47,7 +47,7 @@ def _features(text: str) -> Array | None:
     return found if bool(np.isfinite(found).all()) else None
 
 
-def features(text: str) -> Array | None:
+def output_features(text: str) -> _Array | None:
     """asinh of values and slopes at 64 normal quantiles, at the initial parameters, shape (128,); None where not finite.
 
     Like a logarithm, asinh keeps what explodes within reach. In float32, so that the last bits of a machine decide nothing.
@@ -55,7 +55,7 @@ def features(text: str) -> Array | None:
     return _features(text)
 
 
-def probed(probe: Probe, f: Family) -> tuple[float, ...] | None:
+def probe_numbers(probe: Probe, f: Family) -> tuple[float, ...] | None:
     """What the probe tells of a function, to six digits as records keep it; None where that is not finite."""
     found = probe(f)
     if found is None:
@@ -67,7 +67,9 @@ def probed(probe: Probe, f: Family) -> tuple[float, ...] | None:
     return tuple(float(f"{v:.6g}") for v in numbers) if all(map(math.isfinite, numbers)) else None
 
 
-def predict(history: Sequence[Past], texts: Sequence[str], probe: Probe | None = None, least: int = 2) -> list[float]:
+def predict_ranks(
+    history: Sequence[FinishedTrial], texts: Sequence[str], probe: Probe | None = None, least: int = 2
+) -> list[float]:
     """How each function will rank among those of the history: 0 the best, 1 the worst; inf for what is not finite.
 
     Ranks, because losses differ by orders of magnitude; what was pruned ranks behind, by the last loss that it reported.
@@ -79,7 +81,7 @@ def predict(history: Sequence[Past], texts: Sequence[str], probe: Probe | None =
         old, new = [_described(past.text) for past in history], [_described(text) for text in texts]
     else:
         old = [_described(past.text, past.probed) for past in history]
-        new = [_described(text, probed(probe, resolve(text))) for text in texts]
+        new = [_described(text, probe_numbers(probe, resolve(text))) for text in texts]
     known = [(past, z) for past, z in zip(history, old, strict=True) if z is not None]
     here = [z for z in new if z is not None]
     if len(known) < least or not here:
@@ -92,13 +94,13 @@ def predict(history: Sequence[Past], texts: Sequence[str], probe: Probe | None =
     return [round(float(next(found)), 6) if z is not None else math.inf for z in new]
 
 
-def familiar(history: Sequence[Past], texts: Sequence[str], nearest: float) -> list[bool]:
+def are_familiar(history: Sequence[FinishedTrial], texts: Sequence[str], nearest: float) -> list[bool]:
     """Whether a function of the history has as good as the same outputs.
 
     nearest   the distance from which they differ: the root mean square over the features at the initial parameters
     """
-    tried = [z for past in history if (z := features(past.text)) is not None]
-    new = [features(text) for text in texts]
+    tried = [z for past in history if (z := output_features(past.text)) is not None]
+    new = [output_features(text) for text in texts]
     here = [z for z in new if z is not None]
     if not tried or not here:
         return [False] * len(texts)
@@ -106,16 +108,16 @@ def familiar(history: Sequence[Past], texts: Sequence[str], nearest: float) -> l
     return [z is not None and bool(next(near)) for z in new]
 
 
-def _described(text: str, *more: Sequence[float] | None) -> tuple[Array, ...] | None:
+def _described(text: str, *more: Sequence[float] | None) -> tuple[_Array, ...] | None:
     """The outputs of a function and what else is told of it; None where anything is missing."""
-    parts = [features(text), *(None if part is None else np.array(part) for part in more)]
+    parts = [output_features(text), *(None if part is None else np.array(part) for part in more)]
     found = tuple(part for part in parts if part is not None)
     return found if len(found) == len(parts) else None
 
 
-def _kernels(known: Sequence[tuple[Array, ...]], new: Sequence[tuple[Array, ...]]) -> tuple[Array, Array]:
+def _kernels(known: Sequence[tuple[_Array, ...]], new: Sequence[tuple[_Array, ...]]) -> tuple[_Array, _Array]:
     """How alike functions are, the known among themselves and the new to them: the mean over their parts of exp(-d²/median d²)."""
-    kernels: list[tuple[Array, Array]] = []
+    kernels: list[tuple[_Array, _Array]] = []
     for there, here in zip(zip(*known, strict=True), zip(*new, strict=True), strict=True):
         lengths = sorted({len(z) for z in (*there, *here)})
         if len(lengths) > 1:
@@ -128,14 +130,14 @@ def _kernels(known: Sequence[tuple[Array, ...]], new: Sequence[tuple[Array, ...]
     return among, across
 
 
-def _ranks(trials: Sequence[Past]) -> Array:
+def _ranks(trials: Sequence[FinishedTrial]) -> _Array:
     """The share of the trials that each is behind; equal ones have equal ranks."""
     keys = [(past.loss, past.reported) for past in trials]
     place = {key: i for i, key in reversed(list(enumerate(sorted(keys))))}
     return np.array([place[key] / len(keys) for key in keys])
 
 
-def _squares(one: Array, other: Array) -> Array:
+def _squares(one: _Array, other: _Array) -> _Array:
     """Squared distances of the rows, shape (len(one), len(other))."""
     one, other = one.astype(np.float64), other.astype(np.float64)
     found = (one**2).sum(1)[:, None] + (other**2).sum(1)[None, :] - 2 * one @ other.T
@@ -146,7 +148,7 @@ def _squares(one: Array, other: Array) -> Array:
 _SOURCES = {"evolution": evolve, "catalogue": draw_family, "random": draw_random}
 
 
-def surrogate(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft | None:
+def draw_promising(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft | None:
     """Draw a batch of candidates as the other proposers do and give the one that is predicted to be the best.
 
     With a probe, which costs more than outputs, the best by their outputs are predicted again with what it tells of them.
@@ -158,14 +160,14 @@ def surrogate(history: History, rng: Random, settings: Settings, probe: Probe | 
     past = history[-settings.memory :]
     ready = len(history) >= settings.start
     texts = [d.text for d in drafts]
-    predicted = predict(past, texts) if ready else [0.0] * len(drafts)
-    known = familiar(past, texts, settings.novelty) if ready else [False] * len(drafts)
+    predicted = predict_ranks(past, texts) if ready else [0.0] * len(drafts)
+    known = are_familiar(past, texts, settings.novelty) if ready else [False] * len(drafts)
     ordered = (drafts[i] for *_, i in sorted(zip(known, predicted, range(len(drafts)), strict=True)))
     fit = (d for d in ordered if not settings.screening or _fits(screen(resolve(d.text)), history))
     if probe is None or not ready or settings.shortlist < 1:
         return next(fit, None)
     shortlist = list(islice(fit, settings.shortlist))
-    again = predict(past, [d.text for d in shortlist], probe, settings.start)
+    again = predict_ranks(past, [d.text for d in shortlist], probe, settings.start)
     return min(zip(again, range(len(shortlist)), shortlist, strict=True), default=(0, 0, None))[2]
 
 

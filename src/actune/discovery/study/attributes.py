@@ -6,7 +6,7 @@ __all__ = [
     "ANSWERED",
     "BUDGET",
     "COURSE",
-    "ERROR",
+    "ERROR_MESSAGE",
     "INTERRUPTED",
     "RANKING",
     "SEED",
@@ -25,7 +25,7 @@ RANKING = "actune:ranking"  # the leaders, trained again on fresh seeds
 
 # Of a trial.
 WORKER = "actune:worker"  # who runs it, HOST:PID
-ERROR = "actune:error"  # the message of the exception with which it failed
+ERROR_MESSAGE = "actune:error"  # the message of the exception with which it failed
 INTERRUPTED = "actune:interrupted"  # its number, where Ctrl-C ended it
 TRAINED = "actune:trained"  # what its training depended on, as a digest
 ANSWERED = "actune:answered"  # the number of the trial that trained the same, whose values it took

@@ -32,7 +32,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from .attributes import ERROR, INTERRUPTED, WORKER
+from .attributes import ERROR_MESSAGE, INTERRUPTED, WORKER
 
 __all__ = ["RERUNS", "RERUN_NAMES", "finished", "is_left", "requeue_as", "superseded", "this_worker", "was_interrupted"]
 
@@ -59,7 +59,7 @@ def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 def is_left(t: FrozenTrial) -> bool:
     """Whether this trial was interrupted, or died with its worker, and is to be queued once more."""
-    if t.state != TrialState.FAIL or ERROR in t.user_attrs:
+    if t.state != TrialState.FAIL or ERROR_MESSAGE in t.user_attrs:
         return False
     return was_interrupted(t) or (WORKER in t.user_attrs and len(t.system_attrs.get("retry_history", ())) < RERUNS)
 

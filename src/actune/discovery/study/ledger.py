@@ -11,15 +11,15 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ...catalogue.registry import resolve
-from ..proposers.history import History, Past
+from ..proposers.history import FinishedTrial, History
 from ..proposers.screening import screen
 from .attributes import origin_key
 from .counting import superseded
 
-__all__ = ["fingerprint", "loss", "names", "past", "signs", "view"]
+__all__ = ["finished_trial", "finished_trials", "names_in", "objective_signs", "trial_fingerprint", "trial_loss"]
 
 
-def view(study: Study, key: str, own: int) -> tuple[History, list[str]]:
+def finished_trials(study: Study, key: str, own: int) -> tuple[History, list[str]]:
     """The finished trials with an activation of this name, oldest first, and the fingerprints of the others that have one."""
     return _ledger(study).view(key, own)
 
@@ -32,12 +32,12 @@ class _Ledger:
         self._count = 0
         self._open: list[FrozenTrial] = []
         self._again: set[int] = set()
-        self._past: dict[str, list[Past]] = {}
+        self._past: dict[str, list[FinishedTrial]] = {}
 
     def view(self, key: str, own: int) -> tuple[History, list[str]]:
         with self._lock:
             waiting = [t for t in self._open if key in t.user_attrs and t.number != own and t.number not in self._again]
-            return History(self._past.get(key, ())), sorted(fingerprint(t, key) for t in waiting)
+            return History(self._past.get(key, ())), sorted(trial_fingerprint(t, key) for t in waiting)
 
     def update(self, trials: list[FrozenTrial], sign: tuple[float, ...]) -> None:
         """Read what is new: a finished trial never changes, but may turn out to have been run again."""
@@ -51,9 +51,9 @@ class _Ledger:
                 self._past = {key: [p for p in found if p.number not in again] for key, found in self._past.items()}
             for t in new:
                 if t.state.is_finished() and t.number not in self._again:
-                    for name in names(t):
+                    for name in names_in(t):
                         key = f"activation:{name}"
-                        bisect.insort(self._past.setdefault(key, []), past(t, key, sign), key=lambda p: p.number)
+                        bisect.insort(self._past.setdefault(key, []), finished_trial(t, key, sign), key=lambda p: p.number)
 
 
 _LEDGERS: weakref.WeakKeyDictionary[Study, _Ledger] = weakref.WeakKeyDictionary()
@@ -61,32 +61,34 @@ _LEDGERS: weakref.WeakKeyDictionary[Study, _Ledger] = weakref.WeakKeyDictionary(
 
 def _ledger(study: Study) -> _Ledger:
     found = _LEDGERS.setdefault(study, _Ledger())
-    found.update(study.get_trials(deepcopy=False), signs(study))
+    found.update(study.get_trials(deepcopy=False), objective_signs(study))
     return found
 
 
-def signs(study: Study) -> tuple[float, ...]:
+def objective_signs(study: Study) -> tuple[float, ...]:
     """What to multiply each objective by, so that the smaller is the better."""
     return tuple(-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in study.directions)
 
 
-def past(t: FrozenTrial, key: str, sign: tuple[float, ...]) -> Past:
+def finished_trial(t: FrozenTrial, key: str, sign: tuple[float, ...]) -> FinishedTrial:
     """The record of a finished trial."""
     values = [s * v for s, v in zip(sign, t.values, strict=True)] if t.state == TrialState.COMPLETE and t.values else []
     reported = t.intermediate_values[max(t.intermediate_values)] if t.intermediate_values else math.inf
     last = sign[0] * reported if math.isfinite(reported) else math.inf
     probed = t.user_attrs.get(origin_key(key), {}).get("probed")
     known = None if probed is None else tuple(probed)
-    return Past(t.number, t.user_attrs[key], loss(t, sign), fingerprint(t, key), last, tuple(values[1:]), known)
+    return FinishedTrial(
+        t.number, t.user_attrs[key], trial_loss(t, sign), trial_fingerprint(t, key), last, tuple(values[1:]), known
+    )
 
 
-def loss(t: FrozenTrial, sign: tuple[float, ...]) -> float:
+def trial_loss(t: FrozenTrial, sign: tuple[float, ...]) -> float:
     """The first objective, the smaller the better; infinite for a trial that failed, diverged or was pruned."""
     value = sign[0] * t.values[0] if t.state == TrialState.COMPLETE and t.values else math.inf
     return value if math.isfinite(value) else math.inf
 
 
-def fingerprint(t: FrozenTrial, key: str) -> str:
+def trial_fingerprint(t: FrozenTrial, key: str) -> str:
     origin = t.user_attrs.get(origin_key(key), {})
     if "fingerprint" in origin:
         return origin["fingerprint"]
@@ -96,6 +98,6 @@ def fingerprint(t: FrozenTrial, key: str) -> str:
         return "unreadable"
 
 
-def names(t: FrozenTrial) -> list[str]:
+def names_in(t: FrozenTrial) -> list[str]:
     """The names of the trial's activations."""
     return [key.split(":")[1] for key in t.user_attrs if key.startswith("activation:") and key.count(":") == 1]

@@ -17,7 +17,7 @@ import numpy as np
 from ..proposers.settings import Settings
 from ..proposers.space import Space
 
-__all__ = ["changed_settings", "numbers", "ranges", "recorded_settings"]
+__all__ = ["changed_settings", "read_ranges", "recorded_settings", "write_ranges"]
 
 
 def changed_settings(settings: Settings) -> dict[str, Any]:
@@ -48,14 +48,14 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def ranges(numbers: Iterable[int]) -> str:
+def write_ranges(numbers: Iterable[int]) -> str:
     """Ascending numbers in short: "0-31,33"."""
     found = np.fromiter(numbers, dtype=np.int64)
     runs = np.split(found, np.flatnonzero(np.diff(found) != 1) + 1) if len(found) else []
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
-def numbers(ranges: str) -> list[int]:
+def read_ranges(ranges: str) -> list[int]:
     """The numbers that were written in short."""
     runs = [[int(n) for n in run.split("-")] for run in ranges.split(",") if run]
     return [n for run in runs for n in range(run[0], run[-1] + 1)]

@@ -16,8 +16,8 @@ from ..proposers.history import History, Probe, Proposer
 from ..proposers.mixture import PROPOSERS, propose
 from ..proposers.screening import screen
 from .attributes import BUDGET, TASK, activation_key, origin_key
-from .ledger import names, past, signs
-from .origin import numbers, recorded_settings
+from .ledger import finished_trial, names_in, objective_signs
+from .origin import read_ranges, recorded_settings
 from .seeds import candidate_generator, study_seed, training_seed
 
 __all__ = ["replay"]
@@ -31,15 +31,15 @@ def replay(study: Study, proposers: Mapping[str, Proposer] | None = None, probe:
     probe      the study's, where it had one; of a task that ships it is found. Without it, what it had a say in is only read again
     """
     trials = study.get_trials(deepcopy=False)
-    seed, sign = study_seed(study), signs(study)
+    seed, sign = study_seed(study), objective_signs(study)
     probe = probe or _probe_of(study)
     different: dict[str, str] = {}
     for t in trials:
-        for name in names(t):
+        for name in names_in(t):
             key = activation_key(name)
             origin = t.user_attrs.get(origin_key(key), {})
             if "proposer" in origin:
-                history = History(past(trials[n], key, sign) for n in numbers(origin["seen"]))
+                history = History(finished_trial(trials[n], key, sign) for n in read_ranges(origin["seen"]))
                 rng = candidate_generator(seed, origin["trial"], name)
                 again = _again(t.user_attrs[key], origin, history, rng, proposers or {}, probe)
                 if again != t.user_attrs[key]:

@@ -10,12 +10,22 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ...catalogue.registry import Family, resolve
-from ..proposers import evolution
-from .attributes import ERROR, RANKING, TASK, activation_key
+from ..proposers.evolution import undominated
+from .attributes import ERROR_MESSAGE, RANKING, TASK, activation_key
 from .counting import finished
-from .ledger import fingerprint, loss, names, past, signs
+from .ledger import finished_trial, names_in, objective_signs, trial_fingerprint, trial_loss
 
-__all__ = ["activation_names", "best", "best_value", "finite_trials", "front", "fronts", "leaders", "record", "top"]
+__all__ = [
+    "activation_names",
+    "best",
+    "best_value",
+    "finite_trials",
+    "front",
+    "fronts_by_name",
+    "leaders",
+    "leaders_by_name",
+    "record",
+]
 
 LEADERS = 5  # of an activation, in a record
 
@@ -26,10 +36,10 @@ def leaders(study: Study, n: int = 10, name: str | None = None) -> list[Family]:
     name   which activation, where trials have several
     """
     key, complete = _complete(study, name)
-    sign = signs(study)
+    sign = objective_signs(study)
     found: dict[str, str] = {}
-    for t in sorted(complete, key=lambda t: (loss(t, sign), t.number)):
-        found.setdefault(fingerprint(t, key), t.user_attrs[key])
+    for t in sorted(complete, key=lambda t: (trial_loss(t, sign), t.number)):
+        found.setdefault(trial_fingerprint(t, key), t.user_attrs[key])
     return [resolve(text).simplify() for text in list(found.values())[:n]]
 
 
@@ -39,9 +49,9 @@ def front(study: Study, name: str | None = None) -> list[tuple[Family, tuple[flo
     Sorted by the first objective, the best first; of one objective it is the best alone.
     """
     key, complete = _complete(study, name)
-    sign = signs(study)
+    sign = objective_signs(study)
     values = {t.number: tuple(t.values) for t in complete}
-    kept = sorted(evolution.front([past(t, key, sign) for t in complete]), key=lambda p: (p.loss, p.others, p.number))
+    kept = sorted(undominated([finished_trial(t, key, sign) for t in complete]), key=lambda p: (p.loss, p.others, p.number))
     found = {(p.loss, p.others): (resolve(p.text).simplify(), values[p.number]) for p in reversed(kept)}
     return list(reversed(found.values()))
 
@@ -59,7 +69,7 @@ def _complete(study: Study, name: str | None) -> tuple[str, list[FrozenTrial]]:
 def _why_none(study: Study) -> str:
     """What became of the trials instead."""
     trials = study.get_trials(deepcopy=False)
-    if errors := [t.user_attrs[ERROR] for t in trials if ERROR in t.user_attrs]:
+    if errors := [t.user_attrs[ERROR_MESSAGE] for t in trials if ERROR_MESSAGE in t.user_attrs]:
         return f"the last one failed with {errors[-1]}"
     ended = Counter(t.state.name.lower() for t in trials if t.state.is_finished())
     if not ended:
@@ -87,7 +97,7 @@ def finite_trials(study: Study) -> list[FrozenTrial]:
 
 
 def _names(trials: list[FrozenTrial]) -> list[str]:
-    return sorted({name for t in trials for name in names(t)})
+    return sorted({name for t in trials for name in names_in(t)})
 
 
 def best(study: Study, name: str | None = None) -> Family:
@@ -101,12 +111,12 @@ def best(study: Study, name: str | None = None) -> Family:
     return leaders(study, 1, name)[0]
 
 
-def top(study: Study) -> dict[str, list[Family]]:
+def leaders_by_name(study: Study) -> dict[str, list[Family]]:
     """The leaders of each activation of the study by its name; most studies have one."""
     return {name: leaders(study, LEADERS, name) for name in activation_names(study) or ["activation"]}
 
 
-def fronts(study: Study) -> dict[str, list[tuple[Family, tuple[float, ...]]]]:
+def fronts_by_name(study: Study) -> dict[str, list[tuple[Family, tuple[float, ...]]]]:
     """The front of each activation by its name; nothing of a study with one objective."""
     return {name: front(study, name) for name in activation_names(study)} if len(study.directions) > 1 else {}
 
@@ -126,15 +136,15 @@ def record(study: Study, task: str, command: str, proof: dict[str, Any] | None =
 
     proof   what was proved of the best, as plain data
     """
-    texts = {name: [str(f) for f in found] for name, found in top(study).items()}
+    texts = {name: [str(f) for f in found] for name, found in leaders_by_name(study).items()}
     what, value = best_value(study)
     found = {
         "command": command, "task": task, "study": study.study_name, "trials": len(finished(study.get_trials(deepcopy=False))),
         what.replace(" ", "_"): value,
         "best": _only({name: formulas[0] for name, formulas in texts.items()}), "leaders": _only(texts),
     }  # fmt: skip
-    if undominated := fronts(study):
-        found["front"] = _only({n: [{"formula": str(f), "values": v} for f, v in all_of] for n, all_of in undominated.items()})
+    if by_name := fronts_by_name(study):
+        found["front"] = _only({n: [{"formula": str(f), "values": v} for f, v in all_of] for n, all_of in by_name.items()})
     return found | ({"proof": proof} if proof else {})
 
 

@@ -10,7 +10,7 @@ from optuna.study import Study
 
 from .attributes import SEED
 
-__all__ = ["candidate_generator", "digest", "study_seed", "training_seed"]
+__all__ = ["candidate_generator", "number_from", "study_seed", "training_seed"]
 
 
 _SEEDS: WeakKeyDictionary[Study, int] = WeakKeyDictionary()
@@ -30,14 +30,14 @@ def study_seed(study: Study, wanted: int | None = None) -> int:
 
 def training_seed(study: Study) -> int:
     """The seed of the trainings of a study's task, and of its probe."""
-    return digest(study_seed(study), "training") % 2**31
+    return number_from(study_seed(study), "training") % 2**31
 
 
-def digest(*words: object) -> int:
+def number_from(*words: object) -> int:
     """A number of 64 bits that depends on these words, on every machine alike."""
     return int.from_bytes(hashlib.sha256(":".join(map(str, words)).encode()).digest()[:8], "big")
 
 
 def candidate_generator(seed: int, number: int, name: str) -> Random:
     """The generator that draws the candidate of this trial for the activation of this name."""
-    return Random(digest(seed, number, name))
+    return Random(number_from(seed, number, name))

@@ -18,14 +18,14 @@ from ..proposers.history import Probe, Proposer
 from ..proposers.mixture import Proposal, propose
 from ..proposers.screening import screen
 from ..proposers.settings import Settings
-from ..proposers.surrogate import probed
+from ..proposers.surrogate import probe_numbers
 from .attributes import activation_key, origin_key
-from .ledger import view
-from .origin import changed_settings, ranges
+from .ledger import finished_trials
+from .origin import changed_settings, write_ranges
 from .seeds import candidate_generator, study_seed
-from .storage.opening import note
+from .storage.opening import set_attributes
 
-__all__ = ["breeding", "suggest_activation", "twin"]
+__all__ = ["breeding", "find_twin", "suggest_activation"]
 
 _DEFAULT = Settings()
 _BREEDING: ContextVar[tuple[Settings, Mapping[str, Proposer]]] = ContextVar("_BREEDING", default=(_DEFAULT, {}))
@@ -97,7 +97,7 @@ def _suggest(
     trial: Trial, name: str, settings: Settings, proposers: Mapping[str, Proposer] | None, probe: Probe | None
 ) -> Proposal:
     key = activation_key(name)
-    history, pending = view(trial.study, key, trial.number)
+    history, pending = finished_trials(trial.study, key, trial.number)
     rng = candidate_generator(study_seed(trial.study), trial.number, name)
     proposal = propose(history, rng, settings, pending, proposers, probe)
     for failed, reason in proposal.failed.items():
@@ -107,7 +107,7 @@ def _suggest(
         "proposer": proposal.proposer,
         "kind": proposal.kind,
         "parents": list(proposal.parents),
-        "seen": ranges(past.number for past in history),
+        "seen": write_ranges(past.number for past in history),
         "pending": pending,
         "fingerprint": proposal.fingerprint,
         **({"failed": dict(proposal.failed)} if proposal.failed else {}),
@@ -115,7 +115,7 @@ def _suggest(
         **_told(probe, resolve(proposal.text)),
         **changed_settings(settings),
     }
-    note(trial, {origin_key(key): origin, key: proposal.text})  # in this order: a trial that has its text has all
+    set_attributes(trial, {origin_key(key): origin, key: proposal.text})  # in this order: a trial that has its text has all
     return proposal
 
 
@@ -123,19 +123,19 @@ def _told(probe: Probe | None, f: Family) -> dict[str, Any]:
     """For the record, of every candidate, whoever proposed it: the surrogate learns from all."""
     if probe is None:
         return {}
-    found = probed(probe, f)
+    found = probe_numbers(probe, f)
     return {"probed": found if found is None else list(found)}
 
 
 def _has_twin(trial: Trial, key: str, own: str) -> bool:
-    history, pending = view(trial.study, key, trial.number)
+    history, pending = finished_trials(trial.study, key, trial.number)
     return own in pending or any(past.fingerprint == own for past in history)
 
 
-def twin(trial: Trial, attributes: Mapping[str, Any], name: str = "activation") -> FrozenTrial | None:
+def find_twin(trial: Trial, attributes: Mapping[str, Any], name: str = "activation") -> FrozenTrial | None:
     """A complete trial of the study with the fingerprint of this one's activation, and with these attributes (None: with none)."""
     key = activation_key(name)
-    history, _ = view(trial.study, key, trial.number)
+    history, _ = finished_trials(trial.study, key, trial.number)
     own = trial.user_attrs.get(origin_key(key), {}).get("fingerprint")
     if own not in history.fingerprints or None in attributes.values():
         return None

@@ -13,16 +13,16 @@ from optuna.pruners import SuccessiveHalvingPruner
 from optuna.trial import Trial
 
 from ...catalogue.registry import Family
-from ...experiments.identity import mark
+from ...experiments.identity import training_key
 from ...experiments.tasks import Task
 from ...experiments.training.loop import Outcome, train
-from ..proposers.costs import cost
+from ..proposers.costs import function_cost
 from ..proposers.fisher import Fisher
 from ..proposers.history import Proposer
 from ..proposers.settings import Budget, Settings
 from ..study.attributes import ANSWERED, COURSE, TRAINED
-from ..study.storage.opening import note
-from ..study.suggest import breeding, suggest_activation, twin
+from ..study.storage.opening import set_attributes
+from ..study.suggest import breeding, find_twin, suggest_activation
 from .worker import Objective
 
 __all__ = ["OBJECTIVES", "OwnObjective", "TaskObjective"]
@@ -32,7 +32,7 @@ __all__ = ["OBJECTIVES", "OwnObjective", "TaskObjective"]
 OBJECTIVES: dict[str, Callable[[Outcome, Family], float]] = {
     "loss": lambda outcome, f: outcome.validation_loss,
     "error": lambda outcome, f: 1 - _accuracy(outcome),
-    "cost": lambda outcome, f: float(cost(f)),
+    "cost": lambda outcome, f: float(function_cost(f)),
 }
 
 
@@ -72,19 +72,21 @@ class TaskObjective:
 
     def answered(self, trial: Trial, f: Family) -> float | Sequence[float] | None:
         """What a complete trial of the same function gave: training it again would give the same."""
-        known = twin(trial, {TRAINED: self._mark(f)}) if self.settings.screening else None
+        known = find_twin(trial, {TRAINED: self._mark(f)}) if self.settings.screening else None
         if known is None or (self.course and f.params and COURSE not in known.user_attrs):
             return None
         same = {
             name: value for name, value in known.user_attrs.items() if name in ("validation_accuracy", "validation_loss", COURSE)
         }
-        note(trial, {ANSWERED: known.number} | same)
+        set_attributes(trial, {ANSWERED: known.number} | same)
         # Of another form of the function the cost is another.
-        values = [float(cost(f)) if name == "cost" else v for name, v in zip(self.budget.objectives, known.values, strict=True)]
+        values = [
+            float(function_cost(f)) if name == "cost" else v for name, v in zip(self.budget.objectives, known.values, strict=True)
+        ]
         return values if len(values) > 1 else values[0]
 
     def _mark(self, f: Family) -> str | None:
-        return mark(self.task, self.seed, f)
+        return training_key(self.task, self.seed, f)
 
     def judged(self, trial: Trial, f: Family, outcome: Outcome) -> float | Sequence[float]:
         """What a training is worth; it may have been for nothing."""
@@ -92,7 +94,7 @@ class TaskObjective:
         facts |= {"actune:diverged": True} if outcome.diverged else {"validation_loss": outcome.validation_loss}
         if outcome.course is not None:
             facts[COURSE] = {name: _course(values) for name, values in outcome.course.items()}
-        note(trial, facts)
+        set_attributes(trial, facts)
         if outcome.diverged:
             raise optuna.TrialPruned("the training diverged")
         accuracy = outcome.validation_accuracy  # None where there are no classes: then there is no floor

@@ -22,15 +22,15 @@ import optuna
 
 from ..study.storage.opening import open_storage
 from ..study.storage.patience import PATIENCE, SearchError
-from .requeueing import quiet, requeue
-from .tally import FAILURES, Progress, Tally
-from .worker import Objective, work
+from .requeueing import quiet_optuna, requeue
+from .tally import FAILURES, Tally, TrialProgress
+from .worker import Objective, run_trials
 
-__all__ = ["Job", "load", "run_workers"]
+__all__ = ["WorkOrder", "open_study", "run_workers"]
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkOrder:
     """What a worker process needs to take part."""
 
     storage: str
@@ -40,7 +40,7 @@ class Job:
     grace: int
 
 
-def load(job: Job) -> optuna.Study:
+def open_study(job: WorkOrder) -> optuna.Study:
     """The study, as a worker opens it: the search has it open, so that what fails now may pass."""
     end = time.monotonic() + PATIENCE
     while True:
@@ -59,7 +59,7 @@ class _Worker:
     state: str = "starting"  # then "asking" to begin a trial, "busy" with one, in the end "leaving"
 
 
-def _join_in(job: Job, line: Connection) -> None:
+def _join_in(job: WorkOrder, line: Connection) -> None:
     """The main function of a worker process: ask, run a trial, ask again; an end of the line is an end of the work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
 
@@ -72,9 +72,9 @@ def _join_in(job: Job, line: Connection) -> None:
         return begin
 
     try:
-        with quiet():
-            study = load(job)
-        work(study, job.objective, may_begin)
+        with quiet_optuna():
+            study = open_study(job)
+        run_trials(study, job.objective, may_begin)
         if begin:  # not sent home: the objective itself stopped the study
             line.send("stopped")
     except (EOFError, BrokenPipeError):
@@ -85,7 +85,7 @@ def _join_in(job: Job, line: Connection) -> None:
         line.send(f"{type(error).__name__}: {error}")
 
 
-def run_workers(job: Job, study: optuna.Study, trials: int, workers: int, progress: Progress | None) -> None:
+def run_workers(job: WorkOrder, study: optuna.Study, trials: int, workers: int, progress: TrialProgress | None) -> None:
     """Run trials in worker processes until the study has the asked number of finished ones, and not one more."""
     crew, stillborn = list[_Worker](), 0
     host = socket.gethostname()
@@ -113,7 +113,7 @@ class _Stop(Exception):
     """A worker's objective called `study.stop()`."""
 
 
-def _start(job: Job) -> _Worker:
+def _start(job: WorkOrder) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_join_in, args=(job, theirs))  # no daemon: an objective may start processes (data loaders)

@@ -20,10 +20,10 @@ import optuna
 
 from ..study.counting import RERUNS, this_worker
 from ..study.storage.patience import SearchError
-from .processes import Job, load
-from .requeueing import quiet, requeue
-from .tally import Progress, Tally
-from .worker import work
+from .processes import WorkOrder, open_study
+from .requeueing import quiet_optuna, requeue
+from .tally import Tally, TrialProgress
+from .worker import run_trials
 
 __all__ = ["Cluster", "run_ray"]
 
@@ -48,7 +48,9 @@ class Cluster:
             raise ValueError(f"gpus_per_worker must be a number ≥ 0, such as 0.5, got {self.gpus!r}")
 
 
-def run_ray(job: Job, study: optuna.Study, trials: int, workers: int | None, progress: Progress | None, cluster: Cluster) -> None:
+def run_ray(
+    job: WorkOrder, study: optuna.Study, trials: int, workers: int | None, progress: TrialProgress | None, cluster: Cluster
+) -> None:
     """Run trials as Ray tasks until the study has the asked number of finished ones.
 
     workers  tasks at a time; None: as many as the cluster has room for
@@ -175,7 +177,7 @@ def _ticket(name: str) -> str:
     return name.rpartition(":")[0].rpartition("/")[2] if "/" in name else ""
 
 
-def _one_trial(job: Job, ticket: str) -> str:
+def _one_trial(job: WorkOrder, ticket: str) -> str:
     """Run one trial; empty, or why the search is to end."""
     name, begun, stopped = _name(ticket), False, False
 
@@ -188,16 +190,16 @@ def _one_trial(job: Job, ticket: str) -> str:
         study = _study(replace(job, objective=None))  # type: ignore[arg-type]
         backend: Any = study._storage if hasattr(study._storage, "worker") else study._storage._backend  # type: ignore[attr-defined]
         backend.worker = name
-        with quiet():
+        with quiet_optuna():
             requeue(study, gone=lambda other: other != name and _ticket(other) == ticket)  # an earlier attempt's
-        work(study, job.objective, may_begin, name)
+        run_trials(study, job.objective, may_begin, name)
         return "stopped" if stopped else ""
     except Exception as error:
         return str(error) if isinstance(error, SearchError) else f"{type(error).__name__}: {error}"
 
 
 @lru_cache(maxsize=1)
-def _study(job: Job) -> optuna.Study:
+def _study(job: WorkOrder) -> optuna.Study:
     """The study, kept by a process of Ray for its next task."""
-    with quiet():
-        return load(job)
+    with quiet_optuna():
+        return open_study(job)

@@ -16,10 +16,10 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from ..study.attributes import ERROR, WORKER
+from ..study.attributes import ERROR_MESSAGE, WORKER
 from ..study.counting import RERUNS, is_left, requeue_as, superseded, this_worker, was_interrupted
 
-__all__ = ["mine_or_gone", "quiet", "requeue", "was_taken"]
+__all__ = ["is_mine_or_gone", "quiet_optuna", "requeue", "was_taken"]
 
 
 def is_this_process(name: str) -> bool:
@@ -29,10 +29,10 @@ def is_this_process(name: str) -> bool:
 def was_taken(study: optuna.Study, number: int | None) -> bool:
     """Whether others took this worker for dead (its machine slept) and run its trial again: then its result has no place."""
     trials = study.get_trials(deepcopy=False)
-    return number is not None and trials[number].state == TrialState.FAIL and ERROR not in trials[number].user_attrs
+    return number is not None and trials[number].state == TrialState.FAIL and ERROR_MESSAGE not in trials[number].user_attrs
 
 
-def _gone(worker: str) -> bool:
+def _is_gone(worker: str) -> bool:
     """Whether this worker ran on this machine and does so no more; False where that cannot be told: heartbeats will."""
     host, _, pid = worker.rpartition(":")
     if host != socket.gethostname() or os.name != "posix":
@@ -46,12 +46,12 @@ def _gone(worker: str) -> bool:
     return False
 
 
-def mine_or_gone(worker: str) -> bool:
+def is_mine_or_gone(worker: str) -> bool:
     """Whether this worker has ended, or is this process, of which an earlier search may have left a trial."""
-    return is_this_process(worker) or _gone(worker)
+    return is_this_process(worker) or _is_gone(worker)
 
 
-def requeue(study: optuna.Study, own: int | None = None, gone: Callable[[str], bool] = _gone) -> None:
+def requeue(study: optuna.Study, own: int | None = None, gone: Callable[[str], bool] = _is_gone) -> None:
     """Queue once more what dead workers had begun and what was interrupted.
 
     own   a trial that this process has left
@@ -81,7 +81,7 @@ def _left(study: optuna.Study) -> list[FrozenTrial]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Failures are recorded and progress is shown by us: Optuna's lines about the same are held back meanwhile."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(level, optuna.logging.ERROR))

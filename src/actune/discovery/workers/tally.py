@@ -9,18 +9,18 @@ import optuna
 from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
-from ..study.attributes import ERROR, WORKER
+from ..study.attributes import ERROR_MESSAGE, WORKER
 from ..study.counting import finished
 from ..study.storage.patience import SearchError
 from .requeueing import is_this_process
 
-__all__ = ["FAILURES", "Progress", "Tally"]
+__all__ = ["FAILURES", "Tally", "TrialProgress"]
 
 
 FAILURES = 10  # in a row stop the search
 
 
-Progress = Callable[[optuna.Study, FrozenTrial], None]
+TrialProgress = Callable[[optuna.Study, FrozenTrial], None]
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Tally:
 
     study: optuna.Study
     trials: int
-    progress: Progress | None = None
+    progress: TrialProgress | None = None
     own: Callable[[str], bool] = is_this_process
     _before: set[int] = field(init=False)
     _shown: set[int] = field(init=False)
@@ -51,7 +51,7 @@ class Tally:
             self._shown.add(t.number)
         last = [t for t in done if t.number not in self._before][-FAILURES:]
         if len(last) == FAILURES and all(t.state == TrialState.FAIL for t in last):
-            message = last[-1].user_attrs.get(ERROR, "its worker died, as did those that ran it again")
+            message = last[-1].user_attrs.get(ERROR_MESSAGE, "its worker died, as did those that ran it again")
             raise SearchError(f"{FAILURES} trials in a row failed, the last one (number {last[-1].number}) with {message}")
         return self.trials - len(done), self._elsewhere(trials)
 

@@ -22,22 +22,22 @@ from ..study.attributes import INTERRUPTED, WORKER
 from ..study.counting import this_worker
 from ..study.storage.patience import SearchError
 from .objective import TaskObjective
-from .requeueing import mine_or_gone, quiet, requeue, was_taken
-from .tally import Progress, Tally
-from .worker import Guard, ending_error
+from .requeueing import is_mine_or_gone, quiet_optuna, requeue, was_taken
+from .tally import Tally, TrialProgress
+from .worker import RecordedObjective, ending_error
 
 __all__ = ["run_batches"]
 
-T = TypeVar("T")
-Value = float | Sequence[float]
+_Result = TypeVar("_Result")
+TrialValue = float | Sequence[float]
 _LOG = logging.getLogger(__name__)
 
 
-def run_batches(study: optuna.Study, objective: TaskObjective, trials: int, size: int, progress: Progress | None) -> None:
+def run_batches(study: optuna.Study, objective: TaskObjective, trials: int, size: int, progress: TrialProgress | None) -> None:
     """Run so many trials at a time in this process until the study has the asked number of finished ones, as `run_here` does."""
-    requeue(study, gone=mine_or_gone)
+    requeue(study, gone=is_mine_or_gone)
     tally = Tally(study, trials, progress)
-    with quiet(), one_thread():
+    with quiet_optuna(), one_thread():
         while (seen := tally.look())[0] > 0:
             if _free(seen) > 0:
                 _run(study, objective, size, tally)
@@ -69,7 +69,7 @@ def _run(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally)
         for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if t.number in own:
                 study._storage.set_trial_user_attr(t._trial_id, INTERRUPTED, t.number)
-        requeue(study, gone=mine_or_gone)
+        requeue(study, gone=is_mine_or_gone)
         raise
     except Exception as error:
         if (end := ending_error(error)) is not None:
@@ -88,9 +88,9 @@ def _life(study: optuna.Study, trial: Trial) -> AbstractContextManager[object]:
     return cast(AbstractContextManager[object], get_heartbeat_thread(trial._trial_id, study._storage))
 
 
-def _results(objective: TaskObjective, trials: Sequence[Trial]) -> list[Value | Exception]:
+def _results(objective: TaskObjective, trials: Sequence[Trial]) -> list[TrialValue | Exception]:
     """What each trial is worth, or what ended it."""
-    ended: dict[int, Value | Exception] = {}
+    ended: dict[int, TrialValue | Exception] = {}
     functions: dict[int, Family] = {}
     for i, trial in enumerate(trials):
         try:
@@ -122,7 +122,7 @@ def _results(objective: TaskObjective, trials: Sequence[Trial]) -> list[Value | 
             "trials %s failed together with %s: %s; each is trained alone, unpruned", numbered, type(error).__name__, error
         )
         outcomes = [_caught(partial(train, objective.task, f, objective.seed, course=objective.course)) for f in functions.values()]
-    found: dict[int, Value | Exception] = dict(ended)
+    found: dict[int, TrialValue | Exception] = dict(ended)
     for i, outcome in zip(numbers, outcomes, strict=True):
         if i not in ended:
             worth = partial(objective.judged, trials[i], functions[i])
@@ -130,16 +130,16 @@ def _results(objective: TaskObjective, trials: Sequence[Trial]) -> list[Value | 
     return [found[i] for i in range(len(trials))]
 
 
-def _tell(study: optuna.Study, trial: Trial, result: Value | Exception) -> None:
+def _tell(study: optuna.Study, trial: Trial, result: TrialValue | Exception) -> None:
     """The end of a trial."""
 
-    def given(_: Trial) -> Value:
+    def given(_: Trial) -> TrialValue:
         if isinstance(result, Exception):
             raise result
         return result
 
     try:
-        state, value = None, Guard(given, this_worker())(trial)
+        state, value = None, RecordedObjective(given, this_worker())(trial)
     except SearchError:
         raise
     except Exception as error:
@@ -151,7 +151,7 @@ def _tell(study: optuna.Study, trial: Trial, result: Value | Exception) -> None:
             raise
 
 
-def _caught(function: Callable[[], T]) -> T | Exception:
+def _caught(function: Callable[[], _Result]) -> _Result | Exception:
     try:
         return function()
     except Exception as error:

@@ -12,20 +12,20 @@ import optuna
 from optuna.trial import FrozenTrial, Trial
 
 from ...experiments.training.loop import one_thread
-from ..study.attributes import ERROR, INTERRUPTED, WORKER
+from ..study.attributes import ERROR_MESSAGE, INTERRUPTED, WORKER
 from ..study.counting import this_worker
 from ..study.storage.patience import SearchError
-from .requeueing import mine_or_gone, quiet, requeue, was_taken
-from .tally import Progress, Tally
+from .requeueing import is_mine_or_gone, quiet_optuna, requeue, was_taken
+from .tally import Tally, TrialProgress
 
-__all__ = ["Guard", "Objective", "ending_error", "run_here", "work"]
+__all__ = ["Objective", "RecordedObjective", "ending_error", "run_here", "run_trials"]
 
 
 Objective = Callable[[Trial], float | Sequence[float]]
 
 
 @dataclass
-class Guard:
+class RecordedObjective:
     """The objective, with a record of who runs it and how it failed. Keeps the number of the trial that it runs, and what ended
     the search in the middle of it."""
 
@@ -49,7 +49,7 @@ class Guard:
             trial.set_user_attr(INTERRUPTED, trial.number)
             raise
         except Exception as error:
-            trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}")
+            trial.set_user_attr(ERROR_MESSAGE, f"{type(error).__name__}: {error}")
             raise
 
 
@@ -63,9 +63,9 @@ def _checked(value: Any, count: int) -> float | Sequence[float]:
     return value
 
 
-def work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool], worker: str | None = None) -> None:
+def run_trials(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool], worker: str | None = None) -> None:
     """Run trials as long as `may_begin()`, which is asked before each; a trial that raises is marked failed and the next begins."""
-    guard = Guard(objective, worker or this_worker())
+    guard = RecordedObjective(objective, worker or this_worker())
 
     def next_or_stop(study: optuna.Study, _: FrozenTrial) -> None:
         if guard.end is not None:
@@ -73,7 +73,7 @@ def work(study: optuna.Study, objective: Objective, may_begin: Callable[[], bool
         if not may_begin():
             study.stop()
 
-    with quiet(), one_thread():
+    with quiet_optuna(), one_thread():
         while may_begin():
             try:
                 study.optimize(guard, catch=(Exception,), callbacks=[next_or_stop])
@@ -95,9 +95,9 @@ def ending_error(error: BaseException | None) -> SearchError | None:
     return error
 
 
-def run_here(study: optuna.Study, objective: Objective, trials: int, progress: Progress | None) -> None:
+def run_here(study: optuna.Study, objective: Objective, trials: int, progress: TrialProgress | None) -> None:
     """Run trials in this process until the study has the asked number of finished ones."""
-    requeue(study, gone=mine_or_gone)
+    requeue(study, gone=is_mine_or_gone)
     tally = Tally(study, trials, progress)
 
     def may_begin() -> bool:
@@ -108,4 +108,4 @@ def run_here(study: optuna.Study, objective: Objective, trials: int, progress: P
             missing, elsewhere = tally.look()
         return missing > 0
 
-    work(study, objective, may_begin)
+    run_trials(study, objective, may_begin)

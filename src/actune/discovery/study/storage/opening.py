@@ -17,7 +17,7 @@ from .database import Database, open_database, sqlalchemy_url
 from .journal import Journal
 from .patience import PATIENCE, SearchError, reason_of, remedy_for, without_password
 
-__all__ = ["note", "open_storage"]
+__all__ = ["open_storage", "set_attributes"]
 
 _FAILED = dict[str, float]()  # when a storage last could not be opened, time.monotonic()
 
@@ -52,7 +52,7 @@ def open_storage(
         raise ValueError(f"storage={without_password(text)!r} cannot be opened ({reason_of(error)}); {remedy}") from None
 
 
-def note(trial: Trial, attributes: dict[str, Any]) -> None:
+def set_attributes(trial: Trial, attributes: dict[str, Any]) -> None:
     """Set user attributes of a trial; in a database of ours in one transaction, so that a trial has all or none of them."""
     backend = getattr(trial.storage, "_backend", trial.storage)
     if isinstance(backend, Database):
