@@ -53,12 +53,12 @@ def studies(storage: str, name: str) -> dict[str, list[list[FinishedTrial]]]:
 
 
 def by_outputs(past: Sequence[FinishedTrial], new: Sequence[FinishedTrial]) -> list[float]:
-    return predict_ranks(past, [p.text for p in new])
+    return predict_ranks(past, [p.function for p in new])
 
 
 def by_both(past: Sequence[FinishedTrial], new: Sequence[FinishedTrial]) -> list[float]:
     known = {resolve(p.text).text: p.probed for p in new}
-    return predict_ranks(past, [p.text for p in new], lambda f: known[f.text])
+    return predict_ranks(past, [p.function for p in new], lambda f: known[f.text])
 
 
 def by_shortlist(past: Sequence[FinishedTrial], new: Sequence[FinishedTrial]) -> list[float]:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from random import Random
 
-from ...catalogue.registry import FAMILIES, family, resolve
+from ...catalogue.registry import FAMILIES, family
 from .history import Draft, FinishedTrial, History, Probe
 from .screening import Screening, screen
 from .settings import Settings
@@ -17,7 +17,7 @@ __all__ = ["draw_family", "draw_random", "evolve", "undominated"]
 
 def draw_random(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft:
     """A random formula with random parameters: PANGAEA's start."""
-    return Draft(candidate_family(parametrise(random_formula(rng, settings.space), rng, settings.space)).text, "random")
+    return Draft(candidate_family(parametrise(random_formula(rng, settings.space), rng, settings.space)), "random")
 
 
 def draw_family(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft | None:
@@ -26,7 +26,7 @@ def draw_family(history: History, rng: Random, settings: Settings, probe: Probe 
     rng.shuffle(names)
     screened = ((name, _screened(name)) for name in names)
     fresh = (name for name, s in screened if s.reason is None and s.fingerprint not in history.fingerprints)
-    return next((Draft(name, "catalogue") for name in fresh), None)
+    return next((Draft(family(name), "catalogue") for name in fresh), None)
 
 
 @functools.cache
@@ -44,7 +44,8 @@ def evolve(history: History, rng: Random, settings: Settings, probe: Probe | Non
     if len(history) < settings.start or not alive:
         return draw_random(history, rng, settings)
     parent = _winner(rng.sample(alive, min(settings.sample, len(alive))), rng)
-    e = bare_formula(_resolved(parent.text), rng, settings.space)
+    assert parent.function is not None  # of those that can be parents
+    e = bare_formula(parent.function, rng, settings.space)
     steps = settings.mutations if settings.screening else rng.randint(1, settings.mutations)
     kinds: list[str] = []
     for step in range(steps):
@@ -54,10 +55,7 @@ def evolve(history: History, rng: Random, settings: Settings, probe: Probe | Non
         if child is not None and settings.screening and screen(child).fingerprint not in history.fingerprints:
             break
     assert child is not None
-    return Draft(child.text, "+".join(kinds), (parent.number,))
-
-
-_resolved = functools.lru_cache(maxsize=1024)(resolve)  # a good parent is drawn often
+    return Draft(child, "+".join(kinds), (parent.number,))
 
 
 def _winner(sample: Sequence[FinishedTrial], rng: Random) -> FinishedTrial:

@@ -22,6 +22,7 @@ from ...experiments.losses import LOSSES, Loss
 from ...experiments.tasks import Task
 from ...experiments.training.loop import seeded
 from ...experiments.training.networks import network_builder
+from ...language.expr import Expr
 
 __all__ = ["Fisher", "Layer", "kfac"]
 
@@ -47,15 +48,15 @@ class Fisher:
     batch: int = 32
 
     def __call__(self, f: Family) -> tuple[float, ...] | None:
-        return _numbers(self, f.text)
+        return _numbers(self, f.expr, tuple(f.initial()))
 
 
 @functools.lru_cache(maxsize=4096)
-def _numbers(fisher: Fisher, text: str) -> tuple[float, ...] | None:
+def _numbers(fisher: Fisher, e: Expr, initial: tuple[tuple[str, float], ...]) -> tuple[float, ...] | None:
     task = fisher.task
     inputs = task.split(fisher.seed).train.inputs[: fisher.batch]
     with seeded(fisher.seed, torch.device("cpu")), torch.enable_grad():
-        model = network_builder(task, resolve(text))()
+        model = network_builder(task, resolve(e, **dict(initial)))()
         layers = kfac(model, inputs, LOSSES[task.loss])
     if layers == ():
         raise ValueError(f"the network of the task {task.name!r} has no Linear or Conv2d layer to probe")

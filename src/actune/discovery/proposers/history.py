@@ -1,4 +1,4 @@
-"""What a proposer reads and what it gives: the finished trials of a study, and the text of a formula."""
+"""What a proposer reads and what it gives: the finished trials of a study, and a function to train next."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from random import Random
 from typing import overload
 
-from ...catalogue.registry import Family
+from ...catalogue.registry import FAMILIES, Family, resolve
 
-__all__ = ["Draft", "FinishedTrial", "History", "Probe", "Proposer"]
+__all__ = ["Draft", "FinishedTrial", "History", "Probe", "Proposer", "without_constraints"]
 
 
 @dataclass(frozen=True)
 class FinishedTrial:
     """A finished trial.
 
+    text         its activation, as the study keeps it
     loss         the first objective, the smaller the better; infinite if the trial failed, diverged or was pruned
     fingerprint  equal for candidates that would train alike
     reported     the last value that a pruned trial reported, infinite without one
     others       the objectives after the first, the smaller the better
-    probed       what the study's probe told of it; None without one
+    probed       the numbers that the study's probe told of it; None without one
     """
 
     number: int
@@ -32,6 +33,14 @@ class FinishedTrial:
     reported: float = math.inf
     others: tuple[float, ...] = ()
     probed: tuple[float, ...] | None = None
+
+    @functools.cached_property
+    def function(self) -> Family | None:
+        """The activation; None where its text cannot be read: a user may queue anything, and such a trial fails."""
+        try:
+            return resolve(self.text)
+        except ValueError:
+            return None
 
 
 class History(Sequence[FinishedTrial]):
@@ -63,23 +72,28 @@ class History(Sequence[FinishedTrial]):
         for past in reversed(self._trials):
             if len(alive) == count:
                 break
-            if past.loss < math.inf:
+            if past.loss < math.inf and past.function is not None:
                 alive.append(past)
         return alive[::-1]
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A formula as text, with how it was made and the numbers of the trials that it was made from."""
+    """A function to train, with how it was made and the numbers of the trials that it was made from."""
 
-    text: str
+    function: Family
     kind: str = ""
     parents: tuple[int, ...] = ()
 
 
-# A candidate from the past and a generator: a formula or the name of a family, as text (or a Draft); None: nothing to propose.
+def without_constraints(f: Family) -> Family:
+    """The function as a study keeps it: a family of the catalogue, or a formula with initial values, whose parameters are free."""
+    return f if FAMILIES.get(f.name) is f else resolve(f.expr, **dict(f.initial()))
+
+
+# A candidate from the past and a generator: a Draft, or a formula or the name of a family as text; None: nothing to propose.
 # Whatever it draws, it draws from the generator: then the same study gives the same candidates.
-Proposer = Callable[[History, Random], str | Draft | None]
+Proposer = Callable[[History, Random], str | Family | Draft | None]
 
 # What a look at the user's network tells of a function without training it: always as many numbers, or None (hopeless there).
 # Large ones best as logarithms: functions are alike whose numbers differ little.

@@ -1,4 +1,4 @@
-"""The next candidate: proposers mixed by weight, and what they return read as text, screened, never executed."""
+"""The next candidate: proposers mixed by weight, and what a user's own return read as text, screened, never executed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from ...catalogue.registry import resolve
+from ...catalogue.registry import Family, resolve
 from ...messages import shorten, suggestion
 from .evolution import draw_family, draw_random, evolve
-from .history import Draft, FinishedTrial, History, Probe, Proposer
+from .history import Draft, FinishedTrial, History, Probe, Proposer, without_constraints
 from .screening import Screening, screen
 from .settings import Settings
 from .space import fits
@@ -23,7 +23,7 @@ from .surrogate import draw_promising
 
 __all__ = ["PROPOSERS", "Proposal", "check_proposers", "find_function", "propose"]
 
-# Ours; with the settings and the probe given, each is a proposer as a user's own is: (history, rng) -> text.
+# Ours; with the settings and the probe given, each is a proposer as a user's own is: (history, rng) -> Draft.
 PROPOSERS: dict[str, Callable[[History, Random, Settings, Probe | None], Draft | None]] = {
     "random": draw_random, "catalogue": draw_family, "evolution": evolve, "surrogate": draw_promising,
 }  # fmt: skip
@@ -31,7 +31,7 @@ PROPOSERS: dict[str, Callable[[History, Random, Settings, Probe | None], Draft |
 
 @dataclass(frozen=True)
 class Proposal:
-    """The next candidate: text that `resolve` reads, and how it came about.
+    """The next candidate, and how it came about.
 
     kind         what the proposer says that it did
     parents      the numbers of the trials that it was made from
@@ -40,7 +40,7 @@ class Proposal:
     failed       a user's proposers that were drawn and had nothing usable, with the reason
     """
 
-    text: str
+    function: Family
     kind: str
     parents: tuple[int, ...]
     fingerprint: str
@@ -90,10 +90,10 @@ def _from_ours(
     draft = PROPOSERS[name](history, rng, settings, probe)
     if draft is None:
         return "nothing left to propose"
-    screening = screen(resolve(draft.text))
+    screening = screen(draft.function)
     if settings.screening and _unfit(screening, history, pending) is not None:
         return None
-    return Proposal(draft.text, draft.kind, draft.parents, screening.fingerprint, name)
+    return Proposal(draft.function, draft.kind, draft.parents, screening.fingerprint, name)
 
 
 def _from_outside(
@@ -102,17 +102,16 @@ def _from_outside(
     """A candidate, or the reason why there is none. What comes from outside is screened whatever the settings say."""
     try:
         drawn = draw(history, rng)
-        draft = Draft(drawn, name) if isinstance(drawn, str) else drawn
-        if not isinstance(draft, Draft) or not isinstance(draft.text, str):
-            return f"it returned no text but {type(drawn).__name__}"
-        f = resolve(draft.text)
+        draft = drawn if isinstance(drawn, Draft) else Draft(resolve(drawn), name)
+        f = without_constraints(resolve(draft.function))
+        told = shorten(drawn if isinstance(drawn, str) else str(f))
         if not f.is_declared and not fits(f.expr, settings.space):
-            return f"{shorten(draft.text)!r} is larger than the space of the search allows (size={settings.space.size})"
+            return f"{told!r} is larger than the space of the search allows (size={settings.space.size})"
         screening = screen(f)
         reason = _unfit(screening, history, pending)
         if reason is not None:
-            return f"{shorten(draft.text)!r} {reason}"
-        return Proposal(str(f), str(draft.kind) or name, tuple(map(int, draft.parents)), screening.fingerprint, name)
+            return f"{told!r} {reason}"
+        return Proposal(f, str(draft.kind) or name, tuple(map(int, draft.parents)), screening.fingerprint, name)
     except (Exception, SystemExit) as error:
         return shorten(" ".join(f"{type(error).__name__}: {error}".split()), 200)
 

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...catalogue.registry import Family, resolve
+from ...catalogue.registry import FAMILIES, Family
 from ...kernels.operators import evaluate
+from ...language.expr import Expr
 from ...messages import shorten
 from .evolution import draw_family, draw_random, evolve
 from .history import Draft, FinishedTrial, History, Probe
@@ -36,23 +37,22 @@ _RIDGE = 0.1
 _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / _POINTS) for i in range(_POINTS)])
 
 
-@functools.lru_cache(maxsize=1024)
-def _features(text: str) -> _Array | None:
-    f = resolve(text)
-    x = torch.from_numpy(np.concatenate([_QUANTILES - _STEP, _QUANTILES + _STEP]))
-    y = evaluate(f.expr, {"x": x, **dict(f.initial())}).expand(len(x)).numpy()
-    below, above = y[:_POINTS], y[_POINTS:]
-    with np.errstate(all="ignore"):  # infinities, which are refused below
-        found = np.arcsinh(np.concatenate([(below + above) / 2, (above - below) / (2 * _STEP)])).astype(np.float32)
-    return found if bool(np.isfinite(found).all()) else None
-
-
-def output_features(text: str) -> _Array | None:
+def output_features(f: Family) -> _Array | None:
     """asinh of values and slopes at 64 normal quantiles, at the initial parameters, shape (128,); None where not finite.
 
     Like a logarithm, asinh keeps what explodes within reach. In float32, so that the last bits of a machine decide nothing.
     """
-    return _features(text)
+    return _features(f.expr, tuple(f.initial()))
+
+
+@functools.lru_cache(maxsize=1024)
+def _features(e: Expr, initial: tuple[tuple[str, float], ...]) -> _Array | None:
+    x = torch.from_numpy(np.concatenate([_QUANTILES - _STEP, _QUANTILES + _STEP]))
+    y = evaluate(e, {"x": x, **dict(initial)}).expand(len(x)).numpy()
+    below, above = y[:_POINTS], y[_POINTS:]
+    with np.errstate(all="ignore"):  # infinities, which are refused below
+        found = np.arcsinh(np.concatenate([(below + above) / 2, (above - below) / (2 * _STEP)])).astype(np.float32)
+    return found if bool(np.isfinite(found).all()) else None
 
 
 def probe_numbers(probe: Probe, f: Family) -> tuple[float, ...] | None:
@@ -68,7 +68,7 @@ def probe_numbers(probe: Probe, f: Family) -> tuple[float, ...] | None:
 
 
 def predict_ranks(
-    history: Sequence[FinishedTrial], texts: Sequence[str], probe: Probe | None = None, least: int = 2
+    history: Sequence[FinishedTrial], functions: Sequence[Family], probe: Probe | None = None, least: int = 2
 ) -> list[float]:
     """How each function will rank among those of the history: 0 the best, 1 the worst; inf for what is not finite.
 
@@ -78,10 +78,10 @@ def predict_ranks(
     least   with fewer functions to learn from, all are equal
     """
     if probe is None:
-        old, new = [_described(past.text) for past in history], [_described(text) for text in texts]
+        old, new = [_described(past.function) for past in history], [_described(f) for f in functions]
     else:
-        old = [_described(past.text, past.probed) for past in history]
-        new = [_described(text, probe_numbers(probe, resolve(text))) for text in texts]
+        old = [_described(past.function, past.probed) for past in history]
+        new = [_described(f, probe_numbers(probe, f)) for f in functions]
     known = [(past, z) for past, z in zip(history, old, strict=True) if z is not None]
     here = [z for z in new if z is not None]
     if len(known) < least or not here:
@@ -94,23 +94,23 @@ def predict_ranks(
     return [round(float(next(found)), 6) if z is not None else math.inf for z in new]
 
 
-def are_familiar(history: Sequence[FinishedTrial], texts: Sequence[str], nearest: float) -> list[bool]:
+def are_familiar(history: Sequence[FinishedTrial], functions: Sequence[Family], nearest: float) -> list[bool]:
     """Whether a function of the history has as good as the same outputs.
 
     nearest   the distance from which they differ: the root mean square over the features at the initial parameters
     """
-    tried = [z for past in history if (z := output_features(past.text)) is not None]
-    new = [output_features(text) for text in texts]
+    tried = [z for past in history if past.function is not None and (z := output_features(past.function)) is not None]
+    new = [output_features(f) for f in functions]
     here = [z for z in new if z is not None]
     if not tried or not here:
-        return [False] * len(texts)
+        return [False] * len(functions)
     near = iter(_squares(np.stack(here), np.stack(tried)).min(1) < _POINTS * 2 * nearest**2)
     return [z is not None and bool(next(near)) for z in new]
 
 
-def _described(text: str, *more: Sequence[float] | None) -> tuple[_Array, ...] | None:
+def _described(f: Family | None, *more: Sequence[float] | None) -> tuple[_Array, ...] | None:
     """The outputs of a function and what else is told of it; None where anything is missing."""
-    parts = [output_features(text), *(None if part is None else np.array(part) for part in more)]
+    parts = [None if f is None else output_features(f), *(None if part is None else np.array(part) for part in more)]
     found = tuple(part for part in parts if part is not None)
     return found if len(found) == len(parts) else None
 
@@ -156,19 +156,24 @@ def draw_promising(history: History, rng: Random, settings: Settings, probe: Pro
     weights = {name: weight for name, weight in settings.proposers if name in _SOURCES} or {"evolution": 1.0}
     blind = replace(settings, screening=False)  # screening costs more than predicting: only the chosen one is screened
     drawn = [_SOURCES[rng.choices(list(weights), list(weights.values()))[0]](history, rng, blind) for _ in range(settings.batch)]
-    drafts = list({d.text: d for d in drawn if d is not None}.values())
+    drafts = list({_spelling(d.function): d for d in drawn if d is not None}.values())
     past = history[-settings.memory :]
     ready = len(history) >= settings.start
-    texts = [d.text for d in drafts]
-    predicted = predict_ranks(past, texts) if ready else [0.0] * len(drafts)
-    known = are_familiar(past, texts, settings.novelty) if ready else [False] * len(drafts)
+    functions = [d.function for d in drafts]
+    predicted = predict_ranks(past, functions) if ready else [0.0] * len(drafts)
+    known = are_familiar(past, functions, settings.novelty) if ready else [False] * len(drafts)
     ordered = (drafts[i] for *_, i in sorted(zip(known, predicted, range(len(drafts)), strict=True)))
-    fit = (d for d in ordered if not settings.screening or _fits(screen(resolve(d.text)), history))
+    fit = (d for d in ordered if not settings.screening or _fits(screen(d.function), history))
     if probe is None or not ready or settings.shortlist < 1:
         return next(fit, None)
     shortlist = list(islice(fit, settings.shortlist))
-    again = predict_ranks(past, [d.text for d in shortlist], probe, settings.start)
+    again = predict_ranks(past, [d.function for d in shortlist], probe, settings.start)
     return min(zip(again, range(len(shortlist)), shortlist, strict=True), default=(0, 0, None))[2]
+
+
+def _spelling(f: Family) -> object:
+    """Equal for functions with equal text: a family of the catalogue, or a formula and its initial values."""
+    return f.name if FAMILIES.get(f.name) is f else (f.expr, *f.initial())
 
 
 def _fits(found: Screening, history: History) -> bool:

@@ -72,7 +72,8 @@ def _again(
     if origin["proposer"] in own:
         own[origin["proposer"]] = proposers[origin["proposer"]]
     try:
-        return propose(history, rng, recorded_settings(origin), origin["pending"], own, probe if "probed" in origin else None).text
+        asked = probe if "probed" in origin else None
+        return str(propose(history, rng, recorded_settings(origin), origin["pending"], own, asked).function)
     except _Unknown:
         return _read_again(text, origin)
 

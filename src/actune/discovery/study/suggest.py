@@ -70,7 +70,7 @@ def suggest_activation(
         # Another worker may have drawn the same at the same time. Who sees that draws again, now knowing the other.
         if not settings.screening or not _has_twin(trial, key, proposal.fingerprint):
             break
-    return resolve(proposal.text)
+    return proposal.function
 
 
 @contextmanager
@@ -112,10 +112,12 @@ def _suggest(
         "fingerprint": proposal.fingerprint,
         **({"failed": dict(proposal.failed)} if proposal.failed else {}),
         **({"own": sorted(proposers)} if proposers else {}),
-        **_told(probe, resolve(proposal.text)),
+        **_told(probe, proposal.function),
         **changed_settings(settings),
     }
-    set_attributes(trial, {origin_key(key): origin, key: proposal.text})  # in this order: a trial that has its text has all
+    set_attributes(
+        trial, {origin_key(key): origin, key: str(proposal.function)}
+    )  # in this order: a trial that has its text has all
     return proposal
 
 
