@@ -66,7 +66,7 @@ def test_each_of_ours_gives_new_candidates_and_is_a_pure_function(name):
     for p in found:
         assert p.proposer == name
         assert screen(p.function) == Screening(None, p.fingerprint)
-        assert p.fingerprint not in HISTORY.fingerprints
+        assert not HISTORY.has_seen(p.fingerprint)
 
 
 def test_proposers_are_mixed_by_weight():

@@ -25,7 +25,7 @@ def draw_family(history: History, rng: Random, settings: Settings, probe: Probe 
     names = sorted(name for name, f in FAMILIES.items() if f.initial_form is None)
     rng.shuffle(names)
     screened = ((name, _screened(name)) for name in names)
-    fresh = (name for name, s in screened if s.reason is None and s.fingerprint not in history.fingerprints)
+    fresh = (name for name, s in screened if s.reason is None and not history.has_seen(s.fingerprint))
     return next((Draft(family(name), "catalogue") for name in fresh), None)
 
 
@@ -52,7 +52,7 @@ def evolve(history: History, rng: Random, settings: Settings, probe: Probe | Non
         kind, e = mutate(e, rng, settings.space)
         kinds.append(kind)
         child = candidate_family(parametrise(e, rng, settings.space)) if settings.screening or step == steps - 1 else None
-        if child is not None and settings.screening and screen(child).fingerprint not in history.fingerprints:
+        if child is not None and settings.screening and not history.has_seen(screen(child).fingerprint):
             break
     assert child is not None
     return Draft(child, "+".join(kinds), (parent.number,))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...catalogue.registry import FAMILIES, Family, resolve
 
@@ -48,6 +53,7 @@ class History(Sequence[FinishedTrial]):
 
     def __init__(self, trials: Iterable[FinishedTrial] = ()) -> None:
         self._trials = tuple(trials)
+        self._latest: dict[int, tuple[FinishedTrial, ...]] = {}
 
     @overload
     def __getitem__(self, at: int) -> FinishedTrial: ...
@@ -62,19 +68,41 @@ class History(Sequence[FinishedTrial]):
     def __len__(self) -> int:
         return len(self._trials)
 
-    @functools.cached_property
-    def fingerprints(self) -> frozenset[str]:
-        return frozenset(past.fingerprint for past in self._trials)
+    def has_seen(self, fingerprint: str) -> bool:
+        """Whether a trial has this fingerprint."""
+        return any(fingerprint in some for some in self._fingerprints)
 
-    def latest(self, count: int) -> list[FinishedTrial]:
+    @functools.cached_property
+    def _fingerprints(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Most of them, and those that came since: the larger set is seldom copied."""
+        return frozenset(past.fingerprint for past in self._trials), frozenset()
+
+    @functools.cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """The numbers of the trials, ascending."""
+        return np.fromiter((past.number for past in self._trials), dtype=np.int64)
+
+    def latest(self, count: int) -> tuple[FinishedTrial, ...]:
         """The latest trials that can be parents, at most `count`, oldest first: what failed, diverged or was pruned cannot."""
-        alive: list[FinishedTrial] = []
-        for past in reversed(self._trials):
-            if len(alive) == count:
-                break
-            if past.loss < math.inf and past.function is not None:
-                alive.append(past)
-        return alive[::-1]
+        if count not in self._latest:
+            alive = (past for past in reversed(self._trials) if past.loss < math.inf and past.function is not None)
+            self._latest[count] = tuple(islice(alive, count))[::-1]
+        return self._latest[count]
+
+    def plus(self, newer: Sequence[FinishedTrial]) -> History:
+        """A history of these trials and some that have finished since, in the order of their numbers.
+
+        What was computed of the old one is carried over: of ten thousand trials that takes a millisecond, and one is new.
+        """
+        trials = list(self._trials)
+        for past in newer:
+            bisect.insort(trials, past, key=lambda p: p.number)
+        found = History(trials)
+        most, since = self._fingerprints
+        since = since.union(past.fingerprint for past in newer)
+        found.__dict__["_fingerprints"] = (most, since) if len(since) < 256 else (most | since, frozenset())
+        found.__dict__["numbers"] = np.sort(np.append(self.numbers, [past.number for past in newer]))
+        return found
 
 
 @dataclass(frozen=True)

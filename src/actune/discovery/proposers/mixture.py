@@ -102,6 +102,8 @@ def _from_outside(
     """A candidate, or the reason why there is none. What comes from outside is screened whatever the settings say."""
     try:
         drawn = draw(history, rng)
+        if drawn is None:
+            return "it returned None"
         draft = drawn if isinstance(drawn, Draft) else Draft(resolve(drawn), name)
         f = without_constraints(resolve(draft.function))
         told = shorten(drawn if isinstance(drawn, str) else str(f))
@@ -120,7 +122,7 @@ def _unfit(screening: Screening, history: History, pending: Collection[str]) -> 
     """Why this is no new candidate."""
     if screening.reason is not None:
         return f"cannot be trained: {screening.reason}"
-    known = screening.fingerprint in history.fingerprints or screening.fingerprint in pending
+    known = history.has_seen(screening.fingerprint) or screening.fingerprint in pending
     return "was tried before" if known else None
 
 

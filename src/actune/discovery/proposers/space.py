@@ -35,6 +35,8 @@ MITTAG_LEFFLER = tuple(f"mittag_leffler(x, {alpha}, {beta})" for alpha in (0.8, 
 _NEUTRAL: dict[str, float | None] = {"add": 0, "sub": 0, "mul": 1, "div": 1, "pow": 1, "max": None, "min": None}
 _NAMES = "abc"
 _X = symbol("x")
+_HOLES = (_X, symbol("y"))
+_START = Param(1.0)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Space:
 
 def candidate_family(e: Expr) -> Family:
     """The formula as a family: every name in it but `x` is a trainable parameter that starts at 1."""
-    return Family(str(e), e, {name: Param(1.0) for name in e.symbols() if name != "x"})
+    return Family(str(e), e, dict.fromkeys((name for name in e.symbols() if name != "x"), _START))
 
 
 # -- reading and rebuilding ------------------------------------------------------------------------------------------------
@@ -87,11 +89,18 @@ def put(e: Expr, place: Path, new: Expr) -> Expr:
     if not place:
         return new
     i, *rest = place
-    return apply(e.op, *(put(child, tuple(rest), new) if j == i else child for j, child in enumerate(e.args)))
+    return _with_arguments(e, tuple(put(child, tuple(rest), new) if j == i else child for j, child in enumerate(e.args)))
+
+
+def _with_arguments(e: Expr, args: tuple[Expr, ...]) -> Expr:
+    """The node with other arguments of the kind of its own, so that only `-2` is in question: it is a constant."""
+    return Expr(e.op, args) if e.op != "neg" else apply(e.op, *args)
 
 
 def fill(template: Expr, *arguments: Expr) -> Expr:
     """An operator of the table, applied."""
+    if template.args == _HOLES[: len(template.args)]:  # an operator over its holes, as most are
+        return _with_arguments(template, arguments[: len(template.args)])
     holes = dict(zip("xy", arguments, strict=False))
     return template.fold(lambda n: holes[n.args[0]] if n.op == "symbol" else n, lambda n, *args: apply(n.op, *args))
 
@@ -122,7 +131,22 @@ def _binary(rng: Random, space: Space) -> Expr:
 
 
 def fits(e: Expr, space: Space) -> bool:
-    return e.size() <= space.size and sum(not n.is_leaf for n in e.expand().nodes()) <= space.work
+    """Whether the formula is small enough for this space."""
+    sizes: dict[Expr, int] = {}
+    for n in e.nodes():
+        sizes[n] = 1 + sum(sizes[a] for a in n.children)
+    # Shared parts are merged where functions are written out: the sum of each function's own work is the most that there can be.
+    most = sum(_work(n.op) for n in sizes)
+    return sizes[e] <= space.size and (most <= space.work or sum(not n.is_leaf for n in e.expand().nodes()) <= space.work)
+
+
+@functools.cache
+def _work(op: str) -> int:
+    """The operations of a function of the language, written out."""
+    if op in ("const", "symbol"):
+        return 0
+    definition = OPS[op].definition
+    return 1 if definition is None else sum(not n.is_leaf for n in definition.expand().nodes())
 
 
 # -- where formulas come from ----------------------------------------------------------------------------------------------
@@ -169,13 +193,17 @@ def bare_formula(f: Family, rng: Random, space: Space) -> Expr:
     A family of the catalogue comes as a call, `apalu(x)`, or written out, so that mutations reach inside; one half each
     where both fit.
     """
+    written = without_parameters(f)
     if not f.is_declared:
-        return without_parameters(f)
-    written = fill(f.expr.substitute(dict(f.initial())).simplify(), _X)
+        return written
     return apply(f.name, _X) if not fits(written, space) or rng.random() < 0.5 else written
 
 
+@functools.lru_cache(maxsize=256)
 def without_parameters(f: Family) -> Expr:
+    """The formula at the initial values. Of one that a search made, a product with a parameter that is 1 is its other factor."""
+    if FAMILIES.get(f.name) is f:
+        return fill(f.expr.substitute(dict(f.initial())).simplify(), _X)
     initial = {symbol(name): value for name, value in f.initial()}
 
     def node(n: Expr, *args: Expr) -> Expr:

@@ -14,14 +14,17 @@ from dataclasses import replace
 from itertools import islice
 from random import Random
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...catalogue.registry import FAMILIES, Family
-from ...kernels.operators import evaluate
-from ...language.expr import Expr
+from ...language.exact import folded, value
+from ...language.expr import Expr, apply
+from ...language.ops import OPS
 from ...messages import shorten
 from .evolution import draw_family, draw_random, evolve
 from .history import Draft, FinishedTrial, History, Probe
@@ -35,6 +38,7 @@ _Array = NDArray[np.float64]
 _POINTS, _STEP = 64, 1e-3
 _RIDGE = 0.1
 _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / _POINTS) for i in range(_POINTS)])
+_INPUTS = torch.from_numpy(np.concatenate([_QUANTILES - _STEP, _QUANTILES + _STEP]))
 
 
 def output_features(f: Family) -> _Array | None:
@@ -42,17 +46,62 @@ def output_features(f: Family) -> _Array | None:
 
     Like a logarithm, asinh keeps what explodes within reach. In float32, so that the last bits of a machine decide nothing.
     """
-    return _features(f.expr, tuple(f.initial()))
+    return _features_of(f)
+
+
+_ONES = tuple((name, 1.0) for name in "abc")  # of all candidates of a search
+
+
+# By the object first: a trial's function is the same one in every suggestion, and to find its values anew takes longer.
+@functools.lru_cache(maxsize=1024)
+def _features_of(f: Family) -> _Array | None:
+    initial = tuple(f.initial())
+    return _features(f.expr, _ONES if set(initial) <= set(_ONES) else initial)  # one spelling, by which values are kept
 
 
 @functools.lru_cache(maxsize=1024)
 def _features(e: Expr, initial: tuple[tuple[str, float], ...]) -> _Array | None:
-    x = torch.from_numpy(np.concatenate([_QUANTILES - _STEP, _QUANTILES + _STEP]))
-    y = evaluate(e, {"x": x, **dict(initial)}).expand(len(x)).numpy()
-    below, above = y[:_POINTS], y[_POINTS:]
+    for n in e.nodes():  # arguments first, so that each finds the values of its own
+        y = _value(n, initial)
+    below, above = np.split(y.expand(2 * _POINTS).numpy(), 2)
     with np.errstate(all="ignore"):  # infinities, which are refused below
         found = np.arcsinh(np.concatenate([(below + above) / 2, (above - below) / (2 * _STEP)])).astype(np.float32)
     return found if bool(np.isfinite(found).all()) else None
+
+
+# Node by node and kept: children share most of their parts with their parent and with one another, and of what is evaluated once
+# simplifying would take longer than computing.
+@functools.lru_cache(maxsize=8192)
+def _value(e: Expr, initial: tuple[tuple[str, float], ...]) -> Tensor:
+    """The values of a formula at the quantiles, a step below and a step above, in float64."""
+    if e.op == "symbol":
+        return _INPUTS if e.args[0] == "x" else torch.tensor(dict(initial)[e.args[0]], dtype=torch.float64)
+    if e.op == "const":
+        return torch.tensor(e.args[0], dtype=torch.float64)
+    return _applied(e.op, *(_value(a, initial) for a in e.args))
+
+
+def _applied(name: str, *args: Tensor) -> Tensor:
+    """The function of the language of this name."""
+    op = OPS[name]
+    if op.definition is not None:
+        leaves = {"a": args[0]}
+        return _definition(name).fold(
+            lambda n: leaves[n.args[0]] if n.op == "symbol" else torch.tensor(n.args[0], dtype=torch.float64),
+            lambda n, *values: _applied(n.op, *values),
+        )
+    if op.joint is not None:
+        return op.joint((op.order,), *args)[0]
+    if op.torch is None:  # a number with a name: pi
+        return torch.tensor(value(apply(name), {}), dtype=torch.float64)
+    return op.torch(*args)
+
+
+@functools.cache
+def _definition(op: str) -> Expr:
+    """The formula over `a` that defines a function of the language."""
+    written: Expr = OPS[op].definition
+    return folded(written.expand()).simplify()
 
 
 def probe_numbers(probe: Probe, f: Family) -> tuple[float, ...] | None:
@@ -77,21 +126,21 @@ def predict_ranks(
     probe   functions are as alike as outputs and probe say in the mean; of the history those count of which it told something
     least   with fewer functions to learn from, all are equal
     """
-    if probe is None:
-        old, new = [_described(past.function) for past in history], [_described(f) for f in functions]
-    else:
-        old = [_described(past.function, past.probed) for past in history]
-        new = [_described(f, probe_numbers(probe, f)) for f in functions]
-    known = [(past, z) for past, z in zip(history, old, strict=True) if z is not None]
-    here = [z for z in new if z is not None]
-    if len(known) < least or not here:
-        return [0.5 if z is not None else math.inf for z in new]
-    among, across = _kernels([z for _, z in known], here)
-    ranks = _ranks([past for past, _ in known])
+    recorded = None if probe is None else [past.probed for past in history]
+    told = None if probe is None else [probe_numbers(probe, f) for f in functions]
+    lengths = sorted({len(numbers) for numbers in (*(recorded or ()), *(told or ())) if numbers is not None})
+    if len(lengths) > 1:
+        raise ValueError(f"the probe of a study must always give as many numbers; it gave {' and '.join(map(str, lengths))}")
+    known, there = _described([past.function for past in history], recorded)
+    new, here = _described(functions, told)
+    if len(known) < least or not new:
+        return [0.5 if i in new else math.inf for i in range(len(functions))]
+    among, across = _kernels(there, here)
+    ranks = _ranks([history[i] for i in known])
     weights = np.linalg.solve(among + _RIDGE * np.eye(len(known)), ranks - ranks.mean())
-    found = iter(ranks.mean() + across @ weights)
+    found = dict(zip(new, ranks.mean() + across @ weights, strict=True))
     # Rounded: what differs in the last bits between machines is to be a tie, which the order decides.
-    return [round(float(next(found)), 6) if z is not None else math.inf for z in new]
+    return [round(float(found[i]), 6) if i in found else math.inf for i in range(len(functions))]
 
 
 def are_familiar(history: Sequence[FinishedTrial], functions: Sequence[Family], nearest: float) -> list[bool]:
@@ -99,33 +148,32 @@ def are_familiar(history: Sequence[FinishedTrial], functions: Sequence[Family], 
 
     nearest   the distance from which they differ: the root mean square over the features at the initial parameters
     """
-    tried = [z for past in history if past.function is not None and (z := output_features(past.function)) is not None]
-    new = [output_features(f) for f in functions]
-    here = [z for z in new if z is not None]
-    if not tried or not here:
+    _, tried = _described([past.function for past in history], None)
+    new, here = _described(functions, None)
+    if not tried or not new:
         return [False] * len(functions)
-    near = iter(_squares(np.stack(here), np.stack(tried)).min(1) < _POINTS * 2 * nearest**2)
-    return [z is not None and bool(next(near)) for z in new]
+    near = dict(zip(new, _squares(here[0], tried[0]).min(1) < _POINTS * 2 * nearest**2, strict=True))
+    return [bool(near.get(i, False)) for i in range(len(functions))]
 
 
-def _described(f: Family | None, *more: Sequence[float] | None) -> tuple[_Array, ...] | None:
-    """The outputs of a function and what else is told of it; None where anything is missing."""
-    parts = [None if f is None else output_features(f), *(None if part is None else np.array(part) for part in more)]
-    found = tuple(part for part in parts if part is not None)
-    return found if len(found) == len(parts) else None
+def _described(functions: Sequence[Family | None], told: Sequence[Sequence[float] | None] | None) -> tuple[list[int], list[_Array]]:
+    """The places of the functions of which all is known, and one matrix of it with a row per function: outputs, what else is told.
+
+    Without such a function there is no matrix.
+    """
+    outputs = [None if f is None else output_features(f) for f in functions]
+    places = [i for i, z in enumerate(outputs) if z is not None and (told is None or told[i] is not None)]
+    parts: list[Sequence[Any]] = [outputs] if told is None else [outputs, told]
+    return places, [np.array([part[i] for i in places], dtype=np.float64) for part in parts] if places else []
 
 
-def _kernels(known: Sequence[tuple[_Array, ...]], new: Sequence[tuple[_Array, ...]]) -> tuple[_Array, _Array]:
+def _kernels(known: Sequence[_Array], new: Sequence[_Array]) -> tuple[_Array, _Array]:
     """How alike functions are, the known among themselves and the new to them: the mean over their parts of exp(-d²/median d²)."""
     kernels: list[tuple[_Array, _Array]] = []
-    for there, here in zip(zip(*known, strict=True), zip(*new, strict=True), strict=True):
-        lengths = sorted({len(z) for z in (*there, *here)})
-        if len(lengths) > 1:
-            raise ValueError(f"the probe of a study must always give as many numbers; it gave {' and '.join(map(str, lengths))}")
-        at = np.stack(there)
-        squares = _squares(at, at)
+    for there, here in zip(known, new, strict=True):
+        squares = _squares(there, there)
         width = max(float(np.median(squares)), 1e-12)
-        kernels.append((np.exp(-squares / width), np.exp(-_squares(np.stack(here), at) / width)))
+        kernels.append((np.exp(-squares / width), np.exp(-_squares(here, there) / width)))
     among, across = (sum(parts) / len(kernels) for parts in zip(*kernels, strict=True))
     return among, across
 
@@ -139,7 +187,6 @@ def _ranks(trials: Sequence[FinishedTrial]) -> _Array:
 
 def _squares(one: _Array, other: _Array) -> _Array:
     """Squared distances of the rows, shape (len(one), len(other))."""
-    one, other = one.astype(np.float64), other.astype(np.float64)
     found = (one**2).sum(1)[:, None] + (other**2).sum(1)[None, :] - 2 * one @ other.T
     return np.maximum(found, 0.0)
 
@@ -177,4 +224,4 @@ def _spelling(f: Family) -> object:
 
 
 def _fits(found: Screening, history: History) -> bool:
-    return found.reason is None and found.fingerprint not in history.fingerprints
+    return found.reason is None and not history.has_seen(found.fingerprint)

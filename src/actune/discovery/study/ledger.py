@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 import threading
 import weakref
@@ -13,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ...catalogue.registry import resolve
 from ..proposers.history import FinishedTrial, History
 from ..proposers.screening import screen
-from .attributes import origin_key
+from .attributes import activation_key, origin_key
 from .counting import superseded
 
 __all__ = ["finished_trial", "finished_trials", "names_in", "objective_signs", "trial_fingerprint", "trial_loss"]
@@ -32,12 +31,12 @@ class _Ledger:
         self._count = 0
         self._open: list[FrozenTrial] = []
         self._again: set[int] = set()
-        self._past: dict[str, list[FinishedTrial]] = {}
+        self._past: dict[str, History] = {}
 
     def view(self, key: str, own: int) -> tuple[History, list[str]]:
         with self._lock:
             waiting = [t for t in self._open if key in t.user_attrs and t.number != own and t.number not in self._again]
-            return History(self._past.get(key, ())), sorted(trial_fingerprint(t, key) for t in waiting)
+            return self._past.get(key, History()), sorted(trial_fingerprint(t, key) for t in waiting)
 
     def update(self, trials: list[FrozenTrial], sign: tuple[float, ...]) -> None:
         """Read what is new: a finished trial never changes, but may turn out to have been run again."""
@@ -48,12 +47,11 @@ class _Ledger:
             again = superseded(new) - self._again
             self._again |= again
             if again:
-                self._past = {key: [p for p in found if p.number not in again] for key, found in self._past.items()}
-            for t in new:
-                if t.state.is_finished() and t.number not in self._again:
-                    for name in names_in(t):
-                        key = f"activation:{name}"
-                        bisect.insort(self._past.setdefault(key, []), finished_trial(t, key, sign), key=lambda p: p.number)
+                self._past = {key: History(p for p in found if p.number not in again) for key, found in self._past.items()}
+            done = [t for t in new if t.state.is_finished() and t.number not in self._again]
+            for key in {activation_key(name) for t in done for name in names_in(t)}:
+                newer = [finished_trial(t, key, sign) for t in done if key in t.user_attrs]
+                self._past[key] = self._past.get(key, History()).plus(newer)
 
 
 _LEDGERS: weakref.WeakKeyDictionary[Study, _Ledger] = weakref.WeakKeyDictionary()

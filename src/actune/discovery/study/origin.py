@@ -9,10 +9,11 @@ it if there was one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..proposers.settings import Settings
 from ..proposers.space import Space
@@ -48,9 +49,9 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def write_ranges(numbers: Iterable[int]) -> str:
+def write_ranges(numbers: Sequence[int] | NDArray[np.int64]) -> str:
     """Ascending numbers in short: "0-31,33"."""
-    found = np.fromiter(numbers, dtype=np.int64)
+    found = np.asarray(numbers, dtype=np.int64)
     runs = np.split(found, np.flatnonzero(np.diff(found) != 1) + 1) if len(found) else []
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 

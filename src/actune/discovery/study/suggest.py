@@ -107,7 +107,7 @@ def _suggest(
         "proposer": proposal.proposer,
         "kind": proposal.kind,
         "parents": list(proposal.parents),
-        "seen": write_ranges(past.number for past in history),
+        "seen": write_ranges(history.numbers),
         "pending": pending,
         "fingerprint": proposal.fingerprint,
         **({"failed": dict(proposal.failed)} if proposal.failed else {}),
@@ -131,7 +131,7 @@ def _told(probe: Probe | None, f: Family) -> dict[str, Any]:
 
 def _has_twin(trial: Trial, key: str, own: str) -> bool:
     history, pending = finished_trials(trial.study, key, trial.number)
-    return own in pending or any(past.fingerprint == own for past in history)
+    return own in pending or history.has_seen(own)
 
 
 def find_twin(trial: Trial, attributes: Mapping[str, Any], name: str = "activation") -> FrozenTrial | None:
@@ -139,7 +139,7 @@ def find_twin(trial: Trial, attributes: Mapping[str, Any], name: str = "activati
     key = activation_key(name)
     history, _ = finished_trials(trial.study, key, trial.number)
     own = trial.user_attrs.get(origin_key(key), {}).get("fingerprint")
-    if own not in history.fingerprints or None in attributes.values():
+    if own is None or not history.has_seen(own) or None in attributes.values():
         return None
     trials = trial.study.get_trials(deepcopy=False)
     found = (trials[past.number] for past in history if past.fingerprint == own)
