@@ -18,7 +18,7 @@ from typing import Any
 
 import report
 
-from actune.discovery import best, confirm, search
+from actune.discovery import Workers, best, confirm, search
 from actune.discovery.proposers.settings import find_method
 from actune.experiments.comparison import Comparison, compare
 from actune.experiments.stats import LEVEL
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     better = dataclasses.replace(better, budget=dataclasses.replace(better.budget, epochs=options.share))
     ranking = dataclasses.replace(better.ranking, leaders=options.leaders, runs=options.runs)
     name = f"{options.task}, {options.share:g} of the epochs, seed {options.seed}"
-    study = search(options.task, trials=options.trials, workers=options.workers, together=options.together, method=better,
+    study = search(options.task, trials=options.trials, workers=Workers(options.workers, together=options.together), method=better,
                    seed=options.seed, storage=options.storage, study=name,
                    progress=lambda s, t: print(t.number, t.value, flush=True))  # fmt: skip
     confirm(study, options.task, ranking=ranking, workers=options.workers, together=options.together)

@@ -27,7 +27,7 @@ import optuna
 import torch
 
 import actune
-from actune.discovery import Settings, best, replay, screen, suggest_activation
+from actune.discovery import Settings, Workers, best, replay, screen, suggest_activation
 from actune.discovery.study.counting import finished, superseded
 from actune.discovery.study.storage.opening import open_storage
 from actune.kernels.operators import evaluate
@@ -55,7 +55,7 @@ def search(storage: str, workers: int, reported: str, trials: int = TRIALS) -> N
     """The command: search, and write down what is finished."""
     with open(reported, "a") as file:
         actune.search(
-            objective, trials=trials, workers=workers, storage=storage, study="kills", heartbeat=2, grace=6,
+            objective, trials=trials, workers=Workers(workers, heartbeat=2, grace=6), storage=storage, study="kills",
             progress=lambda _, t: print(t.number, t.value, file=file, flush=True),
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ import pytest
 from optuna.trial import TrialState
 
 from actune.catalogue.registry import resolve
-from actune.discovery import Settings, replay, search
+from actune.discovery import Settings, Workers, replay, search
 from actune.discovery.proposers.settings import Budget, Method
 from actune.discovery.study.counting import finished, superseded
 from actune.discovery.workers import together
@@ -38,7 +38,7 @@ def record(study):
 
 def test_trials_are_those_of_their_formulas_and_exactly_as_many_as_asked(tmp_path):
     seen = []
-    study = search(TINY, trials=7, seed=3, method=PLAIN, together=3, progress=lambda s, t: seen.append(t.number))
+    study = search(TINY, trials=7, seed=3, method=PLAIN, workers=Workers(together=3), progress=lambda s, t: seen.append(t.number))
     assert seen == list(range(7))
     origins = [t.user_attrs[f"{KEY}:origin"] for t in study.trials]
     assert [origin["seen"] for origin in origins] == [""] * 3 + ["0-2"] * 3 + ["0-5"]
@@ -59,21 +59,23 @@ def train_seed(study):
 
 @pytest.mark.parametrize("method", ["better", "random"])
 def test_the_same_seed_gives_the_same_study(method, tmp_path):
-    first = search(TINY, trials=9, seed=1, method=method, together=4)
-    assert record(search(TINY, trials=9, seed=1, method=method, together=4, storage=tmp_path / "s.db")) == record(first)
+    first = search(TINY, trials=9, seed=1, method=method, workers=Workers(together=4))
+    assert record(search(TINY, trials=9, seed=1, method=method, workers=Workers(together=4), storage=tmp_path / "s.db")) == record(
+        first
+    )
     assert replay(first) == {}
 
 
 def test_a_study_goes_on_one_by_one_or_side_by_side():
-    study = search(TINY, trials=4, method=PLAIN, together=4)
+    study = search(TINY, trials=4, method=PLAIN, workers=Workers(together=4))
     search(TINY, trials=6, method=PLAIN, study=study)
-    search(TINY, trials=9, method=PLAIN, study=study, together=8)
+    search(TINY, trials=9, method=PLAIN, study=study, workers=Workers(together=8))
     assert [t.number for t in finished(study.trials)] == list(range(9))
 
 
 def test_hopeless_trials_are_pruned_and_the_others_go_on():
     hasty = Method(QUICK, Budget(first_rung=0.25, reduction=2, spared=0))
-    study = search(TINY, trials=12, method=hasty, together=6)
+    study = search(TINY, trials=12, method=hasty, workers=Workers(together=6))
     pruned = [t for t in study.trials if t.state == TrialState.PRUNED and "actune:diverged" not in t.user_attrs]
     complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
     assert pruned
@@ -86,7 +88,7 @@ def test_what_is_queued_and_what_diverges_counts():
     study = optuna.create_study()
     for text in ("sinh(sinh(100*x))", "no formula (", "relu"):
         study.enqueue_trial({}, user_attrs={KEY: text})
-    search(TINY, trials=4, study=study, together=4, method=PLAIN)
+    search(TINY, trials=4, study=study, workers=Workers(together=4), method=PLAIN)
     assert [t.state.name for t in study.trials] == ["PRUNED", "FAIL", "COMPLETE", "COMPLETE"]
     assert study.trials[0].user_attrs["actune:diverged"] is True
     assert "is no activation function" in study.trials[1].user_attrs["actune:error"]
@@ -107,7 +109,7 @@ def test_a_batch_that_fails_is_trained_one_by_one_and_says_so(monkeypatch, caplo
     for text in ("relu", "tanh"):
         study.enqueue_trial({}, user_attrs={KEY: text})
     with caplog.at_level(logging.WARNING):
-        search(TINY, trials=3, study=study, together=3, method=PLAIN)
+        search(TINY, trials=3, study=study, workers=Workers(together=3), method=PLAIN)
     assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.trials[1].user_attrs["actune:error"] == "OSError: not this one"
     assert "trials 0, 1, 2 failed together with MemoryError: too much at a time" in caplog.text
@@ -124,8 +126,8 @@ def test_an_interrupted_batch_is_run_again(monkeypatch, tmp_path):
 
     monkeypatch.setattr(together, "train_together", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        search(TINY, trials=8, storage=tmp_path / "s.db", method=PLAIN, together=3)
-    study = search(TINY, trials=8, storage=tmp_path / "s.db", method=PLAIN, together=3)
+        search(TINY, trials=8, storage=tmp_path / "s.db", method=PLAIN, workers=Workers(together=3))
+    study = search(TINY, trials=8, storage=tmp_path / "s.db", method=PLAIN, workers=Workers(together=3))
     assert len(finished(study.trials)) == 8
     assert superseded(study.trials) == {3, 4, 5}
     again = {t.user_attrs[KEY] for t in study.trials[6:9]}
@@ -141,7 +143,7 @@ def test_every_trial_of_a_batch_gives_signs_of_life(monkeypatch, tmp_path):
         return real(*args, **kwargs)
 
     monkeypatch.setattr(together, "train_together", watched)
-    search(TINY, trials=4, storage=tmp_path / "s.db", method=PLAIN, together=3)
+    search(TINY, trials=4, storage=tmp_path / "s.db", method=PLAIN, workers=Workers(together=3))
     assert alive == [3, 1]
     assert not any("_record_heartbeat" in t.name for t in threading.enumerate())
 
@@ -149,7 +151,7 @@ def test_every_trial_of_a_batch_gives_signs_of_life(monkeypatch, tmp_path):
 def test_a_killed_batch_is_run_again(tmp_path):
     code = f"""
 import os, signal, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-from actune.discovery import search
+from actune.discovery import Workers, search
 from actune.discovery.workers import together
 from test_batch import PLAIN, TINY
 tell, told = together._tell, []
@@ -157,20 +159,22 @@ def killed(study, trial, result):
     told.append(tell(study, trial, result))
     if len(told) == 5: os.kill(os.getpid(), signal.SIGKILL)
 together._tell = killed
-search(TINY, trials=8, storage={str(tmp_path / "s.db")!r}, method=PLAIN, together=3)
+search(TINY, trials=8, storage={str(tmp_path / "s.db")!r}, method=PLAIN, workers=Workers(together=3))
 """
     process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
-    study = search(TINY, trials=8, storage=tmp_path / "s.db", method=PLAIN, together=3)
+    study = search(TINY, trials=8, storage=tmp_path / "s.db", method=PLAIN, workers=Workers(together=3))
     assert len(finished(study.trials)) == 8
     assert superseded(study.trials) == {5}
     assert study.trials[6].user_attrs[KEY] == study.trials[5].user_attrs[KEY]
     assert replay(study) == {}
 
 
-@pytest.mark.parametrize("others", [{"workers": 2}, {"device": "meta"}, {"task": lambda trial: 1.0}])
+@pytest.mark.parametrize("others", [{"count": 2}, {"device": "meta"}, {"task": lambda trial: 1.0}])
 def test_side_by_side_is_for_one_worker_and_a_task_on_the_cpu(others):
+    what = others.get("task", TINY)
+    workers = {"together": 2} | {name: v for name, v in others.items() if name != "task"}
     with pytest.raises(ValueError, match="together=2 is for one worker, device='cpu' and a task; leave it out for anything else"):
-        search(**{"task": TINY, "trials": 1, "together": 2} | others)
+        search(what, trials=1, workers=Workers(**workers))
     with pytest.raises(ValueError, match="together must be a positive whole number, got 0"):
-        search(TINY, trials=1, together=0)
+        search(TINY, trials=1, workers=Workers(together=0))

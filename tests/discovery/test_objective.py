@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 import actune
 from actune.catalogue.registry import resolve
-from actune.discovery import METHODS, Settings, best, function_cost, replay, search, suggest_activation
+from actune.discovery import METHODS, Settings, Workers, best, function_cost, replay, search, suggest_activation
 from actune.discovery.study.results import record
 from actune.discovery.study.storage.opening import open_storage
 from actune.discovery.workers import objective as module
@@ -187,7 +187,7 @@ def test_together_stops_at_the_asked_number_beside_others(tmp_path, monkeypatch)
 
     monkeypatch.setattr(together, "_asked", meanwhile)
     threading.Timer(3, lambda: [other.tell(t, 9.0) for t in theirs]).start()
-    search(TINY, trials=6, study=study, together=8)
+    search(TINY, trials=6, study=study, workers=Workers(together=8))
     assert len(study.trials) == 6
 
 
@@ -273,8 +273,8 @@ def test_objectives_are_for_tasks():
 
 
 def test_what_is_known_is_answered_side_by_side_too(monkeypatch):
-    study = search(TINY, trials=4, together=2, study=queued("swish", "x*sigmoid(b*x); b=1", "x*sigmoid(b*x); b=1", "tanh(x)"),
-                   course=True)  # fmt: skip
+    study = queued("swish", "x*sigmoid(b*x); b=1", "x*sigmoid(b*x); b=1", "tanh(x)")
+    study = search(TINY, trials=4, workers=Workers(together=2), study=study, course=True)
     assert [t.user_attrs.get("actune:answered") for t in study.trials] == [None, None, 0, None]  # the second ran beside the first
     assert study.trials[2].values == study.trials[0].values
     assert study.trials[2].user_attrs["actune:course"] == study.trials[0].user_attrs["actune:course"]

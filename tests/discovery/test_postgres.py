@@ -15,7 +15,7 @@ from postgres import Server, new_server
 from sqlalchemy import event
 from test_fleet import KEY, QUICK, ask, command, meeting, quick, slow, whole
 
-from actune.discovery import SearchError, search, suggest_activation
+from actune.discovery import SearchError, Workers, search, suggest_activation
 from actune.discovery.study.counting import superseded
 from actune.discovery.study.storage.opening import open_storage
 
@@ -85,7 +85,7 @@ def test_a_silent_worker_of_another_machine_is_run_again(server):
     other = optuna.create_study(study_name="silent", storage=open_storage(server.url, 1, 1, worker="elsewhere:1"))
     text = suggest_activation(ask(other), settings=QUICK).text
     time.sleep(2.5)
-    study = search(quick, trials=3, storage=server.url, study="silent", heartbeat=1, grace=1)
+    study = search(quick, trials=3, storage=server.url, study="silent", workers=Workers(heartbeat=1, grace=1))
     whole(study, 3)
     assert superseded(study.trials) == {0}
     assert study.trials[1].user_attrs[KEY] == text

@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 from test_fleet import KEY, QUICK, broken, slow, whole
 
-from actune.discovery import SearchError, replay, search, suggest_activation
+from actune.discovery import SearchError, Workers, replay, search, suggest_activation
 from actune.discovery.study.counting import finished, superseded
 from actune.discovery.study.storage.opening import open_storage
 from actune.discovery.workers import ray as ray_module
@@ -87,7 +87,7 @@ def test_a_node_that_is_killed_loses_nothing(nodes, tmp_path):
     killer = threading.Thread(target=kill_when_both_train, daemon=True)
     killer.start()
     begin = time.monotonic()
-    study = search(gated, trials=10, ray=nodes.address, storage=tmp_path / "s.db", study="s", grace=300)
+    study = search(gated, trials=10, workers=Workers(ray=nodes.address, grace=300), storage=tmp_path / "s.db", study="s")
     assert time.monotonic() - begin < 200  # Ray's retry found what was left, not the heartbeats
     killer.join(timeout=60)
     whole(study, 10)
@@ -102,27 +102,27 @@ def test_a_node_that_is_killed_loses_nothing(nodes, tmp_path):
 
 def test_a_task_that_always_raises(nodes, tmp_path):
     with pytest.raises(SearchError, match=r"10 trials in a row failed, .* OSError: no such data"):
-        search(broken, trials=50, ray=nodes.address, workers=1, storage=tmp_path / "s.db", study="s")
+        search(broken, trials=50, workers=Workers(1, ray=nodes.address), storage=tmp_path / "s.db", study="s")
 
 
 def test_a_task_that_kills_its_process(nodes, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_module, "RERUNS", 0)
     monkeypatch.setattr(ray_module, "CRASHES", 2)
     with pytest.raises(SearchError, match="2 Ray tasks in a row crashed, the last one with WorkerCrashedError"):
-        search(deadly, trials=5, ray=nodes.address, workers=1, storage=tmp_path / "s.db", study="s")
-    study = search(slow, trials=3, ray=nodes.address, workers=1, storage=tmp_path / "s.db", study="s")
+        search(deadly, trials=5, workers=Workers(1, ray=nodes.address), storage=tmp_path / "s.db", study="s")
+    study = search(slow, trials=3, workers=Workers(1, ray=nodes.address), storage=tmp_path / "s.db", study="s")
     assert len(finished(study.trials)) == 3
     assert replay(study) == {}
 
 
 def test_an_objective_may_stop_the_study(nodes, tmp_path):
-    study = search(stopping, trials=9, ray=nodes.address, workers=1, storage=tmp_path / "s.db", study="s")
+    study = search(stopping, trials=9, workers=Workers(1, ray=nodes.address), storage=tmp_path / "s.db", study="s")
     assert len(study.trials) == 1
 
 
 def test_no_room_for_a_worker(nodes, tmp_path):
     with pytest.raises(ValueError, match=r"gpus_per_worker=0.5: the cluster .* and 0 GPUs, no room for one worker"):
-        search(slow, trials=2, ray=nodes.address, gpus_per_worker=0.5, storage=tmp_path / "s.db")
+        search(slow, trials=2, workers=Workers(ray=nodes.address, gpus_per_worker=0.5), storage=tmp_path / "s.db")
 
 
 def test_a_file_is_refused_where_other_machines_train():
@@ -141,12 +141,16 @@ def test_a_file_is_refused_where_other_machines_train():
         ({"ray": " "}, "ray=' ' is empty"),
         ({"ray": "local", "gpus_per_worker": -1.0}, "gpus_per_worker must be a number ≥ 0"),
         ({"gpus_per_worker": 0.5}, "gpus_per_worker=0.5 is for Ray"),
-        ({"ray": "local", "study": optuna.create_study()}, "ray='local' needs a storage"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        search(slow, trials=2, **arguments)
+        Workers(**arguments)
+
+
+def test_a_study_in_memory_is_nothing_for_a_cluster():
+    with pytest.raises(ValueError, match="ray='local' needs a storage"):
+        search(slow, trials=2, workers=Workers(ray="local"), study=optuna.create_study())
 
 
 def test_tickets_are_read_from_names():

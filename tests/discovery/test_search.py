@@ -26,6 +26,7 @@ from actune.discovery import (
     SearchError,
     Settings,
     Space,
+    Workers,
     best,
     front,
     leaders,
@@ -722,7 +723,7 @@ def test_a_silent_worker_of_another_machine_is_run_again(tmp_path):
     requeue(study)
     assert study.trials[0].state == TrialState.RUNNING  # nobody here knows
     time.sleep(2.5)
-    study = search(quick, trials=3, storage=tmp_path / "s.db", study="s", heartbeat=1, grace=1)
+    study = search(quick, trials=3, storage=tmp_path / "s.db", study="s", workers=Workers(heartbeat=1, grace=1))
     outcome(study, 3)
     assert study.trials[1].user_attrs[KEY] == f.text
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .terminal import Device, Json, Seeds, Together, Workers, bar, command, out, print_json, read_function, writable_path
+from .terminal import Device, Json, Processes, Seeds, Together, bar, command, out, print_json, read_function, writable_path
 
 __all__ = ["compare_command"]
 
@@ -17,7 +17,7 @@ def compare_command(
     functions: Annotated[list[str], typer.Argument(help="Names, formulas, or FILE.json of a search.")],
     seeds: Seeds = 10,
     baseline: Annotated[str, typer.Option(help="The function to beat.")] = "relu",
-    workers: Workers = 1,
+    workers: Processes = 1,
     together: Together = 1,
     device: Device = "cpu",
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the functions (PNG).")] = None,

@@ -16,98 +16,145 @@ from .terminal import Device, Json, Seeds, Together, bar, command, out, print_js
 __all__ = ["search_command"]
 
 
+_Task = Annotated[str, typer.Argument(help="A task, such as digits, or an Optuna objective of yours, mymodule:objective.")]
+_Trials = Annotated[int, typer.Option(min=1, help="Finished trials that the study is to have in the end.")]
+_Count = Annotated[
+    int | None, typer.Option(min=1, help="Processes, one thread each; with --ray trials at a time. [default: 1; what Ray has]")
+]
+_Storage = Annotated[
+    str | None, typer.Option(help="File (SQLite), database URL or journal:FILE of the study; run again to go on or join.")
+]
+_Ray = Annotated[str | None, typer.Option(help="Run trials on this Ray cluster: an address, or local.")]
+_Share = Annotated[float, typer.Option(min=0, help="With --ray: share of a GPU a trial has, such as 0.5.")]
+_Study = Annotated[str | None, typer.Option(help="Name of the study in the storage.")]
+_Seed = Annotated[
+    int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")
+]
+_MethodName = Annotated[str, typer.Option(help="How to search: better, fisher, pangaea, evolution or random.")]
+_Parts = Annotated[
+    list[str] | None,
+    typer.Option(help="Switch off catalogue, surrogate, novelty, fisher, screening, pruning or confirmation; again for more."),
+]
+_Proposers = Annotated[
+    list[str] | None, typer.Option(help="Your own proposer, mymodule:propose, with its weight =W if not 1; again for more.")
+]
+_Direction = Annotated[
+    str | None, typer.Option(help="Direction of a new study of your own objective: minimize or maximize. [default: minimize]")
+]
+_Scope = Annotated[str | None, typer.Option(help="Parameters per layer, channel or neuron. [default: the task's]")]
+_Objectives = Annotated[
+    str | None, typer.Option(help="Any of loss, error, cost; several give a Pareto front. [default: the method's]")
+]
+_Proof = Annotated[bool, typer.Option("--proof/--no-proof", help="Compare the best with the usual functions on fresh seeds.")]
+_Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the winner as FILE.json, which show and compare read.")]
+_Plot = Annotated[Path | None, typer.Option(help="Write a picture of the winner and the baselines (PNG).")]
+_Course = Annotated[bool, typer.Option("--course", help="Keep in each trial how its parameters moved.")]
+_TensorBoard = Annotated[Path | None, typer.Option(help="Write each trial to this folder of TensorBoard.")]
+
+
 def search_command(
-    task: Annotated[str, typer.Argument(help="A task, such as digits, or an Optuna objective of yours, mymodule:objective.")],
-    trials: Annotated[int, typer.Option(min=1, help="Finished trials that the study is to have in the end.")] = 100,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes, one thread each; with --ray trials at a time. [default: 1; what Ray has]")
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="File (SQLite), database URL or journal:FILE of the study; run again to go on or join.")
-    ] = None,
-    ray: Annotated[str | None, typer.Option(help="Run trials on this Ray cluster: an address, or local.")] = None,
-    gpus_per_worker: Annotated[float, typer.Option(min=0, help="With --ray: share of a GPU a trial has, such as 0.5.")] = 0.0,
+    task: _Task,
+    trials: _Trials = 100,
+    workers: _Count = None,
+    storage: _Storage = None,
+    ray: _Ray = None,
+    gpus_per_worker: _Share = 0.0,
     together: Together = 1,
-    study: Annotated[str | None, typer.Option(help="Name of the study in the storage.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of a new study; one worker and the same seed give the same study. [default: 0]")
-    ] = None,
+    study: _Study = None,
+    seed: _Seed = None,
     device: Device = "cpu",
-    method: Annotated[str, typer.Option(help="How to search: better, fisher, pangaea, evolution or random.")] = "better",
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="Switch off catalogue, surrogate, novelty, fisher, screening, pruning or confirmation; again for more."),
-    ] = None,
-    proposer: Annotated[
-        list[str] | None, typer.Option(help="Your own proposer, mymodule:propose, with its weight =W if not 1; again for more.")
-    ] = None,
-    direction: Annotated[
-        str | None, typer.Option(help="Of a new study of your own objective: minimize or maximize. [default: minimize]")
-    ] = None,
-    scope: Annotated[str | None, typer.Option(help="Parameters per layer, channel or neuron. [default: the task's]")] = None,
-    objectives: Annotated[
-        str | None, typer.Option(help="Of loss, error, cost; several give a Pareto front. [default: the method's]")
-    ] = None,
+    method: _MethodName = "better",
+    without: _Parts = None,
+    proposer: _Proposers = None,
+    direction: _Direction = None,
+    scope: _Scope = None,
+    objectives: _Objectives = None,
     seeds: Seeds = 10,
-    proof: Annotated[
-        bool, typer.Option("--proof/--no-proof", help="Compare the best with the usual functions on fresh seeds.")
-    ] = True,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write the winner as FILE.json, which show and compare read."),
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a picture of the winner and the baselines (PNG).")] = None,
-    course: Annotated[bool, typer.Option("--course", help="Keep in each trial how its parameters moved.")] = False,
-    tensorboard: Annotated[Path | None, typer.Option(help="Write each trial to this folder of TensorBoard.")] = None,
+    proof: _Proof = True,
+    output: _Output = None,
+    plot: _Plot = None,
+    course: _Course = False,
+    tensorboard: _TensorBoard = None,
     as_json: Json = False,
 ) -> None:
     """Search the activation function that suits a task, and prove that it helps."""
-    from ..discovery.searching import search as run
-    from ..discovery.study.results import record
-    from ..discovery.study.seeds import study_seed
+    from ..discovery.searching import search
+    from ..discovery.workers.execution import Workers
     from ..show.searches import winners
 
-    own = ":" in task
-    chosen: Any = task if own else _with_scope(task, scope)
-    if own and scope is not None:
-        raise ValueError(f"--scope {scope} is for tasks; an objective of your own says Activation(..., scope={scope!r})")
-    if own or proposer:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does: the module is the user's
+    _check_files(plot, output)
+    chosen = _chosen_task(task, scope, bool(proposer))
+    how, proposers = _method(method, without or [], proposer or [])
+    where = Workers(workers, together, device, ray, gpus_per_worker)
+    names = tuple(o.strip() for o in objectives.split(",")) if objectives else None
+    with _progress(trials, tensorboard, as_json) as progress:
+        found = search(chosen, trials=trials, workers=where, storage=storage, study=study, seed=seed, direction=direction,
+                       method=how, objectives=names, proposers=proposers, course=course, progress=progress)  # fmt: skip
+    proved = _proved(found, chosen, seeds, how, where, as_json) if proof and ":" not in task else None
+    best = winners(found, proved)
+    if plot is not None:
+        _plot_winners(plot, best)
+    _show_search(task, found, proved, best, plot, output, as_json)
+
+
+def _check_files(plot: Path | None, output: Path | None) -> None:
     if plot is not None:
         writable_path(plot)
     if output is not None:
         writable_path(output, "--output", (".json",))
-    how, proposers = _method(method, without or [], proposer or [])
-    with bar(f"searching {trials} trials", as_json) as advance, _board(tensorboard) as log:
 
-        def progress(s: Any, t: Any) -> None:
-            advance(_finished(s), trials, _best(s))
-            log(s, t)
 
-        found = run(chosen, trials=trials, workers=workers, storage=storage, study=study, seed=seed, direction=direction,
-                    method=how, objectives=tuple(o.strip() for o in objectives.split(",")) if objectives else None,
-                    proposers=proposers, course=course, device=device, ray=ray, gpus_per_worker=gpus_per_worker,
-                    together=together, progress=progress)  # fmt: skip
-    proved = None
-    if proof and not own:
-        from ..discovery.proof import prove
+def _chosen_task(task: str, scope: str | None, has_proposers: bool) -> Any:
+    """The task that is meant, or the name of an objective, whose module is then looked for in this folder too."""
+    own = ":" in task
+    if own and scope is not None:
+        raise ValueError(f"--scope {scope} is for tasks; an objective of your own says Activation(..., scope={scope!r})")
+    if own or has_proposers:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does: the module is the user's
+    return task if own else _with_scope(task, scope)
 
-        with bar("proving on fresh seeds", as_json) as advance:
-            # All cores: unlike a search, the comparison gives the same numbers whatever the workers are.
-            proved = prove(found, chosen, seeds=seeds, ranking=how.ranking, workers=max(workers or 1, _cores()), device=device,
-                           progress=advance, together=together)  # fmt: skip
-    best = winners(found, proved)
-    if plot is not None:
-        from ..show.plots import plot_functions
 
-        first, *others = best.values()
-        plot_functions(plot, first, [*others, "relu", "gelu", "silu"])
-    facts = record(found, task, command(), proved.to_json() if proved else None)
-    written = _save(output, best, facts, study_seed(found)) if output is not None else []
+@contextmanager
+def _progress(trials: int, tensorboard: Path | None, quiet: bool) -> Iterator[Any]:
+    """Show after each trial how far the search is, and write it to TensorBoard where that is asked for."""
+    with bar(f"searching {trials} trials", quiet) as advance, _board(tensorboard) as log:
+
+        def progress(study: Any, trial: Any) -> None:
+            advance(_finished(study), trials, _best(study))
+            log(study, trial)
+
+        yield progress
+
+
+def _proved(study: Any, task: Any, seeds: int, how: Any, where: Any, quiet: bool) -> Any:
+    from ..discovery.proof import prove
+
+    with bar("proving on fresh seeds", quiet) as advance:
+        # All cores: unlike a search, the comparison gives the same numbers whatever the workers are.
+        return prove(study, task, seeds=seeds, ranking=how.ranking, workers=max(where.count or 1, _cores()), device=where.device,
+                     progress=advance, together=where.together)  # fmt: skip
+
+
+def _plot_winners(path: Path, best: dict[str, Any]) -> None:
+    from ..show.plots import plot_functions
+
+    first, *others = best.values()
+    plot_functions(path, first, [*others, "relu", "gelu", "silu"])
+
+
+def _show_search(
+    task: str, study: Any, proved: Any, best: dict[str, Any], plot: Path | None, output: Path | None, as_json: bool
+) -> None:
+    """Write the winners to their files, and print what was found."""
+    from ..discovery.study.results import record
+    from ..discovery.study.seeds import study_seed
+
+    facts = record(study, task, command(), proved.to_json() if proved else None)
+    written = _save(output, best, facts, study_seed(study)) if output is not None else []
     if as_json:
         print_json(facts | ({"plot": str(plot)} if plot else {}) | ({"output": [*map(str, written)]} if output else {}))
     else:
-        _print_search(found, proved, plot, written)
+        _print_search(study, proved, plot, written)
 
 
 def _with_scope(name: str, scope: Any) -> Any:

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 __all__ = [
     "Device",
     "Json",
+    "Processes",
     "Seeds",
     "Together",
-    "Workers",
     "bar",
     "command",
     "err",
@@ -32,7 +32,7 @@ __all__ = [
 out, err = Console(), Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes, one thread each; the proof of a search takes all cores.")]
+Processes = Annotated[int, typer.Option(min=1, help="Processes, one thread each; the proof of a search takes all cores.")]
 Together = Annotated[int, typer.Option(min=1, help="Small networks that train side by side in each process; try 8.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Fresh seeds on which each function is trained for the comparison.")]
 Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda, …")]

@@ -13,6 +13,7 @@ from .study.replaying import replay
 from .study.results import best, front, leaders
 from .study.storage.patience import SearchError
 from .study.suggest import suggest_activation
+from .workers.execution import Workers
 from .workers.objective import OBJECTIVES
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "SearchError",
     "Settings",
     "Space",
+    "Workers",
     "best",
     "confirm",
     "front",

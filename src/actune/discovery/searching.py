@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -17,22 +16,19 @@ from optuna.study import Study, StudyDirection
 from ..experiments.identity import recipe
 from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
-from ..experiments.training.loop import check_device
 from ..messages import suggestion
 from .proposers.history import Proposer
 from .proposers.mixture import check_proposers, find_function
-from .proposers.settings import Method, Settings
-from .proposers.settings import find_method as find_method
+from .proposers.settings import Budget, Method, Settings, find_method
 from .study.attributes import BUDGET, TASK
 from .study.seeds import study_seed, training_seed
 from .study.storage.opening import open_storage
+from .workers.execution import Workers, as_workers, check_counts, run_search
 from .workers.objective import OBJECTIVES, OwnObjective, TaskObjective
-from .workers.processes import WorkOrder, run_workers
-from .workers.ray import Cluster, run_ray
+from .workers.processes import WorkOrder
 from .workers.requeueing import quiet_optuna, requeue
 from .workers.tally import TrialProgress
-from .workers.together import run_batches
-from .workers.worker import Objective, run_here
+from .workers.worker import Objective
 
 __all__ = ["search"]
 
@@ -43,7 +39,7 @@ def search(
     task: str | Task | Objective,
     *,
     trials: int,
-    workers: int | None = None,
+    workers: int | Workers | None = None,
     storage: str | Path | BaseStorage | None = None,
     study: str | Study | None = None,
     seed: int | None = None,
@@ -54,13 +50,7 @@ def search(
     proposers: Mapping[str, Proposer] | None = None,
     settings: Settings | None = None,
     course: bool = False,
-    device: str = "cpu",
-    ray: str | None = None,
-    gpus_per_worker: float = 0.0,
     progress: TrialProgress | None = None,
-    heartbeat: int = 10,
-    grace: int = 30,
-    together: int = 1,
 ) -> Study:
     """Search the activation function that suits a task, until its study has this number of finished trials.
 
@@ -68,14 +58,12 @@ def search(
                "mymodule:objective"
     trials     finished trials that the study is to have in the end, those of earlier calls included: complete, pruned (a training
                that diverged is) and failed ones; not those whose worker died or that were interrupted, which are run again
-    workers    processes on this machine (default: one, this), each with one thread; with more than one the objective must be
-               importable, and a script must call this below `if __name__ == "__main__":`. With `ray` trials at a time, anywhere
-               in the cluster (default: as many as it has room for)
+    workers    processes on this machine (default: one, this), or Workers(…): networks side by side, a GPU, a Ray cluster
     storage    a path (SQLite), a database URL, `journal:PATH`, or (one worker) an Optuna storage; None: nothing is kept but the
                returned study. Searches on one storage and study, on any machine, work together: trials is what all have in the end
     study      its name (default: the task's), to go on with what is in the storage; or (one worker) an Optuna study
     seed       of candidates and trainings, written into the study; default 0, or what the study has
-    direction  of a new study: "maximize" for an objective that is the better the larger
+    direction  of a new study: "maximize" for an objective that is better when larger
     method     how a task is searched: a row of `METHODS` ("better", "fisher", "pangaea", "evolution", "random"), or your own
                Method; to an objective, which trains and prunes as it likes, it says only how candidates are bred
     without    parts of the method to switch off, rows of `PARTS`: "catalogue", "surrogate", "fisher", "screening", …
@@ -83,71 +71,36 @@ def search(
     proposers  your own by name: functions (history, rng) -> text, mixed with the method's
     settings   how candidates are bred, instead of the method's
     course     keep in each trial of a task how the parameters moved over its training, in its user attribute `actune:course`
-    ray        trials run as tasks of this Ray cluster: its address, or "local" for one of this machine
-    gpus_per_worker  with `ray`: a trial's share of GPUs; 0.5 trains two on one (and say device="cuda")
     progress   called as progress(study, trial) after each finished trial
-    heartbeat  seconds between signs of life in a database
-    grace      seconds without one until a trial is run again
-    together   trials of which this process trains the networks side by side (see `train_together`); a task on the CPU only. They
-               are suggested before the first of them is trained, as those of so many workers are
 
     The same seed and one worker give the same study: candidates, values and order. A trial that raises is marked failed, with
     the message in its user attribute `actune:error`; ten in a row raise SearchError. Interrupt it and call it again to go on.
     """
-    _check(trials=trials, workers=1 if workers is None else workers, heartbeat=heartbeat, grace=grace, together=together)
-    if ray is None and gpus_per_worker:
-        raise ValueError(f"gpus_per_worker={gpus_per_worker} is for Ray; give its address, ray='HOST:PORT', or ray='local'")
-    cluster = None if ray is None else Cluster(ray, gpus_per_worker)
-    many = cluster is not None or (workers or 1) > 1
-    if many and (isinstance(study, Study) or isinstance(storage, BaseStorage)):
-        who = f"workers={workers}" if cluster is None else f"ray={ray!r}"
-        raise ValueError(f"{who} needs a storage that processes can open by themselves; give a path or a URL")
-    if cluster is None:
-        check_device(device)  # of Ray's machines they tell
-    chosen = _chosen(method, without, objectives, settings, proposers or {})
+    check_counts(trials=trials)
+    where, own = as_workers(workers), proposers or {}
+    chosen = _chosen(method, without, objectives, settings, own)
     found, title = _task(task)
-    if together > 1 and (many or device != "cpu" or not isinstance(found, Task)):
-        raise ValueError(f"together={together} is for one worker, device='cpu' and a task; leave it out for anything else")
-    if isinstance(found, Task):
-        found.split(0)  # data that are missing are missed now, and not by each trial
-    else:
-        _check_own(objectives, course, chosen)
-    temporary = many and storage is None
+    where.check(isinstance(found, Task), isinstance(study, Study) or isinstance(storage, BaseStorage))
+    _check_task(found, objectives, course, chosen)
     with ExitStack() as stack:
-        if temporary:
+        if temporary := where.are_several and storage is None:
             storage = Path(stack.enter_context(TemporaryDirectory(prefix="actune-", ignore_cleanup_errors=True)), "study.db")
         with quiet_optuna():
             directions = _directions(found, direction, chosen)
-            s = study if isinstance(study, Study) else _open(storage, study or title, directions, heartbeat, grace)
+            s = study if isinstance(study, Study) else _open(storage, study or title, directions, where)
             _claim(s, title if isinstance(found, Task) else None, direction)
             study_seed(s, seed)
-            objective: Objective
-            if isinstance(found, Task):
-                objective = replace(_objective(s, found, training_seed(s), chosen, proposers or {}, device), course=course)
-            else:
-                objective = OwnObjective(found, chosen.settings, proposers or {})
+            objective = _objective(s, found, chosen, own, where.device, course)
             requeue(s)
-        job = WorkOrder(str(storage), s.study_name, objective, heartbeat, grace)
-        if cluster is not None:
-            run_ray(job, s, trials, workers, progress, cluster)
-        elif many:
-            _check_sendable(job)
-            run_workers(job, s, trials, workers or 1, progress)
-        elif together > 1 and isinstance(objective, TaskObjective):
-            run_batches(s, objective, trials, together, progress)
-        else:
-            run_here(s, job.objective, trials, progress)
+        run_search(where, WorkOrder(str(storage), s.study_name, objective, where.heartbeat, where.grace), s, trials, progress)
         return _copied(s) if temporary else s
 
 
-def _check(**counts: int) -> None:
-    for name, n in counts.items():
-        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"{name} must be a positive whole number, got {n!r}")
-
-
-def _check_own(objectives: tuple[str, ...] | None, course: bool, chosen: Method) -> None:
-    """Refuse what only a task can give, to an objective of the user's own."""
+def _check_task(found: Task | Objective, objectives: tuple[str, ...] | None, course: bool, chosen: Method) -> None:
+    """Read the data of a task: what is missing is missed now, and not by each trial. Refuse what an objective cannot give."""
+    if isinstance(found, Task):
+        found.split(0)
+        return
     if objectives is not None:
         raise ValueError(f"objectives={objectives!r} is for tasks; an objective of your own returns what it likes")
     if course or chosen.fisher:
@@ -189,10 +142,19 @@ def _chosen(
 
 
 def _objective(
-    study: Study, task: Task, seed: int, chosen: Method, proposers: Mapping[str, Proposer], device: str
-) -> TaskObjective:
-    """The objective of a task, whose trainings are those that the study was begun with."""
+    study: Study, found: Task | Objective, chosen: Method, proposers: Mapping[str, Proposer], device: str, course: bool
+) -> Objective:
+    """What each trial does."""
+    if not isinstance(found, Task):
+        return OwnObjective(found, chosen.settings, proposers)
     budget = chosen.budget
+    _check_budget(study, found, budget)
+    shortened, seed = found.trained_for(budget.epochs), training_seed(study)
+    return TaskObjective(shortened, seed, chosen.settings, budget, dict(proposers), device, chosen.fisher, course)
+
+
+def _check_budget(study: Study, task: Task, budget: Budget) -> None:
+    """Write into a new study how its candidates are trained; refuse to go on otherwise than it was begun."""
     if len(budget.objectives) > 1 and budget.first_rung > 0:
         _LOG.warning("several objectives (%s): nothing is pruned, Optuna has no reports for them", ", ".join(budget.objectives))
     record = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(budget).items()}
@@ -206,7 +168,6 @@ def _objective(
     if len(study.directions) != len(budget.objectives):
         raise ValueError(f"the study {study.study_name!r} has {len(study.directions)} values a trial, "
                          f"objectives={budget.objectives!r} give {len(budget.objectives)}")  # fmt: skip
-    return TaskObjective(task.trained_for(budget.epochs), seed, chosen.settings, budget, dict(proposers), device, chosen.fisher)
 
 
 def _task(what: str | Task | Objective) -> tuple[Task | Objective, str]:
@@ -221,8 +182,9 @@ def _task(what: str | Task | Objective) -> tuple[Task | Objective, str]:
     return what, getattr(what, "__qualname__", type(what).__name__)
 
 
-def _open(storage: str | Path | BaseStorage | None, name: str, directions: list[str], heartbeat: int, grace: int) -> Study:
-    opened = open_storage(storage, heartbeat, grace) if isinstance(storage, str | Path) else storage
+def _open(storage: str | Path | BaseStorage | None, name: str, directions: list[str], where: Workers) -> Study:
+    """The study of this name, or a new one."""
+    opened = open_storage(storage, where.heartbeat, where.grace) if isinstance(storage, str | Path) else storage
     towards = [StudyDirection[d.upper()] for d in directions]
     return optuna.create_study(study_name=name, storage=opened, directions=towards, load_if_exists=True)
 
@@ -239,14 +201,6 @@ def _claim(study: Study, title: str | None, direction: str | None) -> None:
         study.set_user_attr(TASK, title)
     elif owner != title:
         raise ValueError(f"the study {name!r} belongs to the task {owner!r}, not {title!r}; choose another study=…")
-
-
-def _check_sendable(job: WorkOrder) -> None:
-    try:
-        pickle.dumps(job)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ValueError(f"workers cannot be sent what they are to run ({error}); "
-                         "define objective, task and proposers at the top of a module, or say workers=1") from None  # fmt: skip
 
 
 def _copied(study: Study) -> Study:
