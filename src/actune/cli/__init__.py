@@ -29,7 +29,7 @@ app = typer.Typer(
 
 
 class _Formulas(TyperCommand):
-    """A command with a short option: a formula may begin with a minus, and is no bundle of short options."""
+    """A command that has a short option and lets a formula begin with '-'."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, [f" {a}" if a.startswith("-") and not a.startswith("--") and a != "-o" else a for a in args])

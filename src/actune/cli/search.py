@@ -158,7 +158,7 @@ def _show_search(
 
 
 def _with_scope(name: str, scope: Any) -> Any:
-    """The task, its parameters per layer, channel or neuron as told."""
+    """The task of this name, with parameters per layer, channel or neuron where that is given."""
     from dataclasses import replace
 
     from ..experiments.tasks import task
@@ -170,7 +170,7 @@ def _with_scope(name: str, scope: Any) -> Any:
 
 @contextmanager
 def _board(folder: Path | None) -> Iterator[Any]:
-    """What is called after each trial: a TensorBoard in this folder, or nothing."""
+    """A function to call after each trial, which writes to a TensorBoard in this folder, or does nothing."""
     if folder is None:
         yield lambda study, trial: None
         return
@@ -185,7 +185,7 @@ def _board(folder: Path | None) -> Iterator[Any]:
 
 
 def _save(path: Path, winners: dict[str, Any], record: dict[str, Any], seed: int) -> list[Path]:
-    """Write the winner to the file; of several activations each to one of its own, FILE.NAME.json."""
+    """Write the winner to the file; several activations are written to one file each, FILE.NAME.json."""
     from ..catalogue.files import save
     from ..results import provenance
 

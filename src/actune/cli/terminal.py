@@ -39,14 +39,14 @@ Device = Annotated[str, typer.Option(help="Where networks are trained: cpu, cuda
 
 
 def read_function(function: str) -> Any:
-    """A name or a formula as it is; the function in a file."""
+    """The function that is meant: a name or a formula as it is, or what is in a FILE.json."""
     from ..catalogue.files import load
 
     return load(function) if function.lower().endswith(".json") else function
 
 
 def command() -> str:
-    """What was typed, for the record."""
+    """The command line as it was typed, for the record."""
     return shlex.join(["actune", *sys.argv[1:]])
 
 
@@ -55,7 +55,7 @@ def print_json(data: Any) -> None:
 
 
 def writable_path(path: Path, option: str = "--plot", endings: tuple[str, ...] = (".png",)) -> Path:
-    """Refuse a file that could not be written before the work, not after it."""
+    """The path, once its folder exists; a wrong ending is refused before the work, not after it."""
     if path.suffix.lower() not in endings:
         raise ValueError(f"{option} must name a {' or '.join(endings)} file, got {str(path)!r}")
     path.parent.mkdir(parents=True, exist_ok=True)

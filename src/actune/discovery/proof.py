@@ -65,7 +65,7 @@ def confirm(
     """Train the leaders of a study again on fresh seeds, so that luck does not win: best mean validation loss first.
 
     ranking   how many, how often, how long; with leaders=0 there is nothing to do, and the result is empty
-    together  so many networks train side by side in each process, as in `compare`
+    together  the number of networks that train side by side in each process, as in `compare`
     The study keeps the result: `best` goes by it as long as no trial is added.
     """
     if ranking.leaders < 1:
@@ -87,7 +87,7 @@ def _record(r: Ranked) -> dict[str, Any]:
 
 
 def _finite(loss: float) -> float | None:
-    """None for a training that diverged: JSON has no infinity."""
+    """The loss; None for a training that diverged, since JSON has no infinity."""
     return loss if math.isfinite(loss) else None
 
 
@@ -106,9 +106,9 @@ def prove(
     """Re-train the best candidates of a study and say whether they beat the baselines, the first of which is the one to beat.
 
     ranking   how the leaders are ranked on fresh seeds (see `confirm`), and how many of them meet the baselines on the test part
-    seeds     so many fresh ones for that
+    seeds     the number of fresh seeds for that
     progress  called as progress(trainings done, trainings in all)
-    together  so many networks train side by side in each process, as in `compare`
+    together  the number of networks that train side by side in each process, as in `compare`
     """
     best = leaders(study, max(ranking.leaders, ranking.finalists))
     first = min(len(best), ranking.leaders) * ranking.runs

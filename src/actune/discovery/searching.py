@@ -97,7 +97,7 @@ def search(
 
 
 def _check_task(found: Task | Objective, objectives: tuple[str, ...] | None, course: bool, chosen: Method) -> None:
-    """Read the data of a task: what is missing is missed now, and not by each trial. Refuse what an objective cannot give."""
+    """Read a task's data, so that a missing file is one error and not one per trial; refuse what an own objective cannot give."""
     if isinstance(found, Task):
         found.split(0)
         return
@@ -111,7 +111,7 @@ def _check_task(found: Task | Objective, objectives: tuple[str, ...] | None, cou
 
 
 def _directions(found: Task | Objective, direction: str | None, chosen: Method) -> list[str]:
-    """Where to each objective of a new study is to go."""
+    """The direction of each objective of a new study."""
     if direction not in (None, "minimize", "maximize"):
         raise ValueError(f"direction must be 'minimize' or 'maximize', got {direction!r}")
     if not isinstance(found, Task):
@@ -128,7 +128,7 @@ def _chosen(
     settings: Settings | None,
     proposers: Mapping[str, Proposer],
 ) -> Method:
-    """The method with what was said beside it; wrong names are refused before the first trial."""
+    """The method, changed as the other arguments say; wrong names are refused before the first trial."""
     chosen = find_method(method)
     chosen = (chosen if settings is None else replace(chosen, settings=settings)).without(without)
     budget = chosen.budget if objectives is None else replace(chosen.budget, objectives=tuple(objectives))
@@ -144,7 +144,7 @@ def _chosen(
 def _objective(
     study: Study, found: Task | Objective, chosen: Method, proposers: Mapping[str, Proposer], device: str, course: bool
 ) -> Objective:
-    """What each trial does."""
+    """The function that each trial calls."""
     if not isinstance(found, Task):
         return OwnObjective(found, chosen.settings, proposers)
     budget = chosen.budget
@@ -190,7 +190,7 @@ def _open(storage: str | Path | BaseStorage | None, name: str, directions: list[
 
 
 def _claim(study: Study, title: str | None, direction: str | None) -> None:
-    """Note the task in a new study; refuse one that belongs to another."""
+    """Write the task into a new study; refuse a study that belongs to another task."""
     owner = study.user_attrs.get(TASK)
     name, has = study.study_name, study.directions[0].name.lower()
     if title is not None and any(d != StudyDirection.MINIMIZE for d in study.directions):
@@ -204,7 +204,7 @@ def _claim(study: Study, title: str | None, direction: str | None) -> None:
 
 
 def _copied(study: Study) -> Study:
-    """The study in memory."""
+    """A copy of the study in memory."""
     storage = optuna.storages.InMemoryStorage()
     with quiet_optuna():
         optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)

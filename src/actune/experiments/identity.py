@@ -44,7 +44,7 @@ class _Pickler(pickle.Pickler):
 
 
 def training_key(task: Task, seed: int, f: Family) -> str | None:
-    """Equal for trainings with one recipe, seed and function, whatever its parameters are called; None where that is not known."""
+    """A key, equal for equal trainings: recipe, seed and function, whatever its parameters are called; None where not known."""
     found = recipe(task)
     if found["network"] is None:
         return None

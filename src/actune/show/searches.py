@@ -20,7 +20,7 @@ def winners(study: Study, proved: Proof | None = None) -> dict[str, Family]:
 
 
 def lines(study: Study) -> Iterator[str]:
-    """The leaders, and the front where there are several objectives."""
+    """Yield the lines: the leaders, and the front where there are several objectives."""
     best = leaders_by_name(study)
     what, value = best_value(study)
     trials, seed = len(finished(study.get_trials(deepcopy=False))), "on one seed, " if what != "value" else ""

@@ -13,7 +13,7 @@ from .screening import trained_symbols
 
 __all__ = ["function_cost"]
 
-_WIDE = 1000  # what is no vector code, a Mittag-Leffler function: a table at best, or a contour integral
+_WIDE = 1000  # instructions of a Mittag-Leffler function, which is no vector code but a table or a contour integral
 _X = symbol("x")
 
 

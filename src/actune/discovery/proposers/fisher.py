@@ -36,8 +36,8 @@ _LEAST = 1e-6, 1e-60  # eigenvalues count as no smaller than this share of the l
 class Fisher:
     """A probe: three quantiles of the logarithms of each Kronecker factor's eigenvalues, layer by layer; None where not finite.
 
-    Of the task's network with the function everywhere, on the first inputs of the training part. The same arguments give the same
-    numbers, rounded so that the last bits of a machine decide nothing; the global generators keep their state.
+    The network is the task's with the function everywhere, the inputs are the first of the training part. Equal arguments give
+    equal numbers, rounded so that the last bits of a machine decide nothing; the global generators keep their state.
 
     seed    of the weights and of the labels, and of the data where the task draws them
     batch   the number of inputs
@@ -65,7 +65,7 @@ def _numbers(fisher: Fisher, e: Expr, initial: tuple[tuple[str, float], ...]) ->
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The eigenvalues of the two factors, largest first, each as many as the batch can tell from zero.
+    """The eigenvalues of the two factors, largest first; only those that this batch can tell from zero.
 
     inputs, outputs   of E[a aᵀ], summed over places, and of E[g gᵀ], the mean over places; shapes (groups, …), where only grouped
                       convolutions have more than one
@@ -76,7 +76,7 @@ class Layer:
     outputs: _Array
 
     def eigenvalues(self) -> _Array:
-        """Those of the layer's block, in no order; what is missing is zero."""
+        """The eigenvalues of the layer's block, in no order; those that are missing are zero."""
         return (self.inputs[:, :, None] * self.outputs[:, None, :]).ravel()
 
     def summary(self) -> list[float]:
@@ -125,7 +125,7 @@ def kfac(model: nn.Module, inputs: Tensor, loss: Loss) -> tuple[Layer, ...] | No
 
 
 def _rows(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs (with the bias' one) and output gradients, a row for each place of each input: shapes (groups, rows, width)."""
+    """Inputs (with a one for the bias) and output gradients, a row per place of each input: shapes (groups, rows, width)."""
     groups = 1
     if isinstance(layer, nn.Conv2d):
         groups, mode = layer.groups, "constant" if layer.padding_mode == "zeros" else layer.padding_mode
@@ -136,7 +136,7 @@ def _rows(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _spectrum(rows: Tensor, count: int) -> _Array | None:
-    """Eigenvalues of rowsᵀ rows / count, as many as there are rows or columns, whatever is fewer; None where not finite."""
+    """The eigenvalues of rowsᵀ rows / count, min(rows, columns) of them; None where not finite."""
     if not bool(rows.isfinite().all()):
         return None
     wide = rows.double()  # in float32 squares overflow, and LAPACK fails on some matrices or finds nan

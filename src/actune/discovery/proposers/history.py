@@ -49,7 +49,7 @@ class FinishedTrial:
 
 
 class History(Sequence[FinishedTrial]):
-    """The finished trials, oldest first; what many proposers ask of them is computed once."""
+    """The finished trials, oldest first; answers that many proposers need are computed once."""
 
     def __init__(self, trials: Iterable[FinishedTrial] = ()) -> None:
         self._trials = tuple(trials)
@@ -74,7 +74,7 @@ class History(Sequence[FinishedTrial]):
 
     @functools.cached_property
     def _fingerprints(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Most of them, and those that came since: the larger set is seldom copied."""
+        """Two sets, the fingerprints of most trials and those of the latest: so the larger one is seldom copied."""
         return frozenset(past.fingerprint for past in self._trials), frozenset()
 
     @functools.cached_property
@@ -92,7 +92,7 @@ class History(Sequence[FinishedTrial]):
     def plus(self, newer: Sequence[FinishedTrial]) -> History:
         """A history of these trials and some that have finished since, in the order of their numbers.
 
-        What was computed of the old one is carried over: of ten thousand trials that takes a millisecond, and one is new.
+        What is known about the old trials is carried over: usually one of ten thousand is new.
         """
         trials = list(self._trials)
         for past in newer:
@@ -123,6 +123,6 @@ def without_constraints(f: Family) -> Family:
 # Whatever it draws, it draws from the generator: then the same study gives the same candidates.
 Proposer = Callable[[History, Random], str | Family | Draft | None]
 
-# What a look at the user's network tells of a function without training it: always as many numbers, or None (hopeless there).
-# Large ones best as logarithms: functions are alike whose numbers differ little.
+# Describes a function by what it does in the user's network, without training it: always the same number of numbers, or None
+# (hopeless there). The surrogate compares these numbers by distance, so give large ones as logarithms.
 Probe = Callable[[Family], Sequence[float] | None]

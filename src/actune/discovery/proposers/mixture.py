@@ -86,7 +86,7 @@ def propose(
 def _from_ours(
     probe: Probe | None, name: str, history: History, rng: Random, pending: Collection[str], settings: Settings
 ) -> Proposal | str | None:
-    """A candidate; None: draw again; text: it has nothing, for this reason."""
+    """A candidate; None where another draw may give one; text: the reason why this proposer has nothing more."""
     draft = PROPOSERS[name](history, rng, settings, probe)
     if draft is None:
         return "nothing left to propose"
@@ -119,7 +119,7 @@ def _from_outside(
 
 
 def _unfit(screening: Screening, history: History, pending: Collection[str]) -> str | None:
-    """Why this is no new candidate."""
+    """Why this is no new candidate, or None."""
     if screening.reason is not None:
         return f"cannot be trained: {screening.reason}"
     known = history.has_seen(screening.fingerprint) or screening.fingerprint in pending
@@ -127,6 +127,7 @@ def _unfit(screening: Screening, history: History, pending: Collection[str]) -> 
 
 
 def check_proposers(settings: Settings, own: Mapping[str, Proposer]) -> dict[str, float]:
+    """The proposers with a positive weight; ValueError in one line for an unknown name or a wrong weight."""
     clash = sorted(set(own) & set(PROPOSERS))
     if clash:
         raise ValueError(f"proposers has the name {clash[0]!r}, which is one of ours ({', '.join(PROPOSERS)}); choose another")

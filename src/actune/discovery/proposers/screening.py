@@ -23,7 +23,11 @@ _FAR = (8.0, 16.0, 32.0, 64.0)
 
 @dataclass(frozen=True)
 class Screening:
-    """reason: why the candidate is not worth training, or None; fingerprint: equal for candidates that would train alike."""
+    """The result of screening a candidate.
+
+    reason       why the candidate is not worth training, or None
+    fingerprint  equal for candidates that would train alike
+    """
 
     reason: str | None
     fingerprint: str
@@ -71,7 +75,10 @@ def _grid() -> tuple[Tensor, Tensor]:
 
 
 def _reason(rows: Tensor, near: int, trainable: tuple[str, ...]) -> str | None:
-    """rows: value, slope, gradient of each trainable parameter; columns: the grid, its first `near` points within 5."""
+    """Why the candidate is rejected, or None.
+
+    rows   value, slope, gradient of each trainable parameter; the columns are the grid, its first `near` points within 5
+    """
     if not bool(rows.isfinite().all()):
         return "not finite"
     rows = rows[:, :near]
@@ -85,7 +92,7 @@ def _reason(rows: Tensor, near: int, trainable: tuple[str, ...]) -> str | None:
 
 
 def _fingerprint(rows: Tensor) -> str:
-    # asinh is linear near zero and logarithmic far from it: absolute steps of 1e-8 there, relative ones of 1e-5 here.
+    # asinh is linear near zero and logarithmic far from it: the steps are 1e-8 near zero, and 1e-5 of the value far from it.
     steps = torch.round(torch.asinh(rows * 1e3) * 1e5).nan_to_num(nan=-(2.0**40), posinf=2.0**40, neginf=-(2.0**41)).long().numpy()
     parts = [steps[0].tobytes(), *sorted(row.tobytes() for row in steps[2:])]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]

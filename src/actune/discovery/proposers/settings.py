@@ -17,14 +17,14 @@ class Settings:
     """How candidates are bred. A trial records what differs from the defaults.
 
     proposers    rows of `PROPOSERS`, and names of a user's own, with the weight of each
-    start        so many first trials come from evolution as random formulas, and from the surrogate unranked
+    start        number of first trials that evolution draws as random formulas, and the surrogate unranked
     population   the number of latest trials that can be parents
     sample       the number of them that a parent is the best of
     mutations    the most of them for one child
     batch        the number of children among which the surrogate chooses
     shortlist    the number of them, the best by their outputs, that a probe looks at where there is one; 0: none
-    novelty      children whose outputs differ by less from those of a function that the surrogate learns from come last: it cannot
-                 tell them apart, and knows what that one is worth; 0: it does not matter
+    novelty      least distance to the outputs of functions already tried; nearer children are ranked last, because the surrogate
+                 cannot tell them apart from what it knows. 0 disables
     memory       the number of latest trials that the surrogate learns from
     screening    reject what cannot be trained or was seen before, and draw again
     attempts     the most draws for one candidate, before the search gives up
@@ -46,7 +46,7 @@ class Settings:
 
     @property
     def probing(self) -> bool:
-        """Whether a probe is of use: to the surrogate."""
+        """Whether a probe is asked: only the surrogate uses one."""
         return self.shortlist > 0 and any(name == "surrogate" and weight > 0 for name, weight in self.proposers)
 
 
@@ -59,8 +59,8 @@ class Budget:
     floor         validation accuracy below which a candidate is discarded: its trial counts, as pruned
     first_rung    share of the epochs, rounded up, after which a hopeless candidate is pruned, then at each multiple by `reduction`;
                   0: never
-    reduction     one candidate in so many is trained on at each rung (Optuna's SuccessiveHalvingPruner)
-    spared        so many first trials are never pruned: there is nothing yet to compare them with
+    reduction     one of this many candidates goes on at each rung (Optuna's SuccessiveHalvingPruner)
+    spared        number of first trials that are never pruned: there is nothing yet to compare them with
     """
 
     objectives: tuple[str, ...] = ("loss",)
@@ -75,10 +75,10 @@ class Budget:
 class Ranking:
     """How the winner is chosen among the best of the study, which were the best on one seed.
 
-    leaders     so many are trained again on fresh seeds and ordered by the mean; 0: none, the study's order holds
+    leaders     number that is trained again on fresh seeds and ordered by the mean; 0: none, the study's order holds
     runs        trainings of each
     epochs      of these trainings, as a multiple of the task's
-    finalists   so many of the best are compared with the usual functions on the test part
+    finalists   number of the best that are compared with the usual functions on the test part
     """
 
     leaders: int = 8

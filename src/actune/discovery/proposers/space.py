@@ -93,12 +93,12 @@ def put(e: Expr, place: Path, new: Expr) -> Expr:
 
 
 def _with_arguments(e: Expr, args: tuple[Expr, ...]) -> Expr:
-    """The node with other arguments of the kind of its own, so that only `-2` is in question: it is a constant."""
+    """The node over other arguments of the same kinds. Minus a number becomes a number, as `apply` makes it."""
     return Expr(e.op, args) if e.op != "neg" else apply(e.op, *args)
 
 
 def fill(template: Expr, *arguments: Expr) -> Expr:
-    """An operator of the table, applied."""
+    """Put the arguments into the holes of an operator of the table."""
     if template.args == _HOLES[: len(template.args)]:  # an operator over its holes, as most are
         return _with_arguments(template, arguments[: len(template.args)])
     holes = dict(zip("xy", arguments, strict=False))
@@ -117,7 +117,7 @@ def _template(text: str) -> Expr:
 
 @functools.cache
 def _catalogue(names: tuple[str, ...]) -> tuple[str, ...]:
-    """What has another name there already (`ml_mish` is `mish` until its parameters are trained) is left out."""
+    """Calls of the catalogue's functions, without those that equal another one until their parameters are trained (`ml_mish`)."""
     return (*(f"{name}(x)" for name in sorted(names) if name in OPS and FAMILIES[name].initial_form is None), *MITTAG_LEFFLER)
 
 
@@ -201,7 +201,7 @@ def bare_formula(f: Family, rng: Random, space: Space) -> Expr:
 
 @functools.lru_cache(maxsize=256)
 def without_parameters(f: Family) -> Expr:
-    """The formula at the initial values. Of one that a search made, a product with a parameter that is 1 is its other factor."""
+    """The formula at the initial values. Where a search made it, a product with a parameter that is 1 becomes its other factor."""
     if FAMILIES.get(f.name) is f:
         return fill(f.expr.substitute(dict(f.initial())).simplify(), _X)
     initial = {symbol(name): value for name, value in f.initial()}
@@ -269,7 +269,7 @@ MUTATIONS: dict[str, Callable[[Expr, Random, Space], Expr]] = {
 
 
 def mutate(e: Expr, rng: Random, space: Space) -> tuple[str, Expr]:
-    """One of the four mutations, equally likely, on a formula without parameters: its name and the new formula.
+    """Apply one of the four mutations, equally likely, to a formula without parameters; returns its name and the new formula.
 
     What does not fit into the space is redrawn; where nothing fits (the formula is far over the limit), a random formula
     takes its place, named "random".

@@ -105,7 +105,7 @@ def _definition(op: str) -> Expr:
 
 
 def probe_numbers(probe: Probe, f: Family) -> tuple[float, ...] | None:
-    """What the probe tells of a function, to six digits as records keep it; None where that is not finite."""
+    """The numbers that the probe tells of a function, to six digits, as records keep them; None where one is not finite."""
     found = probe(f)
     if found is None:
         return None
@@ -144,7 +144,7 @@ def predict_ranks(
 
 
 def are_familiar(history: Sequence[FinishedTrial], functions: Sequence[Family], nearest: float) -> list[bool]:
-    """Whether a function of the history has as good as the same outputs.
+    """Whether some function of the history has nearly the same outputs, for each of these.
 
     nearest   the distance from which they differ: the root mean square over the features at the initial parameters
     """
@@ -157,9 +157,9 @@ def are_familiar(history: Sequence[FinishedTrial], functions: Sequence[Family], 
 
 
 def _described(functions: Sequence[Family | None], told: Sequence[Sequence[float] | None] | None) -> tuple[list[int], list[_Array]]:
-    """The places of the functions of which all is known, and one matrix of it with a row per function: outputs, what else is told.
+    """The indices of the functions about which everything is known, and matrices with a row per such function.
 
-    Without such a function there is no matrix.
+    The first matrix has their outputs, the second what a probe told, where there is one. No matrix without such a function.
     """
     outputs = [None if f is None else output_features(f) for f in functions]
     places = [i for i, z in enumerate(outputs) if z is not None and (told is None or told[i] is not None)]
@@ -168,7 +168,7 @@ def _described(functions: Sequence[Family | None], told: Sequence[Sequence[float
 
 
 def _kernels(known: Sequence[_Array], new: Sequence[_Array]) -> tuple[_Array, _Array]:
-    """How alike functions are, the known among themselves and the new to them: the mean over their parts of exp(-d²/median d²)."""
+    """Similarities of the known functions to each other, and of the new ones to them: the mean over parts of exp(-d²/median d²)."""
     kernels: list[tuple[_Array, _Array]] = []
     for there, here in zip(known, new, strict=True):
         squares = _squares(there, there)
@@ -179,7 +179,7 @@ def _kernels(known: Sequence[_Array], new: Sequence[_Array]) -> tuple[_Array, _A
 
 
 def _ranks(trials: Sequence[FinishedTrial]) -> _Array:
-    """The share of the trials that each is behind; equal ones have equal ranks."""
+    """The share of the trials that are better than each; equal trials have equal ranks."""
     keys = [(past.loss, past.reported) for past in trials]
     place = {key: i for i, key in reversed(list(enumerate(sorted(keys))))}
     return np.array([place[key] / len(keys) for key in keys])
@@ -219,7 +219,7 @@ def draw_promising(history: History, rng: Random, settings: Settings, probe: Pro
 
 
 def _spelling(f: Family) -> object:
-    """Equal for functions with equal text: a family of the catalogue, or a formula and its initial values."""
+    """A key that is equal for functions of equal text: the family's name, or the formula and its initial values."""
     return f.name if FAMILIES.get(f.name) is f else (f.expr, *f.initial())
 
 

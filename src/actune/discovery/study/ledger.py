@@ -1,4 +1,4 @@
-"""What a study says of its trials, read once for each: with ten thousand of them every suggestion would else read them all."""
+"""A cache of a study's finished trials, so that a suggestion reads only the new ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _ledger(study: Study) -> _Ledger:
 
 
 def objective_signs(study: Study) -> tuple[float, ...]:
-    """What to multiply each objective by, so that the smaller is the better."""
+    """The sign of each objective: multiplied by it, smaller is better."""
     return tuple(-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in study.directions)
 
 
@@ -81,12 +81,13 @@ def finished_trial(t: FrozenTrial, key: str, sign: tuple[float, ...]) -> Finishe
 
 
 def trial_loss(t: FrozenTrial, sign: tuple[float, ...]) -> float:
-    """The first objective, the smaller the better; infinite for a trial that failed, diverged or was pruned."""
+    """The first objective, where smaller is better; infinite for a trial that failed, diverged or was pruned."""
     value = sign[0] * t.values[0] if t.state == TrialState.COMPLETE and t.values else math.inf
     return value if math.isfinite(value) else math.inf
 
 
 def trial_fingerprint(t: FrozenTrial, key: str) -> str:
+    """The fingerprint of the trial's activation; "unreadable" where its text is no function."""
     origin = t.user_attrs.get(origin_key(key), {})
     if "fingerprint" in origin:
         return origin["fingerprint"]

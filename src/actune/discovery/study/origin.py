@@ -33,7 +33,7 @@ def changed_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as the lists that JSON makes of them: a study in memory has the same records as one in a database."""
+    """The value with lists for tuples, as JSON has them, so that a study in memory has the records of one in a database."""
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
@@ -45,7 +45,7 @@ def recorded_settings(origin: dict[str, Any]) -> Settings:
 
 
 def _frozen(value: Any) -> Any:
-    """Lists, which JSON makes of tuples, as tuples again."""
+    """The value with tuples for lists, as it was before JSON."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 

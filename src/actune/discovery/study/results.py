@@ -67,7 +67,7 @@ def _complete(study: Study, name: str | None) -> tuple[str, list[FrozenTrial]]:
 
 
 def _why_none(study: Study) -> str:
-    """What became of the trials instead."""
+    """The reason why no trial can be the best, as the end of an error message."""
     trials = study.get_trials(deepcopy=False)
     if errors := [t.user_attrs[ERROR_MESSAGE] for t in trials if ERROR_MESSAGE in t.user_attrs]:
         return f"the last one failed with {errors[-1]}"
@@ -122,7 +122,7 @@ def fronts_by_name(study: Study) -> dict[str, list[tuple[Family, tuple[float, ..
 
 
 def best_value(study: Study) -> tuple[str, float]:
-    """What the best trial by the first objective is worth: its validation loss, or the value of an objective of one's own.
+    """What the best trial by the first objective is worth: ("validation loss", …), or ("value", …) of an own objective.
 
     ValueError: no trial is complete with finite values.
     """

@@ -75,7 +75,7 @@ def suggest_activation(
 
 @contextmanager
 def breeding(settings: Settings, proposers: Mapping[str, Proposer]) -> Iterator[None]:
-    """What `suggest_activation` goes by meanwhile, unless it is told otherwise."""
+    """Settings and proposers for `suggest_activation` inside this context, unless a call says otherwise."""
     before = _BREEDING.set((settings, proposers))
     try:
         yield
@@ -122,7 +122,7 @@ def _suggest(
 
 
 def _told(probe: Probe | None, f: Family) -> dict[str, Any]:
-    """For the record, of every candidate, whoever proposed it: the surrogate learns from all."""
+    """The probe's numbers for the record, whoever proposed the candidate: the surrogate learns from all."""
     if probe is None:
         return {}
     found = probe_numbers(probe, f)

@@ -89,7 +89,7 @@ def as_workers(workers: int | Workers | None) -> Workers:
 
 
 def check_counts(**counts: int) -> None:
-    """Refuse, with its name, what is no positive whole number."""
+    """Raise ValueError, with the name, for a value that is not a positive whole number."""
     for name, n in counts.items():
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
             raise ValueError(f"{name} must be a positive whole number, got {n!r}")

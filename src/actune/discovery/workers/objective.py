@@ -47,7 +47,7 @@ class TaskObjective:
     """Train the suggested activation on a task; one seed for all candidates, so that luck is the same for all.
 
     fisher   the surrogate also goes by the network's Fisher information
-    course   keep in the trial how the parameters moved: {"layer.parameter": [[mean, least, largest], …]}, an entry an epoch
+    course   keep in the trial how the parameters moved: {"layer.parameter": [[mean, least, largest], …]}, one entry per epoch
     """
 
     task: Task
@@ -67,11 +67,12 @@ class TaskObjective:
         return self.judged(trial, f, outcome)
 
     def suggested(self, trial: Trial) -> Family:
+        """The function that this trial trains."""
         probe = Fisher(self.task, self.seed) if self.fisher else None
         return suggest_activation(trial, settings=self.settings, proposers=self.proposers, probe=probe)
 
     def answered(self, trial: Trial, f: Family) -> float | Sequence[float] | None:
-        """What a complete trial of the same function gave: training it again would give the same."""
+        """The values of a complete trial whose training was equal, which another training would repeat; None without one."""
         known = find_twin(trial, {TRAINED: self._mark(f)}) if self.settings.screening else None
         if known is None or (self.course and f.params and COURSE not in known.user_attrs):
             return None
@@ -79,7 +80,7 @@ class TaskObjective:
             name: value for name, value in known.user_attrs.items() if name in ("validation_accuracy", "validation_loss", COURSE)
         }
         set_attributes(trial, {ANSWERED: known.number} | same)
-        # Of another form of the function the cost is another.
+        # The twin may be written differently, so its cost is recomputed.
         values = [
             float(function_cost(f)) if name == "cost" else v for name, v in zip(self.budget.objectives, known.values, strict=True)
         ]
@@ -89,7 +90,7 @@ class TaskObjective:
         return training_key(self.task, self.seed, f)
 
     def judged(self, trial: Trial, f: Family, outcome: Outcome) -> float | Sequence[float]:
-        """What a training is worth; it may have been for nothing."""
+        """The values of a trial after its training; TrialPruned where it diverged or stayed below the floor."""
         facts: dict[str, Any] = {"validation_accuracy": outcome.validation_accuracy, TRAINED: self._mark(f)}
         facts |= {"actune:diverged": True} if outcome.diverged else {"validation_loss": outcome.validation_loss}
         if outcome.course is not None:
@@ -104,7 +105,7 @@ class TaskObjective:
         return values if len(values) > 1 else values[0]
 
     def rungs(self, trial: Trial) -> Callable[[int, float], None] | None:
-        """Where a hopeless training ends. Only the rungs are reported: each report is a transaction."""
+        """The function that prunes, called after each epoch; None without pruning. Only rungs are reported: it is a transaction."""
         first = math.ceil(self.task.recipe.epochs * self.budget.first_rung)
         if first < 1 or len(self.budget.objectives) > 1:
             return None

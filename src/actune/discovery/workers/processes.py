@@ -60,7 +60,7 @@ class _Worker:
 
 
 def _join_in(job: WorkOrder, line: Connection) -> None:
-    """The main function of a worker process: ask, run a trial, ask again; an end of the line is an end of the work."""
+    """Run a worker process: ask, run a trial, ask again, until the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
 
     begin = True
@@ -136,7 +136,10 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _listen(crew: list[_Worker], study: optuna.Study, stillborn: int) -> int:
-    """Hear what the workers say, drop the dead and queue their trials once more; how many died in a row before their first word."""
+    """Read what the workers report, drop the dead and requeue their trials.
+
+    Returns the number of consecutive workers that died before they reported anything.
+    """
     for w in list(crew):
         try:
             while w.line.poll():
@@ -159,7 +162,7 @@ def _listen(crew: list[_Worker], study: optuna.Study, stillborn: int) -> int:
 
 
 def _stop_after_stillborn(count: int, code: int) -> None:
-    """Give up when workers die before their first word; later where somebody kills them, who may cease to."""
+    """Raise SearchError where workers died before they reported anything: 3 in a row, or `FAILURES` that a signal killed."""
     if code < 0 and count >= FAILURES:
         raise SearchError(f"{count} worker processes in a row were killed at their start (signal {-code}); is memory short?")
     if code >= 0 and count >= 3:

@@ -35,7 +35,7 @@ class Cluster:
     """Where tasks run.
 
     address  of a cluster ("HOST:PORT", "auto", "ray://…"), or "local": one that is started here for this search
-    gpus     a worker's share: 0.5 puts two on a GPU
+    gpus     the share of a GPU per worker: 0.5 puts two on one
     """
 
     address: str = "local"
@@ -118,7 +118,7 @@ def _room(ray: Any, cluster: Cluster) -> int:
 
 
 def _check_reach(ray: Any, storage: str) -> None:
-    """A SQLite file is one machine's."""
+    """Refuse a SQLite file where the cluster has other machines."""
     hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
     if hosts - {socket.gethostname()} and ("://" not in storage or storage.startswith("sqlite")) and "journal:" not in storage:
         raise ValueError(f"storage={storage!r} is a file of this machine, and the cluster has others ({', '.join(sorted(hosts))}); "
@@ -126,7 +126,7 @@ def _check_reach(ray: Any, storage: str) -> None:
 
 
 def _listen(ray: Any, flying: dict[Any, str], study: optuna.Study, crashes: int) -> int:
-    """Hear which tasks have ended; how many crashed in a row."""
+    """Learn which tasks have ended. Returns how many crashed in a row."""
     if not flying:
         time.sleep(1)
         return crashes
@@ -178,7 +178,7 @@ def _ticket(name: str) -> str:
 
 
 def _one_trial(job: WorkOrder, ticket: str) -> str:
-    """Run one trial; empty, or why the search is to end."""
+    """Run one trial. Returns an empty text, or why the search is to end."""
     name, begun, stopped = _name(ticket), False, False
 
     def may_begin() -> bool:

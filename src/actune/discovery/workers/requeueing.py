@@ -1,4 +1,4 @@
-"""What becomes of trials whose workers have died or were interrupted: they are queued once more."""
+"""Trials whose workers died or were interrupted are queued once more; `study/counting.py` shows the life of a trial."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ __all__ = ["is_mine_or_gone", "quiet_optuna", "requeue", "was_taken"]
 
 
 def is_this_process(name: str) -> bool:
+    """Whether a worker of this name is this process."""
     return name == this_worker()
 
 
 def was_taken(study: optuna.Study, number: int | None) -> bool:
-    """Whether others took this worker for dead (its machine slept) and run its trial again: then its result has no place."""
+    """Whether others took this worker for dead (its machine slept) and run its trial again, so that its result is not wanted."""
     trials = study.get_trials(deepcopy=False)
     return number is not None and trials[number].state == TrialState.FAIL and ERROR_MESSAGE not in trials[number].user_attrs
 
 
 def _is_gone(worker: str) -> bool:
-    """Whether this worker ran on this machine and does so no more; False where that cannot be told: heartbeats will."""
+    """Whether this worker was a process of this machine that has ended; False for other machines, where heartbeats tell."""
     host, _, pid = worker.rpartition(":")
     if host != socket.gethostname() or os.name != "posix":
         return False
@@ -56,10 +57,15 @@ def requeue(study: optuna.Study, own: int | None = None, gone: Callable[[str], b
 
     own   a trial that this process has left
     gone  tells by its name whether a worker is dead; default: it was a process of this machine that has ended
+
+    For example, worker A dies in trial 5: heartbeats stop, or A's process is gone, so whoever calls this moves 5 to FAIL and queues
+    trial 8 with the same candidate, whose `retry_history` is [5].
     """
+    # 1. Trials without signs of life: Optuna moves them to FAIL and queues them, by our callback.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         fail_stale_trials(study)
+    # 2. Trials of processes that are known to be gone, before their signs of life are missed.
     for t in study.get_trials(states=(TrialState.RUNNING,)):
         if t.number == own or gone(t.user_attrs.get(WORKER, "")):
             try:
@@ -67,6 +73,7 @@ def requeue(study: optuna.Study, own: int | None = None, gone: Callable[[str], b
             except (ValueError, UpdateFinishedTrialError):
                 continue  # another process was faster
             requeue_as()(study, t)
+    # 3. Trials that somebody moved to FAIL, who died before queueing them; whoever lives is left a moment to do it.
     if any(t.number != own for t in _left(study)):
         time.sleep(random.uniform(0.5, 3))  # another process may be about to queue it
     for t in _left(study):
@@ -82,7 +89,7 @@ def _left(study: optuna.Study) -> list[FrozenTrial]:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Failures are recorded and progress is shown by us: Optuna's lines about the same are held back meanwhile."""
+    """Hold back Optuna's own log lines: we record failures and show progress."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(level, optuna.logging.ERROR))
     try:

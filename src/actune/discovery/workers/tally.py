@@ -25,7 +25,7 @@ TrialProgress = Callable[[optuna.Study, FrozenTrial], None]
 
 @dataclass
 class Tally:
-    """How far a search is; tells of finished trials and of the end of all hope.
+    """Counts how far a search is, reports trials that have finished, and ends it when trials only fail.
 
     own   whether a worker, by its name, is one of this search
     """
@@ -42,7 +42,7 @@ class Tally:
         self._shown = set(self._before)
 
     def look(self) -> tuple[int, int]:
-        """How many trials are not finished, and how many of other searches run; SearchError where this one's last all failed."""
+        """The numbers of missing trials and of trials that other searches run; SearchError where its last ones all failed."""
         trials = self.study.get_trials(deepcopy=False)
         done = finished(trials)
         for t in done:
@@ -56,7 +56,7 @@ class Tally:
         return self.trials - len(done), self._elsewhere(trials)
 
     def _elsewhere(self, trials: Sequence[FrozenTrial]) -> int:
-        """How many the workers of other searches run. Of a storage without heartbeats that cannot be told."""
+        """The number of trials that workers of other searches run; 0 for a storage without heartbeats, where nobody can tell."""
         if not is_heartbeat_enabled(self.study._storage):
             return 0
         names = [t.user_attrs[WORKER] for t in trials if t.state == TrialState.RUNNING and WORKER in t.user_attrs]

@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def run_batches(study: optuna.Study, objective: TaskObjective, trials: int, size: int, progress: TrialProgress | None) -> None:
-    """Run so many trials at a time in this process until the study has the asked number of finished ones, as `run_here` does."""
+    """Run `size` trials at a time in this process until the study has the asked number of finished ones, as `run_here` does."""
     requeue(study, gone=is_mine_or_gone)
     tally = Tally(study, trials, progress)
     with quiet_optuna(), one_thread():
@@ -47,13 +47,13 @@ def run_batches(study: optuna.Study, objective: TaskObjective, trials: int, size
 
 
 def _free(seen: tuple[int, int]) -> int:
-    """How many trials are to be begun here, those that run here included."""
+    """The number of trials that this process may run at the moment, those that it runs already included."""
     missing, elsewhere = seen
     return missing - elsewhere
 
 
 def _run(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally) -> None:
-    """One batch: all begin, and have signs of life, before the first is trained; others may begin some meanwhile."""
+    """Run one batch: all begin, and have signs of life, before the first is trained; others may begin some meanwhile."""
     begun: list[Trial] = []
     try:
         with ExitStack() as life:
@@ -84,12 +84,18 @@ def _asked(study: optuna.Study) -> Trial:
 
 
 def _life(study: optuna.Study, trial: Trial) -> AbstractContextManager[object]:
-    """Signs of life, as Optuna gives them for the one trial that it runs."""
+    """A context that gives signs of life of this trial, as Optuna does for the one that it runs."""
     return cast(AbstractContextManager[object], get_heartbeat_thread(trial._trial_id, study._storage))
 
 
 def _results(objective: TaskObjective, trials: Sequence[Trial]) -> list[TrialValue | Exception]:
-    """What each trial is worth, or what ended it."""
+    """What each trial is worth, or the exception that ended it, in the order of the trials.
+
+    For example, of four trials the first raises while it is suggested, the second is the twin of a finished one and takes its
+    values, the third is pruned at a rung, the fourth trains to the end: only the last two are trained, side by side, and the result
+    is [error, values, TrialPruned, values]. Where training side by side fails as a whole (too little memory), each of the two is
+    trained alone. A failure in one trial never ends another.
+    """
     ended: dict[int, TrialValue | Exception] = {}
     functions: dict[int, Family] = {}
     for i, trial in enumerate(trials):
@@ -131,7 +137,7 @@ def _results(objective: TaskObjective, trials: Sequence[Trial]) -> list[TrialVal
 
 
 def _tell(study: optuna.Study, trial: Trial, result: TrialValue | Exception) -> None:
-    """The end of a trial."""
+    """Write the end of a trial into the study."""
 
     def given(_: Trial) -> TrialValue:
         if isinstance(result, Exception):

@@ -26,8 +26,11 @@ Objective = Callable[[Trial], float | Sequence[float]]
 
 @dataclass
 class RecordedObjective:
-    """The objective, with a record of who runs it and how it failed. Keeps the number of the trial that it runs, and what ended
-    the search in the middle of it."""
+    """The objective, which also records in the trial who runs it and how it failed.
+
+    number   the trial that it runs, or ran last
+    end      the error that ended the whole search in the middle of it
+    """
 
     objective: Objective
     worker: str
@@ -89,7 +92,7 @@ def run_trials(study: optuna.Study, objective: Objective, may_begin: Callable[[]
 
 
 def ending_error(error: BaseException | None) -> SearchError | None:
-    """The end of the search of which an error comes: Optuna fails in its own ways where its storage does."""
+    """The SearchError that an error comes from, if one does: Optuna raises its own errors after its storage has failed."""
     while error is not None and not isinstance(error, SearchError):
         error = error.__context__
     return error

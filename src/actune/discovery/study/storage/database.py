@@ -1,4 +1,8 @@
-"""A study in a database, SQLite or a server: every trial bears its worker from the transaction that begins it."""
+"""A study in a database, SQLite or a server: every trial bears its worker from the transaction that begins it.
+
+It builds on private parts of Optuna's RDBStorage (`models`, `_create_new_trial`, `_get_prepared_new_trial`,
+`_set_trial_attr_without_commit`, `_get_stale_trial_ids` and others): a new version of Optuna needs a run of tests/discovery.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +36,11 @@ from .patience import Patience, is_passing, without_password
 __all__ = ["Database", "open_database", "sqlalchemy_url"]
 
 BIRTH = "actune:birth"  # system attribute of a trial: a name for the call that made it
-BEGUN = "actune:begun"  # the same of one that waited: who took it, worker and thread
+BEGUN = "actune:begun"  # system attribute of a trial that waited: who took it, worker and thread
 
 
 def sqlalchemy_url(where: str) -> str:
+    """The URL that SQLAlchemy opens, for a path or a URL as the user gave it."""
     if "://" not in where:
         Path(where).parent.mkdir(parents=True, exist_ok=True)
         return f"sqlite:///{Path(where).absolute()}"
@@ -46,7 +51,7 @@ def sqlalchemy_url(where: str) -> str:
 
 
 def open_database(url: str, *arguments: Any) -> Database:
-    """The database; where others make its tables at this moment, as they have made them."""
+    """Open the database; where other processes make its tables at this moment, once they have made them."""
     for _ in range(20):
         try:
             return Database(url, *arguments)
@@ -57,8 +62,14 @@ def open_database(url: str, *arguments: Any) -> Database:
     return Database(url, *arguments)
 
 
+# A call fails in one of two ways: nothing was written, or all was written and only the answer was lost (the connection was cut after
+# the commit). Nobody can tell which, so a repeated call first looks whether its work is done. For example, a worker takes trial 5:
+# the database commits RUNNING and the answer is lost. A plain repetition would find that 5 no longer waits, and the trial would be
+# left to nobody. `repeat` finds the worker's own name in `BEGUN` and returns True. A new trial is likewise found by its `BIRTH`.
+
+
 def _patient(method: Callable[..., Any], reads: bool = False) -> Callable[..., Any]:
-    """Repeat a call of the database that fails for a while; where it had been written, and only the answer was lost, it is done."""
+    """The method, repeated while the database fails; it does nothing twice where only the answer was lost."""
 
     @functools.wraps(method)
     def call(self: Database, *args: Any, **named: Any) -> Any:
@@ -82,7 +93,7 @@ def _patient(method: Callable[..., Any], reads: bool = False) -> Callable[..., A
 
 
 class Database(RDBStorage):
-    """A database of Optuna that signs trials, and is patient."""
+    """Optuna's database, which also signs trials and is patient."""
 
     def __init__(self, url: str, heartbeat: int, grace: int, worker: str, patience: float) -> None:
         self.worker, self.call = worker, threading.local()
@@ -123,7 +134,7 @@ class Database(RDBStorage):
         self.signed.add(trial.trial_id)
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
-        """With a name for the birth. Of a trial that is run again all who find it dead would choose the same: it is queued once."""
+        """Make a trial whose birth has a name. All who find the same trial dead choose the same name, so that it is queued once."""
         call = self.call  # of this thread
         call.birth, call.tried = uuid.uuid4().hex, False
         if template_trial is not None:
@@ -137,7 +148,7 @@ class Database(RDBStorage):
         return super()._create_new_trial(study_id, template_trial)
 
     def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> models.TrialModel:
-        """Called again where an answer was lost, by Optuna or by us: then the trial may be there, and is not made twice."""
+        """Make the trial unless it is there: Optuna or we call this again where an answer was lost."""
         if self.call.tried and (there := self._by_birth(study_id, session)) is not None:
             return there
         self.call.tried = True
@@ -174,8 +185,11 @@ class Database(RDBStorage):
                 self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, name, value)
 
     def repeat(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        """The call once more, unless it had been written and only its answer was lost; or is written just now, by a connection
-        that was cut: then the database lets this call wait for that one, which is then found to have been first."""
+        """Call once more, unless the first call was written and only its answer was lost.
+
+        It may also be written at this very moment, by the connection that was cut: then the database lets this call wait for the
+        first one, which is found to be done afterwards.
+        """
         if method.__name__ != "set_trial_state_values":
             return method(self, *args, **named)
         written = functools.partial(self._in_state, *args, **named)
@@ -202,7 +216,7 @@ class Database(RDBStorage):
             self.patience.last = time.monotonic()
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        """None for a while after the database failed, or let us wait: nobody could give a sign of life then."""
+        """The trials without signs of life; none just after the database was unreachable, when heartbeats could not be written."""
         begin = time.monotonic()
         found = super()._get_stale_trial_ids(study_id)
         if time.monotonic() - begin > (self.heartbeat_interval or 0):

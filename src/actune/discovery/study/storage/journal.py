@@ -52,7 +52,7 @@ class _Lines(JournalFileBackend):
 
 
 def _append(file: Any, lines: bytes) -> None:
-    """Write all or nothing."""
+    """Write all lines or none."""
     end = _whole(file)
     try:
         file.truncate(end)
@@ -66,7 +66,7 @@ def _append(file: Any, lines: bytes) -> None:
 
 
 def _whole(file: Any) -> int:
-    """Where the last whole line ends."""
+    """The position where the last whole line ends."""
     end = file.seek(0, os.SEEK_END)
     tail = b""
     while end > 0 and b"\n" not in tail:

@@ -25,7 +25,7 @@ _FAILED = dict[str, float]()  # when a storage last could not be opened, time.mo
 def open_storage(
     where: str | Path, heartbeat: int, grace: int, *, worker: str | None = None, patience: float | None = None
 ) -> BaseStorage:
-    """The storage of a study.
+    """Open the storage of a study.
 
     where      the path of a SQLite file, the URL of a database, or `journal:PATH`
     heartbeat  seconds between signs of life in a database; a journal has none

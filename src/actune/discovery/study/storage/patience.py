@@ -25,7 +25,7 @@ class SearchError(RuntimeError):
 
 
 class Patience:
-    """How long a storage has failed: `wait` after a failure, `answered` after a success."""
+    """Knows how long a storage has failed: call `wait` after a failure, `answered` after a success."""
 
     def __init__(self, name: str, seconds: float) -> None:
         self._name, self._seconds = name, seconds
@@ -33,6 +33,7 @@ class Patience:
         self.last = -math.inf  # time of the last failure
 
     def wait(self, error: BaseException) -> None:
+        """Sleep until the next attempt; SearchError where the failures have lasted too long."""
         self.last = now = time.monotonic()
         if self._since is None:
             self._since = now
@@ -47,12 +48,13 @@ class Patience:
             self._since = None
 
     def over(self, error: BaseException) -> SearchError:
+        """The error that ends the search."""
         remedy = remedy_for(error, self._name) or "what is finished is kept: put it right and search again to go on"
         return SearchError(f"storage={self._name!r} fails ({reason_of(error)}); {remedy}")
 
 
 def reason_of(error: BaseException) -> str:
-    """The database's own words, in one line."""
+    """The message of the database itself, in one line."""
     while isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
     told = getattr(error, "orig", None) or error
@@ -60,7 +62,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def remedy_for(error: BaseException, where: str) -> str:
-    """What to do about failures that do not pass."""
+    """What to do about failures that do not pass by themselves; empty where nothing is known."""
     reason, path = reason_of(error), without_password(where)
     if isinstance(error, ImportError) and "psycopg" in reason:
         return "the driver comes with `pip install 'actune[postgres]'`"
@@ -71,7 +73,7 @@ def remedy_for(error: BaseException, where: str) -> str:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether it is worth trying again: the disk is full, the database does not answer, others hold a lock.
+    """Whether the failure may pass: the disk is full, the database does not answer, others hold a lock.
 
     Optuna reads trials once more where a reading fails, in the transaction that this ended: hence PendingRollbackError, and
     PostgreSQL's in_failed_sql_transaction.
