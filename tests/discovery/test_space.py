@@ -21,12 +21,12 @@ from actune.discovery.proposers.space import (
     UNARY,
     Space,
     _catalogue,
+    apply_template,
     arity,
     bare_formula,
     candidate_family,
     change,
     edges,
-    fill,
     fits,
     insert,
     mutate,
@@ -91,12 +91,12 @@ def test_the_operators_are_those_of_the_paper():
 @pytest.mark.parametrize("text", UNARY)
 def test_unary_operator(text):
     at = (-3.1, -0.7, 0.3, 2.9)
-    assert values(fill(actune.parse(text), X), at) == pytest.approx([REFERENCE[text](x) for x in at], rel=1e-12)
+    assert values(apply_template(actune.parse(text), X), at) == pytest.approx([REFERENCE[text](x) for x in at], rel=1e-12)
 
 
 @pytest.mark.parametrize("text", BINARY)
 def test_binary_operator(text):
-    e = fill(actune.parse(text), actune.parse("x"), actune.parse("2.5"))
+    e = apply_template(actune.parse(text), actune.parse("x"), actune.parse("2.5"))
     at = (0.4, 2.9)
     assert values(e, at) == pytest.approx([REFERENCE[text](x, 2.5) for x in at], rel=1e-12)
 

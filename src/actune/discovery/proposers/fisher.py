@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import pad, unfold
 
@@ -23,10 +22,10 @@ from ...experiments.tasks import Task
 from ...experiments.training.loop import seeded
 from ...experiments.training.networks import network_builder
 from ...language.expr import Expr
+from ...tensors import Array
 
 __all__ = ["Fisher", "Layer", "kfac"]
 
-_Array = NDArray[np.float64]
 
 _SHARES = (1 / 6, 1 / 2, 5 / 6)  # quantiles of each factor's eigenvalues; more of them tell the surrogate no more
 _LEAST = 1e-6, 1e-60  # eigenvalues count as no smaller than this share of the largest (rounding errors are), and than this
@@ -72,10 +71,10 @@ class Layer:
     """
 
     name: str
-    inputs: _Array
-    outputs: _Array
+    inputs: Array
+    outputs: Array
 
-    def eigenvalues(self) -> _Array:
+    def eigenvalues(self) -> Array:
         """The eigenvalues of the layer's block, in no order; those that are missing are zero."""
         return (self.inputs[:, :, None] * self.outputs[:, None, :]).ravel()
 
@@ -135,7 +134,7 @@ def _rows(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     return (a if layer.bias is None else torch.cat([a, a.new_ones(*a.shape[:-1], 1)], -1)), g
 
 
-def _spectrum(rows: Tensor, count: int) -> _Array | None:
+def _spectrum(rows: Tensor, count: int) -> Array | None:
     """The eigenvalues of rowsᵀ rows / count, min(rows, columns) of them; None where not finite."""
     if not bool(rows.isfinite().all()):
         return None

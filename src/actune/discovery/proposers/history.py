@@ -14,7 +14,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ...catalogue.registry import FAMILIES, Family, resolve
+from ...catalogue.registry import Family, resolve
 
 __all__ = ["Draft", "FinishedTrial", "History", "Probe", "Proposer", "without_constraints"]
 
@@ -116,7 +116,7 @@ class Draft:
 
 def without_constraints(f: Family) -> Family:
     """The function as a study keeps it: a family of the catalogue, or a formula with initial values, whose parameters are free."""
-    return f if FAMILIES.get(f.name) is f else resolve(f.expr, **dict(f.initial()))
+    return f if f.is_declared else resolve(f.expr, **dict(f.initial()))
 
 
 # A candidate from the past and a generator: a Draft, or a formula or the name of a family as text; None: nothing to propose.

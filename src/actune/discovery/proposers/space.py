@@ -97,7 +97,7 @@ def _with_arguments(e: Expr, args: tuple[Expr, ...]) -> Expr:
     return Expr(e.op, args) if e.op != "neg" else apply(e.op, *args)
 
 
-def fill(template: Expr, *arguments: Expr) -> Expr:
+def apply_template(template: Expr, *arguments: Expr) -> Expr:
     """Put the arguments into the holes of an operator of the table."""
     if template.args == _HOLES[: len(template.args)]:  # an operator over its holes, as most are
         return _with_arguments(template, arguments[: len(template.args)])
@@ -167,8 +167,8 @@ def random_formula(rng: Random, space: Space) -> Expr:
 def _start(rng: Random, space: Space) -> Expr:
     one, two = (_template(rng.choice(space.unary)) for _ in range(2))
     if rng.random() < 0.5:
-        return fill(two, fill(one, _X))
-    return fill(_binary(rng, space), fill(one, _X), fill(two, _X))
+        return apply_template(two, apply_template(one, _X))
+    return apply_template(_binary(rng, space), apply_template(one, _X), apply_template(two, _X))
 
 
 def parametrise(e: Expr, rng: Random, space: Space) -> Expr:
@@ -202,8 +202,8 @@ def bare_formula(f: Family, rng: Random, space: Space) -> Expr:
 @functools.lru_cache(maxsize=256)
 def without_parameters(f: Family) -> Expr:
     """The formula at the initial values. Where a search made it, a product with a parameter that is 1 becomes its other factor."""
-    if FAMILIES.get(f.name) is f:
-        return fill(f.expr.substitute(dict(f.initial())).simplify(), _X)
+    if f.is_declared:
+        return apply_template(f.expr.substitute(dict(f.initial())).simplify(), _X)
     initial = {symbol(name): value for name, value in f.initial()}
 
     def node(n: Expr, *args: Expr) -> Expr:
@@ -220,10 +220,10 @@ def insert(e: Expr, rng: Random, space: Space) -> Expr:
     """Put an operator on a random edge; the second argument of a binary one is such that the function stays the same."""
     place, node = rng.choice(list(edges(e)))
     if rng.randrange(len(space.unary) + len(space.binary)) < len(space.unary):
-        return put(e, place, fill(_unary(rng, space), node))
+        return put(e, place, apply_template(_unary(rng, space), node))
     template = _binary(rng, space)
     neutral = _NEUTRAL[template.op]
-    return put(e, place, fill(template, node, node if neutral is None else const(neutral)))
+    return put(e, place, apply_template(template, node, node if neutral is None else const(neutral)))
 
 
 def remove(e: Expr, rng: Random, space: Space) -> Expr:
@@ -245,7 +245,7 @@ def change(e: Expr, rng: Random, space: Space) -> Expr:
 def _redraw(node: Expr, arguments: tuple[Expr, ...], rng: Random, space: Space) -> Expr:
     """Another operator of the node's arity on these arguments; the node itself where the space seems to have no other."""
     draw, arguments = (_binary, arguments) if arity(node) == 2 else (_unary, arguments or (_X,))
-    drawn = (fill(draw(rng, space), *arguments) for _ in range(100))
+    drawn = (apply_template(draw(rng, space), *arguments) for _ in range(100))
     return next((new for new in drawn if new is not node), node)
 
 
@@ -258,9 +258,13 @@ def regenerate(e: Expr, rng: Random, space: Space) -> Expr:
             return n
         if arity(n) > 2 or n.is_comparison:
             return apply(n.op, *arguments)
-        return fill(_binary(rng, space), *arguments) if arity(n) == 2 else fill(_unary(rng, space), *(arguments or (_X,)))
+        return (
+            apply_template(_binary(rng, space), *arguments)
+            if arity(n) == 2
+            else apply_template(_unary(rng, space), *(arguments or (_X,)))
+        )
 
-    return visit(e) if e is not _X else fill(_unary(rng, space), _X)
+    return visit(e) if e is not _X else apply_template(_unary(rng, space), _X)
 
 
 MUTATIONS: dict[str, Callable[[Expr, Random, Space], Expr]] = {

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ...catalogue.registry import FAMILIES, Family
+from ...catalogue.registry import Family
 from ...language.exact import folded, value
 from ...language.expr import Expr, apply
 from ...language.ops import OPS
 from ...messages import shorten
+from ...tensors import Array
 from .evolution import draw_family, draw_random, evolve
 from .history import Draft, FinishedTrial, History, Probe
 from .screening import Screening, screen
@@ -33,7 +33,6 @@ from .settings import Settings
 
 __all__ = ["are_familiar", "draw_promising", "output_features", "predict_ranks", "probe_numbers"]
 
-_Array = NDArray[np.float64]
 
 _POINTS, _STEP = 64, 1e-3
 _RIDGE = 0.1
@@ -41,7 +40,7 @@ _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / _POINTS) for i in range(
 _INPUTS = torch.from_numpy(np.concatenate([_QUANTILES - _STEP, _QUANTILES + _STEP]))
 
 
-def output_features(f: Family) -> _Array | None:
+def output_features(f: Family) -> Array | None:
     """asinh of values and slopes at 64 normal quantiles, at the initial parameters, shape (128,); None where not finite.
 
     Like a logarithm, asinh keeps what explodes within reach. In float32, so that the last bits of a machine decide nothing.
@@ -54,13 +53,13 @@ _ONES = tuple((name, 1.0) for name in "abc")  # of all candidates of a search
 
 # By the object first: a trial's function is the same one in every suggestion, and to find its values anew takes longer.
 @functools.lru_cache(maxsize=1024)
-def _features_of(f: Family) -> _Array | None:
+def _features_of(f: Family) -> Array | None:
     initial = tuple(f.initial())
     return _features(f.expr, _ONES if set(initial) <= set(_ONES) else initial)  # one spelling, by which values are kept
 
 
 @functools.lru_cache(maxsize=1024)
-def _features(e: Expr, initial: tuple[tuple[str, float], ...]) -> _Array | None:
+def _features(e: Expr, initial: tuple[tuple[str, float], ...]) -> Array | None:
     for n in e.nodes():  # arguments first, so that each finds the values of its own
         y = _value(n, initial)
     below, above = np.split(y.expand(2 * _POINTS).numpy(), 2)
@@ -90,8 +89,8 @@ def _applied(name: str, *args: Tensor) -> Tensor:
             lambda n: leaves[n.args[0]] if n.op == "symbol" else torch.tensor(n.args[0], dtype=torch.float64),
             lambda n, *values: _applied(n.op, *values),
         )
-    if op.joint is not None:
-        return op.joint((op.order,), *args)[0]
+    if op.several is not None:
+        return op.several((op.order,), *args)[0]
     if op.torch is None:  # a number with a name: pi
         return torch.tensor(value(apply(name), {}), dtype=torch.float64)
     return op.torch(*args)
@@ -156,7 +155,7 @@ def are_familiar(history: Sequence[FinishedTrial], functions: Sequence[Family], 
     return [bool(near.get(i, False)) for i in range(len(functions))]
 
 
-def _described(functions: Sequence[Family | None], told: Sequence[Sequence[float] | None] | None) -> tuple[list[int], list[_Array]]:
+def _described(functions: Sequence[Family | None], told: Sequence[Sequence[float] | None] | None) -> tuple[list[int], list[Array]]:
     """The indices of the functions about which everything is known, and matrices with a row per such function.
 
     The first matrix has their outputs, the second what a probe told, where there is one. No matrix without such a function.
@@ -167,9 +166,9 @@ def _described(functions: Sequence[Family | None], told: Sequence[Sequence[float
     return places, [np.array([part[i] for i in places], dtype=np.float64) for part in parts] if places else []
 
 
-def _kernels(known: Sequence[_Array], new: Sequence[_Array]) -> tuple[_Array, _Array]:
+def _kernels(known: Sequence[Array], new: Sequence[Array]) -> tuple[Array, Array]:
     """Similarities of the known functions to each other, and of the new ones to them: the mean over parts of exp(-d²/median d²)."""
-    kernels: list[tuple[_Array, _Array]] = []
+    kernels: list[tuple[Array, Array]] = []
     for there, here in zip(known, new, strict=True):
         squares = _squares(there, there)
         width = max(float(np.median(squares)), 1e-12)
@@ -178,14 +177,14 @@ def _kernels(known: Sequence[_Array], new: Sequence[_Array]) -> tuple[_Array, _A
     return among, across
 
 
-def _ranks(trials: Sequence[FinishedTrial]) -> _Array:
+def _ranks(trials: Sequence[FinishedTrial]) -> Array:
     """The share of the trials that are better than each; equal trials have equal ranks."""
     keys = [(past.loss, past.reported) for past in trials]
     place = {key: i for i, key in reversed(list(enumerate(sorted(keys))))}
     return np.array([place[key] / len(keys) for key in keys])
 
 
-def _squares(one: _Array, other: _Array) -> _Array:
+def _squares(one: Array, other: Array) -> Array:
     """Squared distances of the rows, shape (len(one), len(other))."""
     found = (one**2).sum(1)[:, None] + (other**2).sum(1)[None, :] - 2 * one @ other.T
     return np.maximum(found, 0.0)
@@ -220,7 +219,7 @@ def draw_promising(history: History, rng: Random, settings: Settings, probe: Pro
 
 def _spelling(f: Family) -> object:
     """A key that is equal for functions of equal text: the family's name, or the formula and its initial values."""
-    return f.name if FAMILIES.get(f.name) is f else (f.expr, *f.initial())
+    return f.name if f.is_declared else (f.expr, *f.initial())
 
 
 def _fits(found: Screening, history: History) -> bool:

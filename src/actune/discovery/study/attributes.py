@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from optuna.study import Study
+
+from ...messages import shorten
+
 __all__ = [
     "ANSWERED",
     "BUDGET",
@@ -14,6 +18,7 @@ __all__ = [
     "TRAINED",
     "WORKER",
     "activation_key",
+    "check_study",
     "origin_key",
 ]
 
@@ -34,9 +39,15 @@ COURSE = "actune:course"  # how the parameters moved
 
 def activation_key(name: str) -> str:
     """The attribute of a trial that holds its activation of this name, as text."""
-    if not name or ":" in name:
+    if not isinstance(name, str) or not name or ":" in name:
         raise ValueError(f"the name of an activation must be text without ':', got {name!r}")
     return f"activation:{name}"
+
+
+def check_study(study: object) -> None:
+    """Refuse what is no Optuna study."""
+    if not isinstance(study, Study):
+        raise ValueError(f"study must be an Optuna study, as search and optuna.load_study return one, got {shorten(repr(study))}")
 
 
 def origin_key(key: str) -> str:

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from ...catalogue.registry import Family, resolve
 from ...experiments.identity import network
@@ -15,7 +16,7 @@ from ..proposers.fisher import Fisher
 from ..proposers.history import History, Probe, Proposer
 from ..proposers.mixture import PROPOSERS, propose
 from ..proposers.screening import screen
-from .attributes import BUDGET, TASK, activation_key, origin_key
+from .attributes import BUDGET, TASK, activation_key, check_study, origin_key
 from .ledger import finished_trial, names_in, objective_signs
 from .origin import read_ranges, recorded_settings
 from .seeds import candidate_generator, study_seed, training_seed
@@ -29,7 +30,10 @@ def replay(study: Study, proposers: Mapping[str, Proposer] | None = None, probe:
     proposers  your own, where trials had some. One that is not given is not called: what it returned is only read again, and
                must have the recorded fingerprint. One that failed is taken to fail again.
     probe      the study's, where it had one; of a task that ships it is found. Without it, what it had a say in is only read again
+
+    A trial that was drawn in another study and added to this one can be derived only there: the text says so.
     """
+    check_study(study)
     trials = study.get_trials(deepcopy=False)
     seed, sign = study_seed(study), objective_signs(study)
     probe = probe or _probe_of(study)
@@ -38,13 +42,27 @@ def replay(study: Study, proposers: Mapping[str, Proposer] | None = None, probe:
         for name in names_in(t):
             key = activation_key(name)
             origin = t.user_attrs.get(origin_key(key), {})
-            if "proposer" in origin:
+            if "proposer" in origin and not _was_drawn_here(trials, key, origin):
+                different[f"{t.number}:{name}"] = "it was drawn in another study; replay the one that it comes from"
+            elif "proposer" in origin:
                 history = History(finished_trial(trials[n], key, sign) for n in read_ranges(origin["seen"]))
                 rng = candidate_generator(seed, origin["trial"], name)
                 again = _again(t.user_attrs[key], origin, history, rng, proposers or {}, probe)
                 if again != t.user_attrs[key]:
                     different[f"{t.number}:{name}"] = again
     return different
+
+
+def _was_drawn_here(trials: list[FrozenTrial], key: str, origin: dict[str, Any]) -> bool:
+    """Whether these trials have what the record of one tells of them: the trial that drew it, and those that were seen.
+
+    A trial that is run again has the record of the first; one that was added from another study may speak of numbers that others
+    have here.
+    """
+    drawn, seen = origin["trial"], read_ranges(origin["seen"])
+    if max([drawn, *seen]) >= len(trials) or trials[drawn].user_attrs.get(origin_key(key)) != origin:
+        return False
+    return all(key in trials[n].user_attrs for n in seen)
 
 
 def _probe_of(study: Study) -> Probe:

@@ -10,8 +10,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ...catalogue.registry import Family, resolve
+from ...messages import shorten
 from ..proposers.evolution import undominated
-from .attributes import ERROR_MESSAGE, RANKING, TASK, activation_key
+from .attributes import ERROR_MESSAGE, RANKING, TASK, activation_key, check_study
 from .counting import finished
 from .ledger import finished_trial, names_in, objective_signs, trial_fingerprint, trial_loss
 
@@ -35,6 +36,8 @@ def leaders(study: Study, n: int = 10, name: str | None = None) -> list[Family]:
 
     name   which activation, where trials have several
     """
+    if not isinstance(n, int) or n < 0:
+        raise ValueError(f"n must be a number of functions, from 0 on, got {shorten(repr(n))}")
     key, complete = _complete(study, name)
     sign = objective_signs(study)
     found: dict[str, str] = {}
@@ -92,6 +95,7 @@ def activation_names(study: Study) -> list[str]:
 
 def finite_trials(study: Study) -> list[FrozenTrial]:
     """The trials that are complete, all values finite."""
+    check_study(study)
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [t for t in trials if all(map(math.isfinite, t.values))]
 
@@ -105,6 +109,7 @@ def best(study: Study, name: str | None = None) -> Family:
 
     Where leaders were trained again on fresh seeds (`confirm`, `prove`) and no trial has finished since, the best of them.
     """
+    check_study(study)
     ranking = study.user_attrs.get(RANKING)
     if name is None and ranking is not None and ranking["finished"] == len(finished(study.get_trials(deepcopy=False))):
         return resolve(ranking["leaders"][0]["text"]).simplify()

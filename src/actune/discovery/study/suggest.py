@@ -14,6 +14,7 @@ from typing import Any
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from ...catalogue.registry import Family, resolve
+from ...messages import shorten
 from ..proposers.history import Probe, Proposer
 from ..proposers.mixture import Proposal, propose
 from ..proposers.screening import screen
@@ -56,6 +57,8 @@ def suggest_activation(
     study's seed (its user attribute `actune:seed`, 0 if never set), the trial's number, the name, the trials that are in the
     study, the families that are declared and what your own proposers and probe return, and on nothing else.
     """
+    if not isinstance(trial, BaseTrial):
+        raise ValueError(f"trial must be the Optuna trial that your objective is called with, got {shorten(repr(trial))}")
     of_search, own = _BREEDING.get()
     settings, proposers = settings or of_search, own if proposers is None else proposers
     key, asked = activation_key(name), probe if settings.probing else None

@@ -62,10 +62,10 @@ def open_database(url: str, *arguments: Any) -> Database:
     return Database(url, *arguments)
 
 
-# A call fails in one of two ways: nothing was written, or all was written and only the answer was lost (the connection was cut after
-# the commit). Nobody can tell which, so a repeated call first looks whether its work is done. For example, a worker takes trial 5:
-# the database commits RUNNING and the answer is lost. A plain repetition would find that 5 no longer waits, and the trial would be
-# left to nobody. `repeat` finds the worker's own name in `BEGUN` and returns True. A new trial is likewise found by its `BIRTH`.
+# A call fails in one of two ways: nothing was written, or all was written and only the answer was lost (the connection was cut
+# after the commit). Nobody can tell which, so a repeated call first looks whether its work is done. For example, a worker takes
+# trial 5: the database commits RUNNING and the answer is lost. A plain repetition would find that 5 no longer waits, and the trial
+# would be left to nobody. `repeat` finds the worker's own name in `BEGUN` and returns True. A new trial is found by its `BIRTH`.
 
 
 def _patient(method: Callable[..., Any], reads: bool = False) -> Callable[..., Any]:
