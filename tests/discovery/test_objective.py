@@ -20,6 +20,7 @@ from actune.discovery.study.results import record
 from actune.discovery.study.storage.opening import open_storage
 from actune.discovery.workers import objective as module
 from actune.discovery.workers import together
+from actune.discovery.workers.execution import as_workers
 from actune.experiments.identity import network
 from actune.experiments.models.small import mlp
 from actune.experiments.recipe import Recipe
@@ -279,3 +280,28 @@ def test_what_is_known_is_answered_side_by_side_too(monkeypatch):
     assert study.trials[2].values == study.trials[0].values
     assert study.trials[2].user_attrs["actune:course"] == study.trials[0].user_attrs["actune:course"]
     assert set(study.trials[0].user_attrs["actune:course"]) == {"1.beta", "3.beta"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"count": 0}, "workers must be a positive whole number, got 0"),
+        ({"count": 2.0}, "workers must be a positive whole number, got 2.0"),
+        ({"heartbeat": 0}, "heartbeat must be a positive whole number, got 0"),
+        ({"grace": True}, "grace must be a positive whole number, got True"),
+        ({"together": 2, "device": "cuda"}, "together=2 is for one worker"),
+        ({"together": 2, "ray": "local"}, "together=2 is for one worker"),
+    ],
+)
+def test_wrong_workers_are_refused_in_one_line(wrong, message):
+    with pytest.raises(ValueError, match=message) as error:
+        Workers(**wrong)
+    assert "\n" not in str(error.value)
+
+
+def test_a_number_of_workers_is_one_of_processes():
+    assert as_workers(3) == Workers(count=3)
+    assert as_workers(None) == Workers()
+    assert not as_workers(1).are_several
+    assert as_workers(2).are_several
+    assert Workers(ray="local").are_several

@@ -140,6 +140,24 @@ def test_a_repeated_child_is_mutated_on():
     assert any("+" in kind for kind in kinds)
 
 
+def test_a_history_that_grows_is_the_history_of_all():
+    """In whatever order trials finish, one by one or several at once."""
+    rng = random.Random(0)
+    trials = [FinishedTrial(i, "tanh(x)", rng.choice([1.0, math.inf]), f"f{i % 700}") for i in range(900)]
+    waiting, history = rng.sample(trials, 900), History()
+    while waiting:
+        count = rng.randint(1, 3)
+        newer, waiting = waiting[:count], waiting[count:]
+        unseen = {past.fingerprint for past in waiting} - {past.fingerprint for past in (*history, *newer)}
+        history = history.plus(newer)
+        assert not any(map(history.has_seen, unseen))
+        assert all(history.has_seen(past.fingerprint) for past in newer)
+    assert list(history) == trials
+    assert history.numbers.tolist() == list(range(900))
+    assert all(history.has_seen(past.fingerprint) for past in trials)
+    assert list(history.latest(64)) == [past for past in trials if past.loss < math.inf][-64:]
+
+
 def test_an_exhausted_space_ends_with_a_message():
     tiny = Space(unary=("tanh(x)",), binary=("max(x, y)",), families=0.0, size=2, parameters=0)
     settings = Settings(EVOLUTION, start=0, attempts=20, space=tiny)

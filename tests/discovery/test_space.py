@@ -215,6 +215,20 @@ def test_mutations_from_a_start(start):
     assert found["p"] is None or found["p"] > 1e-4
 
 
+def test_what_fits_is_counted_with_functions_written_out_and_parts_shared():
+    """Beside the definition itself, at limits that about half of the formulas pass."""
+    rng, outcomes = random.Random(0), collections.Counter()
+    for _ in range(400):
+        e = random_formula(rng, Space(families=0.5))
+        for _ in range(rng.randint(0, 3)):
+            e = mutate(e, rng, Space(families=0.5))[1]
+        size, work = rng.randint(1, 12), rng.randint(1, 20)
+        fit = e.size() <= size and sum(not n.is_leaf for n in e.expand().nodes()) <= work
+        assert fits(e, Space(size=size, work=work)) == fit, (e, size, work)
+        outcomes[fit] += 1
+    assert min(outcomes[True], outcomes[False]) > 100
+
+
 def test_frequencies_are_not_judged_where_not_every_mutation_fits():
     assert mutations.mutations("tanh(erf(x))", 100)["p"] is not None
     assert mutations.mutations("tanh(erf(x))", 100, space=Space(size=4))["p"] is None

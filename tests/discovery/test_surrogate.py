@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 
-from actune.catalogue.registry import resolve
+from actune.catalogue.registry import FAMILIES, resolve
 from actune.discovery import FinishedTrial, History, Settings, screen
 from actune.discovery.proposers.surrogate import are_familiar, draw_promising, output_features, predict_ranks
+from actune.kernels.operators import evaluate
 
 QUANTILES = scipy.stats.norm.ppf((np.arange(64) + 0.5) / 64)
 # 200 random candidates of `digits`, each with its validation loss there (None: it diverged).
@@ -38,6 +40,16 @@ def test_features_are_values_and_slopes_at_normal_quantiles():
     assert np.array_equal(output_features(resolve("relu")), output_features(resolve("max(x, 0)")))
     assert output_features(resolve("1/x + 1/(x - x)")) is None
     assert output_features(resolve("1")).shape == (128,)
+
+
+@pytest.mark.parametrize("spec", [*FAMILIES, "a*tanh(b*x) + apalu(x); a=1, b=1", "x*pi", "a*sin(x); a=2.5"])
+def test_features_are_those_of_the_kernels(spec):
+    """Node by node as in one program, to the digits of float32."""
+    f = resolve(spec)
+    x = torch.from_numpy(np.concatenate([QUANTILES - 1e-3, QUANTILES + 1e-3]))
+    below, above = np.split(evaluate(f.expr, {"x": x, **dict(f.initial())}).expand(128).numpy(), 2)
+    expected = np.arcsinh(np.concatenate([(below + above) / 2, (above - below) / 2e-3]))
+    assert output_features(f) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_predictions_rank_what_was_not_seen():
