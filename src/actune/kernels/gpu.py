@@ -101,7 +101,7 @@ def _run(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | None, inputs
 
 
 def _alone(t: Tensor) -> Tensor:
-    """The same memory, as a tensor that is no view: of a view the compiler looks at the size of what it is a view of."""
+    """A tensor over the memory of t that is not a view: of a view the compiler would look at the size of its base."""
     return torch.empty(0, dtype=t.dtype, device=t.device).set_(t.untyped_storage(), t.storage_offset(), t.shape, t.stride())  # type: ignore[no-any-return,call-overload]
 
 

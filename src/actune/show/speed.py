@@ -22,7 +22,7 @@ __all__ = ["plot_speed", "speed_figure", "speed_tables"]
 LOOKS = {"actune": ("#D55E00", "o"), "torch": ("#000000", "s"), "eager": ("#0072B2", "v"), "torch.compile": ("#009E73", "D"),
          "torch-activation": ("#CC79A7", "^"), "rational-activations": ("#E69F00", "P")}  # fmt: skip
 PASS_TITLES = {"forward": "forward", "training": "forward + backward"}
-LABEL, LINE = 26, 0.36  # characters of a function's name; inches of a row
+NAME_WIDTH, LINE = 26, 0.36  # characters of a function's name; inches of a row
 EDGE = "0.75"
 
 
@@ -91,7 +91,7 @@ def _draw(axes: Axes, kind: str, records: Sequence[dict[str, Any]], functions: S
     axes.axvline(1, color=EDGE, linewidth=1.2, zorder=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_yticks(range(len(functions)), [shorten(f, LABEL) for f in functions], parse_math=False)
+    axes.set_yticks(range(len(functions)), [shorten(f, NAME_WIDTH) for f in functions], parse_math=False)
     axes.set_ylim(len(functions) - 0.5, -0.5)
     axes.grid(axis="y", color="0.92", zorder=0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -106,7 +106,7 @@ def formula_library(
 
 
 def formula_assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.dtype, columns: bool, backward: bool) -> str:
-    """The same in LLVM assembly."""
+    """The kernel of `formula_library` in LLVM assembly."""
     lanes = processor_lanes(dtype == torch.float64)
     outputs, nodes = ordered(exprs)
     inputs = {name: Value(lanes.code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}

@@ -157,7 +157,7 @@ class Value:
 
 
 def constant(code: Code, kind: str, number: Any) -> Value:
-    """The same number in every lane; it must be one that the kind can hold, or is rounded to it."""
+    """A number, rounded to this kind, in every lane."""
     if kind == "i1":
         return Value(code, kind, f"splat (i1 {'true' if number else 'false'})")
     if kind not in _INTEGER:
@@ -244,7 +244,7 @@ class Lanes:
         return total
 
     def estrin(self, t: Value, coefficients: Sequence[Any]) -> Value:
-        """The same of two coefficients or more by Estrin's scheme: sooner done, and hardly less exact, as the lowest comes last."""
+        """`polynomial` of two coefficients or more by Estrin's scheme: sooner done, and hardly less exact."""
         power, terms = t, list(coefficients[1:])
         while len(terms) > 1:
             pairs = [self.fma(high, power, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
@@ -298,7 +298,7 @@ class Lanes:
 
     # Bits
     def bits(self, a: Value) -> Value:
-        """The same bits as integers."""
+        """The bits of a, as integers."""
         kind = _INTEGER[self.kind]
         return Value(self.code, kind, self.code.emit(f"bitcast {self._type} {a.name} to {vector(kind)}"))
 
@@ -380,7 +380,7 @@ class Lanes:
 
     # Other kinds
     def widen(self, a: Value) -> Value:
-        """As float64."""
+        """The values of a in float64."""
         if self.double:
             return a
         return Value(self.code, "double", self.code.emit(f"fpext {self._type} {a.name} to {vector('double')}"))

@@ -105,7 +105,7 @@ def _picked(lanes: Lanes, precision: Precision, cell: Value, sign: Value, output
 
 
 def _row(lanes: Lanes, precision: Precision, cell: Value, sign: Value, output: int) -> list[Value]:
-    """The same from rows in memory."""
+    """The coefficients of each lane's polynomial, read as rows from memory: for processors without AVX-512."""
     return lanes.rows("%table", ((cell & (precision.cells - 1)) | sign) + 2 * precision.cells * output)
 
 
