@@ -32,9 +32,10 @@ def test_classes_are_counted_as_by_scikit_learn():
     assert measured("accuracy", SCORES, CLASSES) == sklearn.metrics.accuracy_score(CLASSES, SCORES.argmax(1))
     top = sklearn.metrics.top_k_accuracy_score(CLASSES, SCORES, k=5, labels=range(7))
     assert measured("top-5 accuracy", SCORES, CLASSES) == pytest.approx(top)
-    for classes in (CLASSES, CLASSES % 2):
-        f1 = sklearn.metrics.f1_score(classes, SCORES.argmax(1), average="macro")
-        assert measured("macro F1", SCORES, classes) == pytest.approx(f1)
+    without = SCORES - 100 * np.eye(7)[3]  # a class that is never predicted, and never true below
+    for scores, classes in ((SCORES, CLASSES), (SCORES, CLASSES % 2), (without, CLASSES % 3)):
+        f1 = sklearn.metrics.f1_score(classes, scores.argmax(1), average="macro")
+        assert measured("macro F1", scores, classes) == pytest.approx(f1)
     assert measured("top-5 accuracy", SCORES[:, :3], CLASSES % 3) == 1
 
 
