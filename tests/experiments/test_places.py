@@ -151,7 +151,7 @@ def test_a_search_keeps_fixed_places():
     study = actune.search(FIXED, trials=3, seed=1)
     trial = next(t for t in study.trials if t.values)
     f = trial.user_attrs["activation:activation"]
-    from actune.discovery.study.suggest import training_seed
+    from actune.discovery.study.seeds import training_seed
 
     assert trial.value == train(FIXED, f, training_seed(study)).validation_loss
     assert trial.value != train(GATED, f, training_seed(study)).validation_loss
