@@ -20,7 +20,7 @@ WRONG = [
     (lambda value: discovery.confirm(value, "digits"), "study must be an Optuna study"),
     (lambda value: discovery.leaders(optuna.create_study(), value), "n must be a number of functions, from 0 on"),
     (actune.suggest_activation, "trial must be the Optuna trial that your objective is called with"),
-    (discovery.cost, "an activation must be a name, a formula or a Family"),
+    (discovery.function_cost, "an activation must be a name, a formula or a Family"),
     (discovery.screen, "an activation must be a name, a formula or a Family"),
     (actune.resolve, "an activation must be a name, a formula or a Family"),
     (actune.Param, "an initial value must be a number or a tuple of numbers"),

@@ -163,12 +163,12 @@ def test_a_probe_is_a_value():
     """Equal, and computed once, wherever it is and whoever draws meanwhile."""
     f, one = resolve("x*sigmoid(x)"), Fisher(task("digits"), 3, 16)
     found = one(f)
-    fisher._numbers.cache_clear()
+    fisher._probe_numbers.cache_clear()
     torch.rand(7)
     with torch.no_grad():
         assert one(f) == found
     assert Fisher(task("digits"), 3, 16)(resolve("x*sigmoid(x)")) == found
-    assert (fisher._numbers.cache_info().misses, fisher._numbers.cache_info().hits) == (1, 1)
+    assert (fisher._probe_numbers.cache_info().misses, fisher._probe_numbers.cache_info().hits) == (1, 1)
     assert pickle.loads(pickle.dumps(one))(f) == found
     assert Fisher(task("digits"), 3, 17)(f) != found
 
@@ -215,9 +215,9 @@ def test_a_search_records_what_it_probed_of_every_candidate_and_replays(monkeypa
     assert set(other) <= {f"{n}:activation" for n, o in enumerate(origins(study)) if o.get("proposer") == "surrogate"}
     assert other
     monkeypatch.setitem(TASKS, "tiny", TINY)  # a task that ships is probed again
-    fisher._numbers.cache_clear()
+    fisher._probe_numbers.cache_clear()
     assert replay(study) == {}
-    assert fisher._numbers.cache_info().misses > 0
+    assert fisher._probe_numbers.cache_info().misses > 0
 
 
 def test_replay_reads_again_what_needs_a_probe_that_it_has_not():

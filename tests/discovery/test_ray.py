@@ -154,6 +154,6 @@ def test_a_study_in_memory_is_nothing_for_a_cluster():
 
 
 def test_tickets_are_read_from_names():
-    assert ray_module._ticket(ray_module._name("abc")) == "abc"
+    assert ray_module._ticket(ray_module._task_name("abc")) == "abc"
     assert ray_module._ticket("host:17") == ""
     assert Cluster("auto", 0.5).gpus == 0.5

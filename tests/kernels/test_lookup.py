@@ -169,7 +169,7 @@ def test_one_kernel_serves_every_table() -> None:
     """Tables are made anew whenever a parameter changed, kernels are not."""
     precision = tabulated.precision_of(torch.float32)
     x = torch.linspace(-3, 3, 100)
-    lookup._kernel.cache_clear()
+    lookup._lookup_kernel.cache_clear()
     with mock.patch.object(llvm, "compile_assembly", side_effect=llvm.compile_assembly) as spy:
         for n in range(20):
             y = torch.empty_like(x)
@@ -194,7 +194,7 @@ def test_series_at_the_ends_of_their_intervals(alpha: float, beta: float, dtype:
     ends = np.array(ENDS)
     z = np.concatenate([ends, np.nextafter(ends, 0), np.nextafter(ends, np.inf), [300.0, 0.3, 77.7]])
     z = np.concatenate([z, -z])
-    for kernel in special._kernels(alpha, beta, tabulated.precision_of(dtype), special.SLOPES):
+    for kernel in special._table_kernels(alpha, beta, tabulated.precision_of(dtype), special.SLOPES):
         assert kernel is not None
         assert isinstance(kernel.others, special.Series)
         found, true = kernel.others(z), numpy_derivatives(z, alpha, beta, kernel.others.orders)

@@ -223,7 +223,7 @@ def test_several_processes_start_at_once(tmp_path: Path) -> None:
         assert (out.strip(), err) == ("right", "")
     kept = files(tmp_path)
     assert kept
-    assert all(p.parent == tmp_path / "own" / "kernels" and llvm._read(p) for p in kept)
+    assert all(p.parent == tmp_path / "own" / "kernels" and llvm._read_code(p) for p in kept)
     refuse = "from actune.kernels.cpu import llvm\nllvm._machine_code = None\n"
     out, err = process(refuse + USE, ACTUNE_CACHE=str(tmp_path / "own")).communicate(timeout=PATIENCE)
     assert (out.strip(), err) == ("right", "")

@@ -105,14 +105,14 @@ def formula_contenders(function: str, tensors: Tensors, kinds: Sequence[str], tr
     yield Contender(function, "actune", partial(Computed, act, tuple(p for p in act.parameters() if p.requires_grad)))
     for by in ("eager", "torch.compile"):
         if by in kinds:
-            yield Contender(function, by, partial(_by_operators, act, tensors, by))
+            yield Contender(function, by, partial(_torch_contender, act, tensors, by))
     if "peers" in kinds and tensors.scope == "layer":
         for peer in PEERS:
             if peer.family == act.family.name and peer.found():
                 yield Contender(function, peer.package, partial(_by_peer, act, tensors, peer))
 
 
-def _written(act: Activation) -> Expr:
+def _folded_formula(act: Activation) -> Expr:
     """The formula that a user would write: parameters that are not trained are numbers."""
     f, learns = act.family, {name for name, p in act.named_parameters() if p.requires_grad}
     if f.initial_form is not None and not learns:
@@ -121,9 +121,9 @@ def _written(act: Activation) -> Expr:
     return f.expr.substitute({s: values[s] for name in f.params if name not in learns for s in f.params[name].symbols(name)})
 
 
-def _by_operators(act: Activation, tensors: Tensors, by: str) -> Computed:
+def _torch_contender(act: Activation, tensors: Tensors, by: str) -> Computed:
     """Compute the formula by torch's operators, plain or compiled, with parameters that broadcast."""
-    e, values = _written(act), dict(act.family.initial())
+    e, values = _folded_formula(act), dict(act.family.initial())
     if not has_torch_form(e):
         raise NotImplementedError("torch has no operator for the Mittag-Leffler function")
     names = [s for s in e.symbols() if s != "x"]

@@ -92,17 +92,17 @@ def _step(candidates: Iterable[Contender], tensors: Tensors, plan: Plan) -> list
             if contender.by == "actune":
                 raise
             said = str(error).strip().partition("\n")[0]
-            failed.append(_facts(contender, tensors) | {"failed": f"{type(error).__name__}: {said}"})
+            failed.append(_facts_of(contender, tensors) | {"failed": f"{type(error).__name__}: {said}"})
     calls = {(i, kind): call for i, (_, f, _) in enumerate(made) for kind, call in inputs.calls(f).items()}
     calls |= {(-1, kind): call for kind, call in inputs.calls(BASELINE).items()}
     seconds = interleaved(calls, plan.rounds, plan.seed, most=MOST, finish=inputs.finish)
     measured = [{kind: (seconds[i, kind], seconds[-1, kind]) for kind in PASSES} for i in range(len(made))]
-    records = [_facts(contender, tensors) | _record(times) | {"kept": bytes_kept(f, inputs.learned), "first": first}
+    records = [_facts_of(contender, tensors) | _measured_record(times) | {"kept": bytes_kept(f, inputs.learned), "first": first}
                for (contender, f, first), times in zip(made, measured, strict=True)]  # fmt: skip
     return records + failed
 
 
-def _record(times: Mapping[str, tuple[list[float], list[float]]]) -> dict[str, Any]:
+def _measured_record(times: Mapping[str, tuple[list[float], list[float]]]) -> dict[str, Any]:
     """What a record says of the rounds: ratios to GELU, and median seconds, which neighbours on a shared machine change."""
     return {
         "ratios": {kind: asdict(ratio(own, base)) for kind, (own, base) in times.items()},
@@ -111,7 +111,7 @@ def _record(times: Mapping[str, tuple[list[float], list[float]]]) -> dict[str, A
     }
 
 
-def _facts(contender: Contender, tensors: Tensors) -> dict[str, Any]:
+def _facts_of(contender: Contender, tensors: Tensors) -> dict[str, Any]:
     return {"function": contender.function, "by": contender.by} | asdict(tensors) | {"elements": torch.Size(tensors.shape).numel()}
 
 

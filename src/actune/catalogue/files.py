@@ -117,7 +117,7 @@ def _written(name: str, p: Param) -> dict[str, Any]:
         if not all(hasattr(p.constraint, b) for b in bounds):
             continue
         numbers = [float(getattr(p.constraint, b)) for b in bounds]
-        if _same(make(*numbers), p.constraint):
+        if _is_same(make(*numbers), p.constraint):
             initial = list(p.init) if isinstance(p.init, tuple) else p.init
             return {"initial": initial, "constraint": [kind, *numbers], "trainable": p.trainable}
     raise ValueError(f"the parameter {name!r} has the constraint {p.constraint}, which a file cannot hold; "
@@ -127,12 +127,12 @@ def _written(name: str, p: Param) -> dict[str, Any]:
 def _alike(one: Mapping[str, Param], other: Mapping[str, Param]) -> bool:
     """Whether two tables of parameters have the same names, initial values, constraints and choice of what is trained."""
     return list(one) == list(other) and all(
-        (p.init, p.trainable) == (q.init, q.trainable) and _same(p.constraint, q.constraint)
+        (p.init, p.trainable) == (q.init, q.trainable) and _is_same(p.constraint, q.constraint)
         for p, q in zip(one.values(), other.values(), strict=True)
     )
 
 
-def _same(one: Any, other: Any) -> bool:
+def _is_same(one: Any, other: Any) -> bool:
     """Whether two constraints are the same; torch's define no equality."""
     return type(one) is type(other) and vars(one) == vars(other)
 

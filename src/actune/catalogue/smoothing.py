@@ -85,7 +85,9 @@ class Ramps:
 
     def scaled(self, k: Any) -> Ramps:
         """The function times k, a number or a formula without x."""
-        return Ramps(_times(k, self.p), _times(k, self.q), tuple((c, _times(k, w)) for c, w in self.knots))
+        return Ramps(
+            _finite_product(k, self.p), _finite_product(k, self.q), tuple((c, _finite_product(k, w)) for c, w in self.knots)
+        )
 
     @property
     def is_constant(self) -> bool:
@@ -99,13 +101,17 @@ class Ramps:
 
     def at(self, x: float) -> float:
         """The value at x of a function without parameters."""
-        return _number(self.p) + _number(self.q) * x + sum(_number(w) * max(x - _number(c), 0.0) for c, w in self.knots)
+        return (
+            _plain_number(self.p)
+            + _plain_number(self.q) * x
+            + sum(_plain_number(w) * max(x - _plain_number(c), 0.0) for c, w in self.knots)
+        )
 
 
 _ZERO = lift(0.0)
 
 
-def _times(a: Any, b: Expr) -> Expr:
+def _finite_product(a: Any, b: Expr) -> Expr:
     """The product of two numbers or formulas that are finite, so that 0 times anything is 0 (`simplify` may not assume that)."""
     return _ZERO if b is _ZERO or lift(a) is _ZERO else (lift(a) * b).simplify()
 
@@ -146,12 +152,16 @@ def _relu(n: Expr, f: Ramps) -> Ramps:
         return Ramps(relu(f.p), _ZERO)
     if not f.knots:  # relu(q*(x - c)): a ramp to the right for q > 0, to the left for q < 0
         c = _crossing(f)
-        steep, down = (lift(abs(_number(f.q))), lift(max(-_number(f.q), 0.0))) if f.q.op == "const" else (absolute(f.q), relu(-f.q))
-        return Ramps(_times(down, c), (-down).simplify(), ((c, steep),))
+        steep, down = (
+            (lift(abs(_plain_number(f.q))), lift(max(-_plain_number(f.q), 0.0)))
+            if f.q.op == "const"
+            else (absolute(f.q), relu(-f.q))
+        )
+        return Ramps(_finite_product(down, c), (-down).simplify(), ((c, steep),))
     if not f.is_numeric:
         raise FormulaError(f"cannot smooth a function with {n}: its kinks depend on parameters; give them values")
     # A function without parameters may have a new kink in any piece, where it crosses zero.
-    knots = sorted(_number(c) for c, _ in f.knots)
+    knots = sorted(_plain_number(c) for c, _ in f.knots)
     return _through(sorted({*knots, *_roots(f, knots)}), lambda t: max(f.at(t), 0.0))
 
 
@@ -195,13 +205,13 @@ def _min(n: Expr, f: Ramps, g: Ramps) -> Ramps:
     return f + _relu(n, f + g.scaled(-1)).scaled(-1)
 
 
-def _clip(n: Expr, f: Ramps, low: Ramps, high: Ramps) -> Ramps:
+def _smooth_clip(n: Expr, f: Ramps, low: Ramps, high: Ramps) -> Ramps:
     if not f.knots and low.is_constant and high.is_constant:  # since low <= high: two ramps, for any values of the parameters
         return low + _relu(n, f + low.scaled(-1)) + _relu(n, f + high.scaled(-1)).scaled(-1)
     return _min(n, _max(n, f, low), high)
 
 
-def _where(n: Expr, side: Ramps, f: Ramps, g: Ramps) -> Ramps:
+def _where_ramps(n: Expr, side: Ramps, f: Ramps, g: Ramps) -> Ramps:
     """The function that is f where a comparison holds and g elsewhere.
 
     side   left minus right side of the comparison: a line that is zero at one point c, where f and g must have the same value
@@ -214,26 +224,36 @@ def _where(n: Expr, side: Ramps, f: Ramps, g: Ramps) -> Ramps:
     #   must meet at c; with parameters that is known where both pass through the same p at c = 0.
     # - both are without parameters: the knots of `left` before c, c itself, and the knots of `right` beyond it.
     c = _crossing(side)
-    rising = (_number(side.q) > 0) == (n.args[0].op in (">", ">="))
+    rising = (_plain_number(side.q) > 0) == (n.args[0].op in (">", ">="))
     right, left = (f, g) if rising else (g, f)
     if not left.knots and not right.knots:
-        jump = (right.p - left.p + _times((right.q - left.q).simplify(), c)).simplify()
-        if (jump.op == "const" and abs(_number(jump)) < 1e-12) or (right.p is left.p and c is _ZERO):
+        jump = (right.p - left.p + _finite_product((right.q - left.q).simplify(), c)).simplify()
+        if (jump.op == "const" and abs(_plain_number(jump)) < 1e-12) or (right.p is left.p and c is _ZERO):
             return replace(left, knots=((c, (right.q - left.q).simplify()),))
-    elif left.is_numeric and right.is_numeric and c.op == "const" and abs(left.at(_number(c)) - right.at(_number(c))) < 1e-12:
-        at = _number(c)
+    elif (
+        left.is_numeric
+        and right.is_numeric
+        and c.op == "const"
+        and abs(left.at(_plain_number(c)) - right.at(_plain_number(c))) < 1e-12
+    ):
+        at = _plain_number(c)
         knots = sorted(
-            {at, *(_number(k) for k, _ in left.knots if _number(k) < at), *(_number(k) for k, _ in right.knots if _number(k) > at)}
+            {
+                at,
+                *(_plain_number(k) for k, _ in left.knots if _plain_number(k) < at),
+                *(_plain_number(k) for k, _ in right.knots if _plain_number(k) > at),
+            }
         )
         return _through(knots, lambda t: left.at(t) if t < at else right.at(t))
     raise FormulaError(f"cannot smooth a function with {n}: it is not known to be continuous at x = {c}")
 
 
-def _number(e: Expr) -> float:
+def _plain_number(e: Expr) -> float:
     return float(e.args[0])
 
 
 _READ: dict[str, Any] = {
     "add": lambda n, f, g: f + g, "sub": lambda n, f, g: f + g.scaled(-1), "neg": lambda n, f: f.scaled(-1),
-    "mul": _product, "div": _quotient, "relu": _relu, "abs": _abs, "max": _max, "min": _min, "clip": _clip, "where": _where,
+    "mul": _product, "div": _quotient, "relu": _relu, "abs": _abs, "max": _max, "min": _min, "clip": _smooth_clip,
+    "where": _where_ramps,
 }  # fmt: skip

@@ -189,13 +189,13 @@ def _save(path: Path, winners: dict[str, Any], record: dict[str, Any], seed: int
     from ..catalogue.files import save
     from ..results import provenance
 
-    files = {name: path if len(winners) == 1 else path.with_suffix(f".{_plain(name)}{path.suffix}") for name in winners}
+    files = {name: path if len(winners) == 1 else path.with_suffix(f".{_plain_result(name)}{path.suffix}") for name in winners}
     for name, file in files.items():
         save(file, winners[name], search=record, **provenance(command(), {"seed": seed}))
     return [*files.values()]
 
 
-def _plain(name: str) -> str:
+def _plain_result(name: str) -> str:
     """A name of an activation as a part of a file's."""
     return "".join(c if c.isalnum() or c in "_-" else "_" for c in name)
 

@@ -28,7 +28,7 @@ def list_command(
     if not found:
         raise ValueError(f"no activation function has {pattern!r} in its name or source; `actune list` shows all")
     if as_json:
-        print_json([_record(f) for f in found])
+        print_json([_family_record(f) for f in found])
     else:
         out.print(families_table(found))
 
@@ -49,7 +49,8 @@ def show_command(
         plot_family(writable_path(plot), found)
     if as_json:
         print_json(
-            _record(found) | {"derivative": str(found.expr.diff().simplify()), "latex": found.latex(), "plot": plot and str(plot)}
+            _family_record(found)
+            | {"derivative": str(found.expr.diff().simplify()), "latex": found.latex(), "plot": plot and str(plot)}
         )
         return
     out.print(family_table(found))
@@ -57,7 +58,7 @@ def show_command(
         out.print(f"plot: {plot}", highlight=False)
 
 
-def _record(f: Any) -> dict[str, Any]:
+def _family_record(f: Any) -> dict[str, Any]:
     """A family as plain data; of a formula that was typed in no facts are known."""
     facts = {"kinks": list(f.kinks), "bounds": list(f.bounds), "odd": f.odd, "even": f.even, "monotone": f.monotone}
     return {

@@ -77,11 +77,11 @@ def confirm(
         t.trained_for(ranking.epochs), candidates, seeds, workers=workers, progress=progress, device=device, together=together
     )
     done = len(finished(study.get_trials(deepcopy=False)))
-    study.set_user_attr(RANKING, {"finished": done, "seeds": list(seeds), "leaders": [_record(r) for r in ranked]})
+    study.set_user_attr(RANKING, {"finished": done, "seeds": list(seeds), "leaders": [_proof_record(r) for r in ranked]})
     return tuple(ranked)
 
 
-def _record(r: Ranked) -> dict[str, Any]:
+def _proof_record(r: Ranked) -> dict[str, Any]:
     f = cast(Family, r.activation)
     return {"text": str(f), "losses": [_finite(o.validation_loss) for o in r.outcomes]}
 

@@ -161,14 +161,14 @@ def compare(
     t = task(what)
     named = _named(names)
     (base, base_activation), *_ = _named([baseline]).items()
-    if base in named and _formula(named[base]) != _formula(base_activation):
+    if base in named and _formula_text(named[base]) != _formula_text(base_activation):
         raise ValueError(f"the name {base!r} belongs to the baseline; give the other function another name")
     named = {base: base_activation} | named
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
     used = tuple(range(first_seed, first_seed + seeds))
     outcomes = dict(zip(named, _train_all(t, list(named.values()), used, workers, True, progress, device, together), strict=True))
-    rows = _rows({name: _formula(a) for name, a in named.items()}, outcomes, base, t.measure)
+    rows = _rows({name: _formula_text(a) for name, a in named.items()}, outcomes, base, t.measure)
     return Comparison(t.name, base, used, rows, versions(("actune", "torch")), t.measure)
 
 
@@ -266,7 +266,7 @@ def _train_all(
     if together > 1 and torch.device(device).type != "cpu":
         raise ValueError(f"together={together} is for the CPU; leave it out, or device={str(device)!r}")
     check_device(device)
-    _check(t, activations, t.split(seeds[0], test).train.inputs[:2])
+    _check_comparison(t, activations, t.split(seeds[0], test).train.inputs[:2])
     pairs = [(a, seed) for seed in seeds for a in activations]
     jobs = [(t, pairs[i : i + together], test, device, together > 1) for i in range(0, len(pairs), together)]
     done: list[Outcome] = []
@@ -301,7 +301,7 @@ def _parallel(jobs: Sequence[_Chunk], workers: int) -> Iterator[list[Outcome]]:
         yield from pool.map(_job, jobs)
 
 
-def _check(t: Task, activations: Sequence[ActivationChoice], inputs: Tensor) -> None:
+def _check_comparison(t: Task, activations: Sequence[ActivationChoice], inputs: Tensor) -> None:
     """Build and call each network once: a wrong name or module is to fail before the first training, not after the last."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for activation in activations:
@@ -319,15 +319,15 @@ def _named(given: Sequence[ActivationChoice] | Mapping[str, ActivationChoice]) -
     if not isinstance(given, str | Sequence):
         raise ValueError(f"names must be a list of functions, or a mapping from names to functions, got {shorten(repr(given))}")
     for activation in [given] if isinstance(given, str) else given:
-        name = _name(activation)
-        if _formula(named.setdefault(name, activation)) != _formula(activation):
+        name = _row_name(activation)
+        if _formula_text(named.setdefault(name, activation)) != _formula_text(activation):
             raise ValueError(f"two different functions are called {name!r}; give a mapping from names to functions")
     return named
 
 
-def _name(activation: ActivationChoice) -> str:
+def _row_name(activation: ActivationChoice) -> str:
     if isinstance(activation, Mapping):
-        return ", ".join(f"{place}: {_name(a)}" for place, a in activation.items())
+        return ", ".join(f"{place}: {_row_name(a)}" for place, a in activation.items())
     if isinstance(activation, str):
         return activation.strip()
     if isinstance(activation, type):
@@ -337,9 +337,9 @@ def _name(activation: ActivationChoice) -> str:
     return type(activation).__name__
 
 
-def _formula(activation: ActivationChoice) -> str:
+def _formula_text(activation: ActivationChoice) -> str:
     if isinstance(activation, Mapping):
-        return ", ".join(f"{place}: {_formula(a)}" for place, a in activation.items())
+        return ", ".join(f"{place}: {_formula_text(a)}" for place, a in activation.items())
     if isinstance(activation, Activation):
         return activation.family.text
     if isinstance(activation, type):

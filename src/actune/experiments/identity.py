@@ -31,7 +31,7 @@ def network(task: Task) -> str | None:
         _Pickler(written, protocol=4).dump((task.model, task.data))
     except (pickle.PicklingError, AttributeError, TypeError):
         return None
-    return _digest(written.getvalue())
+    return _short_digest(written.getvalue())
 
 
 class _Pickler(pickle.Pickler):
@@ -50,8 +50,8 @@ def training_key(task: Task, seed: int, f: Family) -> str | None:
         return None
     names = {s: symbol(f"p{i}_{j}") for i, (name, p) in enumerate(f.params.items()) for j, s in enumerate(p.symbols(name))}
     params = [(p.init, repr(p.constraint), p.trainable) for p in f.params.values()]
-    return _digest(repr((task.name, found, seed, str(f.expr.substitute(names).simplify()), params)).encode())
+    return _short_digest(repr((task.name, found, seed, str(f.expr.substitute(names).simplify()), params)).encode())
 
 
-def _digest(content: bytes) -> str:
+def _short_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]

@@ -92,7 +92,7 @@ class Task:
 # -- the tasks -----------------------------------------------------------------------------------------------------------
 
 
-def _images(name: str, what: str, data: Callable[[], Split], *, side: int, widths: tuple[int, ...], epochs: int) -> Task:
+def _image_task(name: str, what: str, data: Callable[[], Split], *, side: int, widths: tuple[int, ...], epochs: int) -> Task:
     """Grey images by a small network of strided convolutions."""
     summary = f"{what}, {side} × {side}, by {len(widths)} convolutions and a hidden layer"
     return Task(name, summary, data, partial(strided, side=side, widths=widths, outputs=10), Recipe(epochs))
@@ -104,7 +104,7 @@ def _colour_images(name: str, what: str, data: Callable[[], Split], *, classes: 
     return Task(name, summary, data, partial(all_convolutional, widths=(32, 64), outputs=classes), Recipe(epochs))
 
 
-def _numbers(
+def _regression_task(
     name: str, what: str, data: Callable[..., Split], *, inputs: int, epochs: int, outputs: int = 1, drawn: bool = False
 ) -> Task:
     """Numbers by a perceptron of four layers, trained on the squared error."""
@@ -114,18 +114,18 @@ def _numbers(
 
 def _continued(name: str, what: str, data: Callable[..., Split], *, inputs: int) -> Task:
     what = f"{what}, continued outside the range that was trained on (no download),"
-    return _numbers(name, what, data, inputs=inputs, outputs=OUTPUTS, epochs=200, drawn=True)
+    return _regression_task(name, what, data, inputs=inputs, outputs=OUTPUTS, epochs=200, drawn=True)
 
 
 def _table(name: str, *, rows: int, inputs: int, epochs: int) -> Task:
-    return _numbers(
+    return _regression_task(
         f"uci-{name}", f"UCI's {name}, {rows:,} rows of {inputs} numbers,", partial(uci, name), inputs=inputs, epochs=epochs
     )
 
 
-def _series(name: str, what: str, file: str, column: int, *, epochs: int, logarithm: bool = False) -> Task:
+def _series_task(name: str, what: str, file: str, column: int, *, epochs: int, logarithm: bool = False) -> Task:
     data = partial(series, file, column, logarithm=True) if logarithm else partial(series, file, column)
-    return _numbers(name, f"{what}: the next value from the last 24 changes,", data, inputs=24, epochs=epochs)
+    return _regression_task(name, f"{what}: the next value from the last 24 changes,", data, inputs=24, epochs=epochs)
 
 
 DECLARED = (
@@ -138,11 +138,11 @@ DECLARED = (
     _continued("ood-polynomial", "random polynomials of degree 4 in two variables", polynomial, inputs=2),
     _continued("ood-harmonic", "sums of three sine waves", harmonic, inputs=1),
     _continued("ood-feynman", "equations of Feynman's lectures", feynman, inputs=VARIABLES),
-    _images("mnist", "handwritten digits, 10,000 of MNIST", partial(idx_images, "mnist"),
+    _image_task("mnist", "handwritten digits, 10,000 of MNIST", partial(idx_images, "mnist"),
             side=28, widths=(16, 32, 32), epochs=5),
-    _images("fashion-mnist", "clothes, 10,000 of Fashion-MNIST", partial(idx_images, "fashion-mnist"),
+    _image_task("fashion-mnist", "clothes, 10,000 of Fashion-MNIST", partial(idx_images, "fashion-mnist"),
             side=28, widths=(16, 32, 32), epochs=5),
-    _images("sign-digits", "hands that show digits", sign_digits, side=64, widths=(16, 32, 32, 32), epochs=12),
+    _image_task("sign-digits", "hands that show digits", sign_digits, side=64, widths=(16, 32, 32, 32), epochs=12),
     _colour_images("cifar10", "45,000 images of CIFAR-10", cifar10, classes=10, epochs=5),
     _colour_images("cifar100", "18,000 images of CIFAR-100", cifar100, classes=100, epochs=8),
     _table("concrete", rows=1_030, inputs=8, epochs=100),
@@ -153,12 +153,12 @@ DECLARED = (
     _table("protein-tertiary-structure", rows=45_730, inputs=9, epochs=15),
     _table("wine-quality-red", rows=1_599, inputs=11, epochs=20),
     _table("yacht", rows=308, inputs=6, epochs=200),
-    _numbers("california-housing", "prices of 20,640 block groups", california, inputs=8, epochs=10),
-    _series("airline-passengers", "passengers per month", "airline-passengers", 1, logarithm=True, epochs=60),
-    _series("temperatures", "Melbourne's minimum temperature per day", "daily-min-temperatures", 1, epochs=8),
-    _series("sunspots", "sunspots per month", "monthly-sunspots", 1, epochs=8),
-    _series("sp500", "S&P 500 per day", "sp500-2000", 4, logarithm=True, epochs=5),
-    _series("etth1", "oil temperature of a transformer per hour", "ETTh1", 7, epochs=5),
+    _regression_task("california-housing", "prices of 20,640 block groups", california, inputs=8, epochs=10),
+    _series_task("airline-passengers", "passengers per month", "airline-passengers", 1, logarithm=True, epochs=60),
+    _series_task("temperatures", "Melbourne's minimum temperature per day", "daily-min-temperatures", 1, epochs=8),
+    _series_task("sunspots", "sunspots per month", "monthly-sunspots", 1, epochs=8),
+    _series_task("sp500", "S&P 500 per day", "sp500-2000", 4, logarithm=True, epochs=5),
+    _series_task("etth1", "oil temperature of a transformer per hour", "ETTh1", 7, epochs=5),
     Task(
         name="tiny-shakespeare",
         summary="the next character of Tiny Shakespeare, by four dilated causal convolutions of width 64",

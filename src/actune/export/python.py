@@ -60,7 +60,7 @@ def _term(n: Expr, terms: Sequence[str]) -> str:
     if n.op in _BOUNDS and any(numbers):
         number, other = terms if numbers[0] else terms[::-1]
         return f"torch.clamp({other}, {_BOUNDS[n.op]}={number})"
-    taken = _numbers(n.op, numbers)
+    taken = _number_arguments(n.op, numbers)
     given = [
         f"torch.tensor({t}, dtype=v_x.dtype, device=v_x.device)" if is_number and i not in taken else t
         for i, (t, is_number) in enumerate(zip(terms, numbers, strict=True))
@@ -68,7 +68,7 @@ def _term(n: Expr, terms: Sequence[str]) -> str:
     return f"f_{n.op}({', '.join(given)})"
 
 
-def _numbers(op: str, numbers: Sequence[bool]) -> tuple[int, ...]:
+def _number_arguments(op: str, numbers: Sequence[bool]) -> tuple[int, ...]:
     """The arguments that may stay numbers for torch's function; where() needs one with a dtype, so not both of its numbers."""
     both = all(numbers[1:])
     return {"where": (2,) if both else (1, 2), "clip": (1, 2) if both else ()}.get(op, ())

@@ -108,12 +108,12 @@ def _alone(t: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=512)
 def _function(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | None, kind: Any) -> Callable[..., Any]:
     """The value (wanted: None), or the pullback to these inputs, as a function of flat tensors of this kind."""
-    torch.compiler.allow_in_graph(_values)
+    torch.compiler.allow_in_graph(_graph_values)
     torch.compiler.allow_in_graph(_gradients)
     text = to_json(e)
 
     def value(*inputs: Tensor) -> Any:
-        return _values(text, names, *inputs)
+        return _graph_values(text, names, *inputs)
 
     def pullback(g: Tensor, *inputs: Tensor) -> Any:
         return _gradients(text, names, slopes, g, *inputs)
@@ -123,7 +123,7 @@ def _function(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | None, k
     return torch.compile(with_own_code(chosen), fullgraph=True, dynamic=True)
 
 
-def _values(text: str, names: tuple[str, ...], *inputs: Tensor) -> tuple[Tensor, ...]:
+def _graph_values(text: str, names: tuple[str, ...], *inputs: Tensor) -> tuple[Tensor, ...]:
     x = inputs[0]
     program = operators.compile_program((from_json(text),), names)
     return (program.run(inputs, program.precision(x.dtype))[0].to(x.dtype).expand(x.shape).clone(),)

@@ -85,11 +85,11 @@ def family_figure(family: str | Family) -> Figure:
     for row, (name, values) in zip(rows, sweeps.items(), strict=False):
         _draw(row, _sweep(f, name, values))
         row[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, reverse=True)  # never over a curve
-    _title(figure, _described(f))
+    _title(figure, _describe_family(f))
     return figure
 
 
-def _described(f: Family) -> str:
+def _describe_family(f: Family) -> str:
     """The title of a family: its name with its formula and initial values, or with its summary where the formula is too long."""
     declared = FAMILIES.get(f.name)
     if declared is not None and declared is not f:  # the summary is of the declared values
@@ -161,7 +161,7 @@ def _figure(rows: int, width: float = 10.0) -> tuple[Figure, list[tuple[Axes, Ax
 def _draw(row: tuple[Axes, Axes], curves: Sequence[Curve]) -> None:
     x = SPAN[1] * torch.arange(-POINTS, POINTS + 1, dtype=torch.float64) / POINTS  # 0 and every integer exactly
     for axes, name, order in zip(row, ("$f(x)$", r"$f\,'(x)$"), (0, 1), strict=True):
-        drawn = [_values(c.family, x, order) for c in curves]
+        drawn = [_curve_values(c.family, x, order) for c in curves]
         low, high = _limits(drawn)
         for curve, y in zip(curves, drawn, strict=True):
             y = _broken(y, high - low)
@@ -172,7 +172,7 @@ def _draw(row: tuple[Axes, Axes], curves: Sequence[Curve]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
 
 
-def _values(f: Family, x: Tensor, order: int) -> Tensor:
+def _curve_values(f: Family, x: Tensor, order: int) -> Tensor:
     """The function or its derivative at the initial values of the parameters, with a gap where the function is not finite."""
     formulas = [f.expr.diff("x", n) for n in range(order + 1)]
     *below, y = (evaluate(e, {"x": x, **dict(f.initial())}).expand(x.shape) for e in formulas)

@@ -70,7 +70,7 @@ def speed_figure(result: dict[str, Any]) -> Figure:
     grid = figure.subplots(len(by_tensors), 2, squeeze=False, sharex="all", gridspec_kw={"height_ratios": heights})
     for (title, records), functions, row in zip(by_tensors.items(), names, grid, strict=True):
         for axes, kind in zip(row, PASS_TITLES, strict=True):
-            _draw(axes, kind, records, functions)
+            _draw_speed(axes, kind, records, functions)
         row[0].set_title(title, loc="left", fontsize=10)
         row[1].set_yticklabels([])
     for axes, kind in zip(grid[-1], PASS_TITLES.values(), strict=True):
@@ -80,7 +80,7 @@ def speed_figure(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, kind: str, records: Sequence[dict[str, Any]], functions: Sequence[str]) -> None:
+def _draw_speed(axes: Axes, kind: str, records: Sequence[dict[str, Any]], functions: Sequence[str]) -> None:
     """Draw the median of each contender as a marker and its quartiles as a line; GELU is the line at 1."""
     for record in records:
         r, (colour, marker) = record["ratios"][kind], LOOKS[record["by"]]

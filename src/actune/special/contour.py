@@ -137,7 +137,7 @@ def _stack(rows: Sequence[AnyArray]) -> AnyArray:
     return torch.stack(list(rows)) if isinstance(rows[0], Tensor) else numpy.array(rows)
 
 
-def _clip(x: AnyArray, low: Any = None, high: Any = None) -> AnyArray:
+def _clip_array(x: AnyArray, low: Any = None, high: Any = None) -> AnyArray:
     if isinstance(x, Tensor):
         return x.clamp(low, high)
     x = x if low is None else numpy.maximum(x, low)  # half the time of numpy.clip
@@ -225,13 +225,13 @@ def _rgamma(x: AnyArray, order: int) -> list[AnyArray]:
         return new if lowest == highest else [xp.where(mask, q, p) for p, q in zip(old, new, strict=True)]
 
     for k in range(1 - lowest):  # 1/Γ(t - k) = (t - k) / Γ(t - k + 1)
-        jet = choose(n <= -k, _times(jet, t - k), jet)
+        jet = choose(n <= -k, _jet_times(jet, t - k), jet)
     for k in range(1, highest):  # 1/Γ(t + k + 1) = 1/Γ(t + k) / (t + k)
         jet = choose(n > k, _over(jet, t + k), jet)
     return [c * math.factorial(m) for m, c in enumerate(jet)]
 
 
-def _times(jet: list[AnyArray], f: AnyArray) -> list[AnyArray]:
+def _jet_times(jet: list[AnyArray], f: AnyArray) -> list[AnyArray]:
     """The Taylor polynomial `jet` in t times f + t, cut off at its own degree."""
     return [jet[0] * f] + [jet[k] * f + jet[k - 1] for k in range(1, len(jet))]
 
@@ -312,7 +312,7 @@ def _apart(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order]
     return _stack([y + g[o] if m == n == 0 else y for y, (m, n, o) in zip(rule, orders, strict=True)])
 
 
-def _far(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float) -> AnyArray:
+def _far_from_zero(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence[Order], quality: Quality, mu: float) -> AnyArray:
     """-Σ_{k=1,2} z^{-k}/Γ(β - αk), the first algebraic terms, plus the rule for the rest, which is smaller by z^{-2}."""
     out = _rule(z, alpha, beta, orders, quality, mu, _TAIL_APART)
     for k in (1, 2):
@@ -359,27 +359,27 @@ def _pole(
 
         f(l) = s + (1 - β) l - log α + log p,      p = 1/(1 + e),   e = exp(2π (w - 1)/h),   w = √(s/μ)
 
-    so that every derivative is R p times a polynomial in l and in the slopes of f in l, g = f' and h = f'' (see `_slopes`).
-    For z < 0 there is a pair of poles, s and its conjugate, whose sum is twice the real part of one.
+    so that every derivative is R p times a polynomial in l and in the slopes of f in l, g = f' and h = f''
+    (see `_exponential_slopes`). For z < 0 there is a pair of poles, s and its conjugate, whose sum is twice the real part of one.
     """
     # Nothing but the result may overflow. l is limited, so that s is finite; the exponent of R is split in two, of which the first
     # part is at most 600; and powers of 1/α and 1/z, which the derivatives bring, are multiplied in last.
     xp, positive = _space(z), z > 0
     ra, limit = 1 / alpha, xp.where(positive, _SCALED if scaled else _OVERFLOW, _LARGE)
-    ell = Pair(_clip(xp.log(abs(z)) * ra, high=limit), xp.where(positive, 0.0, math.pi * ra))
+    ell = Pair(_clip_array(xp.log(abs(z)) * ra, high=limit), xp.where(positive, 0.0, math.pi * ra))
     # The angle π/α of the pair is taken from the imaginary axis, where it is exactly 0 at α = 2: then s.re is exactly 0 too.
     turn, r = math.pi * (1 - alpha / 2) * ra, xp.exp(ell.re)
     s = Pair(xp.where(positive, r, -r * xp.sin(turn)), xp.where(positive, 0.0, r * xp.cos(turn)))
     w = ell.by(0.5).exp().by(mu**-0.5)
     y = w.plus(-1.0).by(2 * math.pi / quality.step)
-    e = Pair(_clip(y.re, -700.0, 40.0), y.im).exp()
+    e = Pair(_clip_array(y.re, -700.0, 40.0), y.im).exp()
     rest = e.plus(1.0).inverse()  # 1 - p
     p, step = e * rest, w.by(math.pi / quality.step)
     growth = ell.by(1 - beta) + (Pair(xp.where(positive, 0.0, s.re), s.im) if scaled else s)
-    q = Pair(_clip(growth.re, high=600.0), growth.im).exp() * p
+    q = Pair(_clip_array(growth.re, high=600.0), growth.im).exp() * p
     g = s.plus(1 - beta) + rest * step
-    slope = _slopes(alpha, ell, g, lambda: s + (rest * step).by(0.5) - p * rest * step * step)
-    size = xp.where(positive, 1.0, 2.0) * xp.exp(_clip(growth.re - 600.0, low=0.0))
+    slope = _exponential_slopes(alpha, ell, g, lambda: s + (rest * step).by(0.5) - p * rest * step * step)
+    size = xp.where(positive, 1.0, 2.0) * xp.exp(_clip_array(growth.re - 600.0, low=0.0))
     out = []
     for order in orders:
         factor, (i, j, _) = slope(order), order
@@ -388,7 +388,7 @@ def _pole(
     return _stack(out)
 
 
-def _slopes(alpha: AnyArray, ell: Pair, g: Pair, h: Callable[[], Pair]) -> Callable[[Order], Pair]:
+def _exponential_slopes(alpha: AnyArray, ell: Pair, g: Pair, h: Callable[[], Pair]) -> Callable[[Order], Pair]:
     """The derivatives of exp f in z, α and β, each over exp(f) z^-i α^-(i+j).
 
     f    a function of l = log(z)/α, less log α and β l
@@ -433,7 +433,7 @@ def _continuation(z: AnyArray, alpha: AnyArray, beta: AnyArray, orders: Sequence
 # -- which form where ----------------------------------------------------------------------------------------------------
 
 
-def _write(out: AnyArray, mask: AnyArray, function: Rule, inputs: Sequence[AnyArray], add: bool = False) -> AnyArray:
+def _write_where(out: AnyArray, mask: AnyArray, function: Rule, inputs: Sequence[AnyArray], add: bool = False) -> AnyArray:
     """`out`, (orders, elements), with a function of the chosen elements written (or added) to it.
 
     Normally the function is computed for the chosen elements only, a block at a time. While tracing, where no shape may depend on
@@ -460,7 +460,7 @@ def _elementary(out: AnyArray, z: AnyArray, alpha: AnyArray, beta: AnyArray, ord
         close = (abs(alpha - at[0]) < _NEIGHBOUR) & (abs(beta - at[1]) < _NEIGHBOUR)
         inside = z < -1 if at[0] else (z < 0) | (_growth(z, alpha) < -3)
         rule = functools.partial(_neighbour, orders=[orders[i] for i in some], quality=quality, at=at)
-        part = _write(out[some], close & inside, rule, (z, alpha, beta))
+        part = _write_where(out[some], close & inside, rule, (z, alpha, beta))
         rows = dict(zip(some, part, strict=True))
         out = _stack([rows.get(i, y) for i, y in enumerate(out)])
     return out
@@ -473,7 +473,7 @@ def are_numbers(*parameters: AnyArray) -> bool:
 
 def _growth(z: AnyArray, alpha: AnyArray) -> AnyArray:
     """log |z|^{1/α}, with z and α limited so that it is finite."""
-    return _space(z).log(_clip(abs(z), 1e-300, _WIDEST)) / _clip(alpha, _TINY)
+    return _space(z).log(_clip_array(abs(z), 1e-300, _WIDEST)) / _clip_array(alpha, _TINY)
 
 
 def numpy_derivatives(
@@ -495,32 +495,34 @@ def array_derivatives(
     # negative axis, `small` beside 0, and none where the pole alone is E to all digits (`alone`). Then the neighbours of elementary
     # functions and α = 0 are written over that, the sum is scaled, and the poles are added.
     xp, zero = _space(z), alpha == 0
-    z, alpha = _clip(z, -_WIDEST, _WIDEST), xp.where(zero, alpha, _clip(alpha, _TINY))
+    z, alpha = _clip_array(z, -_WIDEST, _WIDEST), xp.where(zero, alpha, _clip_array(alpha, _TINY))
     size = _growth(z, alpha)
     pair = (z < 0) & (alpha > 1 + _NEIGHBOUR)  # nearer to 1 the pair has decayed before it reaches the parabola
     pole = (size > -3) & (pair | ((z > 0) & ~zero))
-    angle = xp.where(z < 0, math.pi / 2 / _clip(alpha, _TINY), 0.0)
-    crossing = xp.exp(_clip(size, high=100.0) / 2) * xp.cos(angle)  # √μ of the parabola through the pole
+    angle = xp.where(z < 0, math.pi / 2 / _clip_array(alpha, _TINY), 0.0)
+    crossing = xp.exp(_clip_array(size, high=100.0) / 2) * xp.cos(angle)  # √μ of the parabola through the pole
     outer = pole & (crossing > 0.8) & (crossing < 1.17)
     far = (z < 0) & (size > math.log(_FAR)) & ~zero
     alone = pole & (z > 0) & (size > math.log(quality.depth + 15))  # the rest is e^-depth of the residue, and smaller
     small = (abs(z) < 1) & (beta < 1)
     out = _stack([xp.where(alone, xp.zeros_like(z), math.nan)] * len(orders))
     for mu, grid in zip(_SCALES, (~outer & ~alone, outer & ~alone), strict=True):
-        for mask, function in ((~far & ~small, _near), (~far & small, _apart), (far, _far)):
-            out = _write(out, grid & mask, functools.partial(function, orders=orders, quality=quality, mu=mu), (z, alpha, beta))
+        for mask, function in ((~far & ~small, _near), (~far & small, _apart), (far, _far_from_zero)):
+            out = _write_where(
+                out, grid & mask, functools.partial(function, orders=orders, quality=quality, mu=mu), (z, alpha, beta)
+            )
     out = _elementary(out, z, alpha, beta, orders, quality)
     if not are_numbers(alpha):
         everywhere = z == z  # gives the mask the shape of z, and leaves nan alone
-        out = _write(out, zero & everywhere, functools.partial(_continuation, orders=orders), (z, alpha, beta))
+        out = _write_where(out, zero & everywhere, functools.partial(_continuation, orders=orders), (z, alpha, beta))
     if scaled:
         out = out * xp.exp(-scaling_exponent(z, alpha))
     scale = xp.where(outer, xp.full_like(z, _SCALES[1]), _SCALES[0])
     rule = functools.partial(_pole, orders=orders, quality=quality, scaled=scaled)
-    return _write(out, pole, rule, (z, alpha, beta, scale), add=True)
+    return _write_where(out, pole, rule, (z, alpha, beta, scale), add=True)
 
 
 def scaling_exponent(z: AnyArray, alpha: AnyArray) -> AnyArray:
     """z^{1/α} for z > 0 and α > 0, else 0; cut at e^200, so that the difference of two is finite."""
     xp = _space(z)
-    return xp.where((z > 0) & (alpha > 0), xp.exp(_clip(_growth(z, alpha), high=_SCALED)), 0.0)
+    return xp.where((z > 0) & (alpha > 0), xp.exp(_clip_array(_growth(z, alpha), high=_SCALED)), 0.0)

@@ -55,7 +55,7 @@ def _scaled(z: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf, prec: int) -> tuple[Any
     ell = mp.log(abs(z)) / a
     t = mp.exp(min(ell, mp.mpf(_INFINITE))) if z > 0 and a > 0 else zero
     if abs(z) < _NEAR_ZERO:
-        return _series(z, a, b) * mp.exp(-t), t
+        return _power_series(z, a, b) * mp.exp(-t), t
     if a == 1 and z < 0:
         return (z * mp.exp(z) if b == 0 else mp.hyp1f1(1, b, z) * mp.rgamma(b)) if z > -_INFINITE else _tail(z, a, b), zero
     spare = 20 + max(0, int(mp.log10(abs(z)))) + (max(0, int(ell / math.log(10))) if a > 1 and z < 0 else 0)
@@ -69,7 +69,7 @@ def _scaled(z: mpmath.mpf, a: mpmath.mpf, b: mpmath.mpf, prec: int) -> tuple[Any
     return +m, t
 
 
-def _series(z: Any, a: Any, b: Any) -> Any:
+def _power_series(z: Any, a: Any, b: Any) -> Any:
     """E_{a,b}(z) by its power series, for z near 0."""
     total, power, k = mp.zero, mp.one, 0
     while k < 4 or abs(power) > mp.eps**2 * abs(total):
@@ -91,10 +91,10 @@ def _integral(z: Any, a: Any, b: Any, t: Any) -> Any:
     angle = mp.pi / a if pair else mp.zero
     crossing = mp.exp(min(ell, mp.mpf(100)) / 2) * mp.cos(angle / 2) / mp.sqrt(mu)
     mu = 2 * mu if (t or pair) and 0.8 < crossing < 1.17 else mu
-    m = _rule(z, a, b, int(mu), digits) * mp.exp(-t) if t < _INFINITE else mp.zero
+    m = _exact_rule(z, a, b, int(mu), digits) * mp.exp(-t) if t < _INFINITE else mp.zero
     if (t or pair) and ell > -5 + math.log(int(mu)):
         s = mp.mpc(mp.expj(angle)) * mp.exp(min(ell, mp.mpf(_INFINITE)))
-        w, rate = mp.sqrt(s / mu), 2 * mp.pi / _step(digits)
+        w, rate = mp.sqrt(s / mu), 2 * mp.pi / _contour_step(digits)
         missed = 1 / (1 + mp.exp(rate * (1 - w))) if w.real < 3 else mp.one
         exponent = (1 - b) * mp.mpc(min(ell, mp.mpf(_INFINITE)), angle) + (s if pair else 0)
         if exponent.real > -_INFINITE:
@@ -102,15 +102,15 @@ def _integral(z: Any, a: Any, b: Any, t: Any) -> Any:
     return m
 
 
-def _step(digits: int) -> Any:
+def _contour_step(digits: int) -> Any:
     """The step h of the rule, whose own error is e^(-2π/h)."""
     return 2 * mp.pi / ((digits + 10) * mp.log(10))
 
 
 @functools.lru_cache(maxsize=64)
-def _nodes(mu: int, digits: int) -> tuple[tuple[Any, Any], ...]:
+def _contour_nodes(mu: int, digits: int) -> tuple[tuple[Any, Any], ...]:
     """log s and the weight e^s ds/du h/(πi) at the nodes of the upper half."""
-    h = _step(digits)
+    h = _contour_step(digits)
     count = int(mp.sqrt(1 + digits * mp.log(10) / mu) / h) + 1
     us = [(k + mp.mpf(1) / 2) * h for k in range(count)]
     return tuple(
@@ -118,35 +118,35 @@ def _nodes(mu: int, digits: int) -> tuple[tuple[Any, Any], ...]:
     )
 
 
-def _bits(digits: int) -> int:
+def _working_bits(digits: int) -> int:
     """The bits behind the binary point of the integers that are summed."""
     return int(digits * 3.33) + 32
 
 
 @functools.lru_cache(maxsize=256)
-def _powers(a: mpmath.mpf, mu: int, digits: int) -> tuple[tuple[int, int], ...]:
+def _exact_powers(a: mpmath.mpf, mu: int, digits: int) -> tuple[tuple[int, int], ...]:
     """s^a at the nodes."""
-    return tuple(_whole(mp.exp(a * log), _bits(digits)) for log, _ in _nodes(mu, digits))
+    return tuple(_fixed_point(mp.exp(a * log), _working_bits(digits)) for log, _ in _contour_nodes(mu, digits))
 
 
 @functools.lru_cache(maxsize=512)
 def _bases(power: mpmath.mpf, mu: int, digits: int) -> tuple[tuple[int, int], ...]:
     """The weight times s^power at the nodes."""
-    return tuple(_whole(weight * mp.exp(power * log), _bits(digits)) for log, weight in _nodes(mu, digits))
+    return tuple(_fixed_point(weight * mp.exp(power * log), _working_bits(digits)) for log, weight in _contour_nodes(mu, digits))
 
 
-def _whole(v: mpmath.mpc, bits: int) -> tuple[int, int]:
+def _fixed_point(v: mpmath.mpc, bits: int) -> tuple[int, int]:
     """The real and imaginary part as integers, with this many bits behind the binary point."""
     return libmp.to_fixed(v.real._mpf_, bits), libmp.to_fixed(v.imag._mpf_, bits)
 
 
-def _rule(z: Any, a: Any, b: Any, mu: int, digits: int) -> Any:
+def _exact_rule(z: Any, a: Any, b: Any, mu: int, digits: int) -> Any:
     """Σ weight s^(a-b) / (s^a - z); for |z| > 1 with both sides of the fraction over z, so that no digits are lost."""
-    bits = _bits(digits)
+    bits = _working_bits(digits)
     large = abs(z) > 1
     shift = libmp.to_fixed((1 / z if large else z)._mpf_, bits)
     one, total = 1 << bits, 0
-    for (re, im), (x, y) in zip(_bases(a - b, mu, digits), _powers(a, mu, digits), strict=True):
+    for (re, im), (x, y) in zip(_bases(a - b, mu, digits), _exact_powers(a, mu, digits), strict=True):
         if large:  # s^a / z - 1
             x, y = (x * shift >> bits) - one, y * shift >> bits
         else:

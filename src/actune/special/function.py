@@ -92,7 +92,7 @@ def _check_range(name: str, value: Tensor, high: float) -> None:
         )
 
 
-def _parameter(name: str, value: Real, z: Tensor) -> Tensor:
+def _parameter_tensor(name: str, value: Real, z: Tensor) -> Tensor:
     """A parameter as a tensor; a tensor of one element becomes one without dimensions."""
     if not isinstance(value, (Tensor, numbers.Real)):
         raise ValueError(f"{name} = {value!r} is no number; give a number or a real floating-point tensor")
@@ -102,7 +102,9 @@ def _parameter(name: str, value: Real, z: Tensor) -> Tensor:
     return t.reshape(()) if t.numel() == 1 else t
 
 
-def _apply(z: Tensor, alpha: Real, beta: Real, orders: Sequence[Order], scaled: bool) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+def _apply_function(
+    z: Tensor, alpha: Real, beta: Real, orders: Sequence[Order], scaled: bool
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
     """(values, z, α): these derivatives in the dtype of z, and the tensors that they were computed from."""
     if not isinstance(z, Tensor) or not z.is_floating_point():
         kind = z.dtype if isinstance(z, Tensor) else type(z).__name__
@@ -110,7 +112,7 @@ def _apply(z: Tensor, alpha: Real, beta: Real, orders: Sequence[Order], scaled: 
     for order in orders:
         _check_order(order)
     x = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
-    a, b = _parameter("alpha", alpha, z), _parameter("beta", beta, z)
+    a, b = _parameter_tensor("alpha", alpha, z), _parameter_tensor("beta", beta, z)
     found = _MittagLeffler.apply(x, a, b, tuple((i, j, k) for i, j, k in orders), scaled)
     return tuple(y.to(z.dtype) for y in found), x, a
 
@@ -127,12 +129,12 @@ def mittag_leffler_by_contour(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tenso
     For 1 < α ≤ 2 and z < 0 the phase |z|^{1/α} of the oscillation is known to a relative rounding error, so that its absolute
     error grows from 1e-13 at |z| = 1e6, α = 2, to 1 where |z|^{1/α} reaches 1e15; the amplitude and the tail stay accurate.
     """
-    return _apply(z, alpha, beta, ((0, 0, 0),), False)[0][0]
+    return _apply_function(z, alpha, beta, ((0, 0, 0),), False)[0][0]
 
 
 def mittag_leffler_derivatives(z: Tensor, alpha: Real, beta: Real, orders: Sequence[Order]) -> tuple[Tensor, ...]:
     """∂^{i+j+k} E_{α,β}(z) / ∂z^i ∂α^j ∂β^k for each order (i, j, k), i + j + k ≤ 2: for less than they cost one by one."""
-    return _apply(z, alpha, beta, orders, False)[0]
+    return _apply_function(z, alpha, beta, orders, False)[0]
 
 
 def mittag_leffler_scaled(z: Tensor, alpha: Real, beta: Real = 1.0, orders: Sequence[Order] = ((0, 0, 0),)) -> tuple[Tensor, ...]:
@@ -141,6 +143,6 @@ def mittag_leffler_scaled(z: Tensor, alpha: Real, beta: Real = 1.0, orders: Sequ
     E1/E2 = m1/m2 exp(t1 - t2). Autograd takes the exponent as a constant and differentiates m with t fixed, which is right for
     every product m exp(t) and for every ratio of two.
     """
-    found, x, a = _apply(z, alpha, beta, orders, True)
+    found, x, a = _apply_function(z, alpha, beta, orders, True)
     t = scaling_exponent(x.detach().to(torch.float64), a.detach().to(torch.float64))
     return *found, t.expand(found[0].shape).to(found[0].dtype)

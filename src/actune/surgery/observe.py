@@ -58,7 +58,7 @@ def observe_uses(model: nn.Module, example: object, places: list[ModulePlace]) -
         counter.depth += 1
         x = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
         if x is not None and module in seen:
-            seen[module].append(_use(x, [made_by.get(x), *(layer for layer, shape in latest if shape == x.shape)]))
+            seen[module].append(_use_on(x, [made_by.get(x), *(layer for layer, shape in latest if shape == x.shape)]))
 
     def leave(module: nn.Module, args: object, output: object) -> None:
         counter.depth -= 1
@@ -84,7 +84,7 @@ def observe_uses(model: nn.Module, example: object, places: list[ModulePlace]) -
     return seen, counter.calls
 
 
-def _use(x: torch.Tensor, layers: list[nn.Module | None]) -> Use:
+def _use_on(x: torch.Tensor, layers: list[nn.Module | None]) -> Use:
     """The use of an activation on x. Its channels are where the first of these layers that fits x has them, or else where is usual.
 
     Usual is dimension 1 from four dimensions on, and otherwise the last.

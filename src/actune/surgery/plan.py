@@ -97,7 +97,7 @@ def plan_change(
         return fit
     if scope == "channel" and fit.dim is None:
         raise ValueError(f"cannot tell which dimension holds the channels at {place.names[0]!r}; pass example=, a model input")
-    near = _near(model, place, uses)
+    near = _parameters_near(model, place, uses)
     like = next((p for p in near if p.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)), None)
     device = next((use.device for use in uses if use.device is not None), like.device if like is not None else None)
     new = make(channels=fit.channels, dim=fit.dim, device=device, dtype=like.dtype if like is not None else None)
@@ -108,7 +108,7 @@ def plan_change(
     return Change(place, new, fit, near)
 
 
-def _near(model: nn.Module, place: ModulePlace, uses: list[Use]) -> tuple[nn.Parameter, ...]:
+def _parameters_near(model: nn.Module, place: ModulePlace, uses: list[Use]) -> tuple[nn.Parameter, ...]:
     """The parameters of the model from near to far: of the module, the layer before it, its parent, the parent of that, …"""
     path = place.names[0].split(".")[:-1]
     around = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path), -1, -1)]

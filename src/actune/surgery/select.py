@@ -87,7 +87,7 @@ def select_places(model: nn.Module, where: Selector) -> tuple[list[ModulePlace],
     for module, slots in _slots(model).items():
         name = slots[0].names[0]
         chosen = tuple(slot for slot in slots if any(meant(name, module) for name in slot.names))
-        reason = _reason(module, where)
+        reason = _why_kept(module, where)
         if chosen and replaceable(module):
             places.append(ModulePlace(module, chosen))
         elif chosen and reason:
@@ -106,7 +106,7 @@ def select_places(model: nn.Module, where: Selector) -> tuple[list[ModulePlace],
     return places, skipped
 
 
-def _reason(module: nn.Module, where: Selector) -> str | None:
+def _why_kept(module: nn.Module, where: Selector) -> str | None:
     """Why a module is not replaced; None if nobody would expect it to be."""
     if isinstance(module, NOT_ELEMENTWISE):
         return "not elementwise"

@@ -117,7 +117,7 @@ class _Undo:
     added: tuple[nn.Parameter, ...]
 
 
-def _apply(model: nn.Module, root: nn.Module, changes: list[Change], optimizer: torch.optim.Optimizer | None) -> _Undo:
+def _make_edits(model: nn.Module, root: nn.Module, changes: list[Change], optimizer: torch.optim.Optimizer | None) -> _Undo:
     edits = tuple(_edits(model, changes))
     pairs = tuple((change.place.module, change.new) for change in changes)
     removed: tuple[optimizers.Removed, ...] = ()
@@ -177,7 +177,7 @@ def swap(
     if optimizer is not None:
         optimizers.check(optimizer, model, changes)
     root = next((change.new for change in changes if change.place.module is model), model)
-    undo = _apply(model, root, changes, optimizer)
+    undo = _make_edits(model, root, changes, optimizer)
     return SwapReport(root, tuple(map(_replacement, changes)), tuple(skipped), calls, undo)
 
 

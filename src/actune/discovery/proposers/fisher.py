@@ -47,11 +47,11 @@ class Fisher:
     batch: int = 32
 
     def __call__(self, f: Family) -> tuple[float, ...] | None:
-        return _numbers(self, f.expr, tuple(f.initial()))
+        return _probe_numbers(self, f.expr, tuple(f.initial()))
 
 
 @functools.lru_cache(maxsize=4096)
-def _numbers(fisher: Fisher, e: Expr, initial: tuple[tuple[str, float], ...]) -> tuple[float, ...] | None:
+def _probe_numbers(fisher: Fisher, e: Expr, initial: tuple[tuple[str, float], ...]) -> tuple[float, ...] | None:
     task = fisher.task
     inputs = task.split(fisher.seed).train.inputs[: fisher.batch]
     with seeded(fisher.seed, torch.device("cpu")), torch.enable_grad():
@@ -115,7 +115,7 @@ def kfac(model: nn.Module, inputs: Tensor, loss: Loss) -> tuple[Layer, ...] | No
     slopes = torch.autograd.grad(likelihood, [y for *_, y in calls], materialize_grads=True)
     found: list[Layer] = []
     for (name, layer, x, _), slope in zip(calls, slopes, strict=True):
-        a, g = _rows(layer, x, slope)
+        a, g = _layer_rows(layer, x, slope)
         spectra = _spectrum(a, len(inputs)), _spectrum(g, g.shape[1])
         if spectra[0] is None or spectra[1] is None:
             return None
@@ -123,7 +123,7 @@ def kfac(model: nn.Module, inputs: Tensor, loss: Loss) -> tuple[Layer, ...] | No
     return tuple(found)
 
 
-def _rows(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+def _layer_rows(layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     """Inputs (with a one for the bias) and output gradients, a row per place of each input: shapes (groups, rows, width)."""
     groups = 1
     if isinstance(layer, nn.Conv2d):

@@ -103,7 +103,7 @@ class Method:
         """The method with these parts (names in `PARTS`) switched off."""
         changed = self
         for part in parts:
-            changed = _row(PARTS, part, "part of a search")(changed)
+            changed = _settings_row(PARTS, part, "part of a search")(changed)
         return changed
 
 
@@ -148,13 +148,13 @@ PARTS: dict[str, Callable[[Method], Method]] = {
 
 def find_method(what: str | Method) -> Method:
     """The method of this name; a Method is returned as it is."""
-    return what if isinstance(what, Method) else _row(METHODS, what, "method of search")
+    return what if isinstance(what, Method) else _settings_row(METHODS, what, "method of search")
 
 
 _Row = TypeVar("_Row")
 
 
-def _row(table: dict[str, _Row], name: str, what: str) -> _Row:
+def _settings_row(table: dict[str, _Row], name: str, what: str) -> _Row:
     if name not in table:
         raise ValueError(f"unknown {what} {name!r}{suggestion(str(name), table)} (known: {', '.join(table)})")
     return table[name]

@@ -61,7 +61,7 @@ def _features_of(f: Family) -> Array | None:
 @functools.lru_cache(maxsize=1024)
 def _features(e: Expr, initial: tuple[tuple[str, float], ...]) -> Array | None:
     for n in e.nodes():  # arguments first, so that each finds the values of its own
-        y = _value(n, initial)
+        y = _part_values(n, initial)
     below, above = np.split(y.expand(2 * _POINTS).numpy(), 2)
     with np.errstate(all="ignore"):  # infinities, which are refused below
         found = np.arcsinh(np.concatenate([(below + above) / 2, (above - below) / (2 * _STEP)])).astype(np.float32)
@@ -71,13 +71,13 @@ def _features(e: Expr, initial: tuple[tuple[str, float], ...]) -> Array | None:
 # Node by node and kept: children share most of their parts with their parent and with one another, and of what is evaluated once
 # simplifying would take longer than computing.
 @functools.lru_cache(maxsize=8192)
-def _value(e: Expr, initial: tuple[tuple[str, float], ...]) -> Tensor:
+def _part_values(e: Expr, initial: tuple[tuple[str, float], ...]) -> Tensor:
     """The values of a formula at the quantiles, a step below and a step above, in float64."""
     if e.op == "symbol":
         return _INPUTS if e.args[0] == "x" else torch.tensor(dict(initial)[e.args[0]], dtype=torch.float64)
     if e.op == "const":
         return torch.tensor(e.args[0], dtype=torch.float64)
-    return _applied(e.op, *(_value(a, initial) for a in e.args))
+    return _applied(e.op, *(_part_values(a, initial) for a in e.args))
 
 
 def _applied(name: str, *args: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def predict_ranks(
     new, here = _described(functions, told)
     if len(known) < least or not new:
         return [0.5 if i in new else math.inf for i in range(len(functions))]
-    among, across = _kernels(there, here)
+    among, across = _similarities(there, here)
     ranks = _ranks([history[i] for i in known])
     weights = np.linalg.solve(among + _RIDGE * np.eye(len(known)), ranks - ranks.mean())
     found = dict(zip(new, ranks.mean() + across @ weights, strict=True))
@@ -166,7 +166,7 @@ def _described(functions: Sequence[Family | None], told: Sequence[Sequence[float
     return places, [np.array([part[i] for i in places], dtype=np.float64) for part in parts] if places else []
 
 
-def _kernels(known: Sequence[Array], new: Sequence[Array]) -> tuple[Array, Array]:
+def _similarities(known: Sequence[Array], new: Sequence[Array]) -> tuple[Array, Array]:
     """Similarities of the known functions to each other, and of the new ones to them: the mean over parts of exp(-d²/median d²)."""
     kernels: list[tuple[Array, Array]] = []
     for there, here in zip(known, new, strict=True):
@@ -209,7 +209,7 @@ def draw_promising(history: History, rng: Random, settings: Settings, probe: Pro
     predicted = predict_ranks(past, functions) if ready else [0.0] * len(drafts)
     known = are_familiar(past, functions, settings.novelty) if ready else [False] * len(drafts)
     ordered = (drafts[i] for *_, i in sorted(zip(known, predicted, range(len(drafts)), strict=True)))
-    fit = (d for d in ordered if not settings.screening or _fits(screen(d.function), history))
+    fit = (d for d in ordered if not settings.screening or _is_new(screen(d.function), history))
     if probe is None or not ready or settings.shortlist < 1:
         return next(fit, None)
     shortlist = list(islice(fit, settings.shortlist))
@@ -222,5 +222,5 @@ def _spelling(f: Family) -> object:
     return f.name if f.is_declared else (f.expr, *f.initial())
 
 
-def _fits(found: Screening, history: History) -> bool:
+def _is_new(found: Screening, history: History) -> bool:
     return found.reason is None and not history.has_seen(found.fingerprint)

@@ -26,15 +26,15 @@ def changed_settings(settings: Settings) -> dict[str, Any]:
 
     def differences(value: Any, default: Any) -> dict[str, Any]:
         pairs = ((f.name, getattr(value, f.name), getattr(default, f.name)) for f in dataclasses.fields(value))
-        return {name: differences(v, d) if dataclasses.is_dataclass(v) else _plain(v) for name, v, d in pairs if v != d}
+        return {name: differences(v, d) if dataclasses.is_dataclass(v) else _plain_origin(v) for name, v, d in pairs if v != d}
 
     changed = differences(settings, Settings())
     return {"settings": changed} if changed else {}
 
 
-def _plain(value: Any) -> Any:
+def _plain_origin(value: Any) -> Any:
     """The value with lists for tuples, as JSON has them, so that a study in memory has the records of one in a database."""
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+    return [_plain_origin(v) for v in value] if isinstance(value, tuple) else value
 
 
 def recorded_settings(origin: dict[str, Any]) -> Settings:

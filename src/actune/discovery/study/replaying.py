@@ -69,12 +69,12 @@ def _probe_of(study: Study) -> Probe:
     """The probe of the task that ships, if `search` began the study with it: another task may have its name."""
     task = TASKS.get(study.user_attrs.get(TASK, ""))
     same = task is not None and study.user_attrs.get(BUDGET, {}).get("network") == network(task)
-    return Fisher(task, training_seed(study)) if task is not None and same else _unknown
+    return Fisher(task, training_seed(study)) if task is not None and same else _refuse_unknown
 
 
 # A candidate is derived by calling `propose` as the search did. Two of its inputs may be missing, and stand-ins take their places:
 # - The probe, which may be a function of the user's. Where the surrogate had asked it, its answer decided, and the candidate cannot
-#   be derived: the stand-in `_unknown` raises, and `_again` then only reads the text once more and compares its fingerprint.
+#   be derived: the stand-in `_refuse_unknown` raises, and `_again` then only reads the text once more and compares its fingerprint.
 # - A user's proposers. `propose` drew one by weight before it drew ours, so that all must be there for the generator to go the same
 #   way: the stand-in `_absent` has nothing to propose, as one that had failed. The one that made the candidate is really called.
 # For example, trial 7 records {"proposer": "evolution", "own": ["mine"]}: "mine" was drawn, failed, and evolution stepped in. With
@@ -85,7 +85,7 @@ class _Unknown(Exception):
     """There is no probe to ask."""
 
 
-def _unknown(f: Family) -> None:
+def _refuse_unknown(f: Family) -> None:
     raise _Unknown
 
 

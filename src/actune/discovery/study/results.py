@@ -82,7 +82,7 @@ def _why_none(study: Study) -> str:
 
 
 def _only_name(trials: list[FrozenTrial]) -> str:
-    found = _names(trials)
+    found = _known_names(trials)
     if len(found) > 1:
         raise ValueError(f"the trials have several activations; choose one: name={' or '.join(map(repr, found))}")
     return found[0] if found else "activation"
@@ -90,7 +90,7 @@ def _only_name(trials: list[FrozenTrial]) -> str:
 
 def activation_names(study: Study) -> list[str]:
     """The names of the activations of the trials that are complete with finite values: one, unless a network has several."""
-    return _names(finite_trials(study))
+    return _known_names(finite_trials(study))
 
 
 def finite_trials(study: Study) -> list[FrozenTrial]:
@@ -100,7 +100,7 @@ def finite_trials(study: Study) -> list[FrozenTrial]:
     return [t for t in trials if all(map(math.isfinite, t.values))]
 
 
-def _names(trials: list[FrozenTrial]) -> list[str]:
+def _known_names(trials: list[FrozenTrial]) -> list[str]:
     return sorted({name for t in trials for name in names_in(t)})
 
 

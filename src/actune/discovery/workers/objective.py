@@ -31,12 +31,12 @@ __all__ = ["OBJECTIVES", "OwnObjective", "TaskObjective"]
 # What a trial of a task can be worth, the smaller the better.
 OBJECTIVES: dict[str, Callable[[Outcome, Family], float]] = {
     "loss": lambda outcome, f: outcome.validation_loss,
-    "error": lambda outcome, f: 1 - _accuracy(outcome),
+    "error": lambda outcome, f: 1 - _trial_accuracy(outcome),
     "cost": lambda outcome, f: float(function_cost(f)),
 }
 
 
-def _accuracy(outcome: Outcome) -> float:
+def _trial_accuracy(outcome: Outcome) -> float:
     if outcome.validation_accuracy is None:
         raise ValueError("the objective 'error' needs a task with classes, this one has none; say objectives=('loss',)")
     return outcome.validation_accuracy

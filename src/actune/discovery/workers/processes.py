@@ -98,7 +98,7 @@ def run_workers(job: WorkOrder, study: optuna.Study, trials: int, workers: int, 
             to_start = min(workers, missing) - len(crew)
             if not crew and to_start <= 0:
                 return
-            crew += [_start(job) for _ in range(to_start)]
+            crew += [_start_worker(job) for _ in range(to_start)]
             wait([w.line for w in crew] + [w.process.sentinel for w in crew], timeout=1)
             if 0 < missing <= elsewhere:
                 requeue(study)  # or wait for ever for what a dead one runs
@@ -113,7 +113,7 @@ class _Stop(Exception):
     """A worker's objective called `study.stop()`."""
 
 
-def _start(job: WorkOrder) -> _Worker:
+def _start_worker(job: WorkOrder) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_join_in, args=(job, theirs))  # no daemon: an objective may start processes (data loaders)

@@ -69,16 +69,16 @@ def run_ray(
                 for _ in range(free):
                     ticket = uuid.uuid4().hex
                     flying[task.remote(sent, ticket)] = ticket
-                crashes = _listen(ray, flying, study, crashes)
+                crashes = _listen_to_tasks(ray, flying, study, crashes)
                 if not flying:  # others run what is missing, or have died of it
                     requeue(study)
-        except _Stop:
+        except _StopSignal:
             return
         finally:
             _cancel(ray, flying, study)
 
 
-class _Stop(Exception):
+class _StopSignal(Exception):
     """The objective called `study.stop()`."""
 
 
@@ -125,7 +125,7 @@ def _check_reach(ray: Any, storage: str) -> None:
                          "give the URL of a database: postgresql://USER:PASSWORD@HOST/NAME")  # fmt: skip
 
 
-def _listen(ray: Any, flying: dict[Any, str], study: optuna.Study, crashes: int) -> int:
+def _listen_to_tasks(ray: Any, flying: dict[Any, str], study: optuna.Study, crashes: int) -> int:
     """Learn which tasks have ended. Returns how many crashed in a row."""
     if not flying:
         time.sleep(1)
@@ -139,17 +139,17 @@ def _listen(ray: Any, flying: dict[Any, str], study: optuna.Study, crashes: int)
             crashes += 1
             requeue(study, gone=lambda name, ticket=ticket: _ticket(name) == ticket)  # type: ignore[misc]
             if crashes >= CRASHES:
-                raise SearchError(f"{crashes} Ray tasks in a row crashed, the last one with {_reason(error)}") from None
+                raise SearchError(f"{crashes} Ray tasks in a row crashed, the last one with {_failure_reason(error)}") from None
         else:
             if word == "stopped":
-                raise _Stop
+                raise _StopSignal
             if word:
                 raise SearchError(f"a worker failed with {word}")
             crashes = 0
     return crashes
 
 
-def _reason(error: Exception) -> str:
+def _failure_reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"
 
@@ -167,7 +167,7 @@ def _cancel(ray: Any, flying: dict[Any, str], study: optuna.Study) -> None:
 # -- in the task -----------------------------------------------------------------------------------------------------------
 
 
-def _name(ticket: str) -> str:
+def _task_name(ticket: str) -> str:
     host, _, pid = this_worker().rpartition(":")
     return f"{host}/{ticket}:{pid}"
 
@@ -179,7 +179,7 @@ def _ticket(name: str) -> str:
 
 def _one_trial(job: WorkOrder, ticket: str) -> str:
     """Run one trial. Returns an empty text, or why the search is to end."""
-    name, begun, stopped = _name(ticket), False, False
+    name, begun, stopped = _task_name(ticket), False, False
 
     def may_begin() -> bool:
         nonlocal begun, stopped

@@ -39,25 +39,25 @@ def run_batches(study: optuna.Study, objective: TaskObjective, trials: int, size
     tally = Tally(study, trials, progress)
     with quiet_optuna(), one_thread():
         while (seen := tally.look())[0] > 0:
-            if _free(seen) > 0:
-                _run(study, objective, size, tally)
+            if _trials_to_run(seen) > 0:
+                _run_together(study, objective, size, tally)
             else:
                 time.sleep(0.5)
                 requeue(study)
 
 
-def _free(seen: tuple[int, int]) -> int:
+def _trials_to_run(seen: tuple[int, int]) -> int:
     """The number of trials that this process may run at the moment, those that it runs already included."""
     missing, elsewhere = seen
     return missing - elsewhere
 
 
-def _run(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally) -> None:
+def _run_together(study: optuna.Study, objective: TaskObjective, size: int, tally: Tally) -> None:
     """Run one batch: all begin, and have signs of life, before the first is trained; others may begin some meanwhile."""
     begun: list[Trial] = []
     try:
         with ExitStack() as life:
-            while len(begun) < size and (not begun or _free(tally.look()) > len(begun)):
+            while len(begun) < size and (not begun or _trials_to_run(tally.look()) > len(begun)):
                 begun.append(trial := _asked(study))
                 life.enter_context(_life(study, trial))
                 if trial.user_attrs.get(WORKER) != this_worker():  # a storage that is not ours

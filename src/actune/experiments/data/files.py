@@ -85,9 +85,9 @@ def idx_images(folder: str, images: int = 12_000) -> Split:
             pixels = _idx(path)
         with open_data(f"{folder}/{part}-labels-idx1-ubyte.gz") as path:
             parts.append(_images(pixels, _idx(path)))
-    seen = _rows(parts[0], slice(images))
+    seen = _table_rows(parts[0], slice(images))
     train = len(seen) - len(seen) // 6
-    return Split(_rows(seen, slice(train)), _rows(seen, slice(train, None)), parts[1])
+    return Split(_table_rows(seen, slice(train)), _table_rows(seen, slice(train, None)), parts[1])
 
 
 def _idx(path: Path) -> np.ndarray:
@@ -143,7 +143,9 @@ def sign_digits() -> Split:
     with _arrays("sign-digits/sign_digits_gray64.npz") as arrays:
         every = _images(arrays["images"][:, None], arrays["labels"])
     fifth = len(every) // 5
-    return Split(_rows(every, slice(2 * fifth, None)), _rows(every, slice(fifth, 2 * fifth)), _rows(every, slice(fifth)))
+    return Split(
+        _table_rows(every, slice(2 * fifth, None)), _table_rows(every, slice(fifth, 2 * fifth)), _table_rows(every, slice(fifth))
+    )
 
 
 def _images(images: np.ndarray, labels: np.ndarray | Sequence[int]) -> Part:
@@ -154,13 +156,13 @@ def _images(images: np.ndarray, labels: np.ndarray | Sequence[int]) -> Part:
     return Part(pixels[:, None] if pixels.ndim == 3 else pixels, torch.from_numpy(np.array(labels, np.int64)))
 
 
-def _rows(part: Part, which: slice | torch.Tensor) -> Part:
+def _table_rows(part: Part, which: slice | torch.Tensor) -> Part:
     return Part(part.inputs[which], part.targets[which])
 
 
 def _last_tenth(train: Part, test: Part) -> Split:
     fitted = len(train) - len(train) // 10
-    return Split(_rows(train, slice(fitted)), _rows(train, slice(fitted, None)), test)
+    return Split(_table_rows(train, slice(fitted)), _table_rows(train, slice(fitted, None)), test)
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def uci(name: str) -> Split:
         table = np.loadtxt(path, ndmin=2)
     with _arrays(f"uci/{name}_splits.npz") as splits:
         features, target, test = splits["features"], splits["target"], splits["test_0"]
-    return _table(table[:, features], table[:, np.atleast_1d(target)[:1]], test)
+    return _number_table(table[:, features], table[:, np.atleast_1d(target)[:1]], test)
 
 
 @cached_by_folder
@@ -183,10 +185,10 @@ def california() -> Split:
         longitude, latitude, age, rooms, bedrooms, people, households, income, price = np.loadtxt(path, delimiter=",").T
     features = (income, age, rooms / households, bedrooms / households, people, people / households, latitude, longitude)
     order = np.random.RandomState(1).permutation(len(price))
-    return _table(np.stack(features, 1), price[:, None], order[: len(price) // 5])
+    return _number_table(np.stack(features, 1), price[:, None], order[: len(price) // 5])
 
 
-def _table(features: np.ndarray, targets: np.ndarray, test: np.ndarray) -> Split:
+def _number_table(features: np.ndarray, targets: np.ndarray, test: np.ndarray) -> Split:
     """A table standardised by its training part; a fifth of what is not tested validates, in one fixed shuffle."""
     rest = np.random.RandomState(0).permutation(np.setdiff1d(np.arange(len(features)), test))
     validation, train = rest[: len(rest) // 5], rest[len(rest) // 5 :]
@@ -216,7 +218,7 @@ def series(file: str, column: int, *, window: int = 24, logarithm: bool = False)
     scaled = torch.from_numpy(changes / changes[: ends[0] + window].std()).float()
     rows = scaled.unfold(0, window + 1, 1)
     every = Part(rows[:, :-1], rows[:, -1:])
-    return Split(*(_rows(every, slice(a, b)) for a, b in zip([0, *ends], ends, strict=False)))
+    return Split(*(_table_rows(every, slice(a, b)) for a, b in zip([0, *ends], ends, strict=False)))
 
 
 @cached_by_folder
@@ -229,4 +231,4 @@ def text(length: int = 64) -> Split:
     pieces = (len(codes) - 1) // length
     every = Part(codes[: pieces * length].reshape(-1, length), codes[1 : pieces * length + 1].reshape(-1, length))
     ends = [int(pieces * share) for share in (0.9, 0.95, 1.0)]
-    return Split(*(_rows(every, slice(a, b)) for a, b in zip([0, *ends], ends, strict=False)))
+    return Split(*(_table_rows(every, slice(a, b)) for a, b in zip([0, *ends], ends, strict=False)))

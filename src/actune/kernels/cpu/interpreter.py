@@ -94,17 +94,17 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     last = {a: n for n in calls for a in n.args}
     rows = []
     for n in calls:
-        arguments = [places[a] for a in _arguments(n)]
+        arguments = [places[a] for a in _operator_arguments(n)]
         for a in dict.fromkeys(n.args):
             if last[a] is n and a in moving and not a.is_leaf and a not in outputs:
                 arena.free(places[a])  # its block may take the result: each vector is read before it is written
         places[n] = arena.block() if n in moving else arena.single()
-        rows.append(_row(addresses[_operator_of(n)], places[n], arguments))
+        rows.append(_tape_row(addresses[_operator_of(n)], places[n], arguments))
     out = places[outputs[0]]
     if backward:
         product = arena.block()
-        rows.append(_row(addresses["mul"], product, [g, out]))
-        rows += [_row(addresses[_SUM], s, [g, places[e], alive]) for s, e in zip(sums, outputs[1:], strict=True)]
+        rows.append(_tape_row(addresses["mul"], product, [g, out]))
+        rows += [_tape_row(addresses[_SUM], s, [g, places[e], alive]) for s, e in zip(sums, outputs[1:], strict=True)]
         out = product
     with np.errstate(over="ignore"):
         numbers = np.repeat(np.array([n.args[0] for n in constants], np.float64 if double else np.float32), LANES)
@@ -129,19 +129,19 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
 
 def _operator_of(n: Expr) -> str:
     """The operator of a node, a key of `operator_addresses`: a power that the kernel column treats apart is one by itself."""
-    return _power(n.args[1].args[0]) if n.op == "pow" and n.args[1].op == "const" and n.args[1].args[0] in POWERS else n.op
+    return _power_operator(n.args[1].args[0]) if n.op == "pow" and n.args[1].op == "const" and n.args[1].args[0] in POWERS else n.op
 
 
-def _power(exponent: float) -> str:
+def _power_operator(exponent: float) -> str:
     return f"pow {exponent:g}"
 
 
-def _arguments(n: Expr) -> tuple[Expr, ...]:
+def _operator_arguments(n: Expr) -> tuple[Expr, ...]:
     """The arguments that its operator takes."""
     return n.args if _operator_of(n) == n.op else n.args[:1]
 
 
-def _row(operator: int, out: tuple[int, int], arguments: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+def _tape_row(operator: int, out: tuple[int, int], arguments: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     places = [*arguments, *[(0, 0)] * (3 - len(arguments))]
     return operator, out[0], *(number for place in places for number in place)
 
@@ -177,7 +177,7 @@ _LOADED: list[llvm.Library] = []  # what must stay in memory
 def operator_addresses(double: bool) -> dict[str, int]:
     """The address of each operator's loop over a block."""
     kernels = {name: (op.arity, operator_kernel(name)) for name, op in OPS.items() if op.kernel or name == "where"}
-    kernels |= {_power(b): (1, lambda K, a, b=b: operator_kernel("pow")(K, a, K.const(b))) for b in POWERS}
+    kernels |= {_power_operator(b): (1, lambda K, a, b=b: operator_kernel("pow")(K, a, K.const(b))) for b in POWERS}
     symbols = {name: f"op_{i}" for i, name in enumerate([*kernels, _SUM])}
     functions = [_operator(symbols[name], *of, double) for name, of in kernels.items()] + [_sum(symbols[_SUM], double)]
     outside = dict.fromkeys(line for code, _ in functions for line in code.outside)
@@ -245,9 +245,9 @@ def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
     fields = "".join(f"""
   %f.{name}.at = getelementptr i64, ptr %context, i64 {i}
   %f.{name} = load i64, ptr %f.{name}.at""" for i, name in enumerate(_FIELDS))  # fmt: skip
-    load = parameter(lanes.kind, "param", "%k", columns) + _single("k", "%f.constant_bytes", bytes_) + f"""
+    load = parameter(lanes.kind, "param", "%k", columns) + _single_vector("k", "%f.constant_bytes", bytes_) + f"""
   store {kind} %param, ptr %k.to, align {size}"""  # fmt: skip
-    flush = _single("s", "%sums.start", bytes_) + f"""
+    flush = _single_vector("s", "%sums.start", bytes_) + f"""
   %total = load {kind}, ptr %s.to, align {size}""" + add_sums(lanes, "flush", "%total", "%s", columns)  # fmt: skip
     into, out = (_element(i, bytes_, columns) for i in ("in", "out"))
     block = f"""
@@ -313,7 +313,7 @@ def _element(i: str, vector_bytes: int, columns: bool) -> str:
   %{i}.number = add i64 %{i}.vector, 1{partly(f"%{i}.some", f"%{i}.number", columns)}"""
 
 
-def _single(i: str, start: str, vector_bytes: int) -> str:
+def _single_vector(i: str, start: str, vector_bytes: int) -> str:
     """The place of vector %i of those from `start` on."""
     return f"""
   %{i}.bytes = mul i64 %{i}, {vector_bytes}

@@ -114,7 +114,7 @@ def compile_assembly(assembly: str, names: Sequence[str]) -> Library:
     """The functions of these names in a module of LLVM assembly: from the folder, or compiled now and put there."""
     place = folder()
     path = place and place / f"{_digest(assembly)}.o"
-    code = _read(path) if path else None
+    code = _read_code(path) if path else None
     if code is not None:
         with contextlib.suppress(OSError):
             os.utime(path)  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ def _is_own(path: Path) -> bool:
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _read(path: Path) -> bytes | None:
+def _read_code(path: Path) -> bytes | None:
     """What a file holds behind its digest; None if there is no such file, or it is not whole."""
     try:
         content = path.read_bytes()

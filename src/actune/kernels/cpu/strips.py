@@ -179,7 +179,7 @@ def driver(columns: bool) -> str:
     return f"\ndeclare i64 @llvm.smin.i64(i64, i64){loops}"
 
 
-def _place(channel: str) -> str:
+def _strip_place(channel: str) -> str:
     """Where the parameters of a channel, their sums and its elements are."""
     return f"""
   %p.at = mul i64 {channel}, %wide
@@ -208,7 +208,7 @@ _ROWS = f"""
   %rest = and i64 %before, {LANES - 1}
   %live = add i64 %rest, 1
   %row.at = mul i64 %row, %extent
-  %element = add i64 %row.at, %low{_place("%channel")}{_STRIP.format(stride=LANES)}""")  # fmt: skip
+  %element = add i64 %row.at, %low{_strip_place("%channel")}{_STRIP.format(stride=LANES)}""")  # fmt: skip
 
 _COLUMNS = loop("unit", "%first", "%last", "1", f"""
   %low = mul i64 %unit, {TALL}
@@ -217,4 +217,4 @@ _COLUMNS = loop("unit", "%first", "%last", "1", f"""
   %free = sub i64 %channels, %channel
   %live = call i64 @llvm.smin.i64(i64 %free, i64 {LANES})
   %row.at = mul i64 %low, %channels
-  %element = add i64 %row.at, %channel{_place("%channel")}{_STRIP.format(stride="%channels")}"""))  # fmt: skip
+  %element = add i64 %row.at, %channel{_strip_place("%channel")}{_STRIP.format(stride="%channels")}"""))  # fmt: skip

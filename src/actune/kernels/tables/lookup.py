@@ -50,7 +50,7 @@ class Lookup:
         """
         words = torch.empty(-(-x.numel() // LANES), dtype=torch.int32, device="cpu")
         context = (ctypes.c_void_p * 3)(self._address, x.data_ptr(), words.data_ptr())
-        kernel = _kernel(self.precision, x.dtype, len(self.coefficients), g is not None)
+        kernel = _lookup_kernel(self.precision, x.dtype, len(self.coefficients), g is not None)
         strip = Strip(kernel.run, ctypes.addressof(context), (context, words, self))
         sums = run_strips(strip, Cut(1, 1, x.numel()), self._numbers, x, y, g, len(self.coefficients) - 1)
         return sums[:, 0], _indices(words.numpy())
@@ -76,11 +76,11 @@ def _indices(words: Array) -> Array:
 
 
 @functools.cache
-def _kernel(precision: Precision, dtype: torch.dtype, outputs: int, backward: bool) -> Strip:
-    return link_strip(llvm.compile_assembly(_assembly(precision, dtype, outputs, backward), ("run",)))
+def _lookup_kernel(precision: Precision, dtype: torch.dtype, outputs: int, backward: bool) -> Strip:
+    return link_strip(llvm.compile_assembly(_lookup_assembly(precision, dtype, outputs, backward), ("run",)))
 
 
-def _assembly(precision: Precision, dtype: torch.dtype, outputs: int, backward: bool) -> str:
+def _lookup_assembly(precision: Precision, dtype: torch.dtype, outputs: int, backward: bool) -> str:
     """The kernel in LLVM assembly for elements of this dtype."""
     lanes = processor_lanes(dtype == torch.float64)
     x = read_elements(lanes, dtype, "x")
@@ -91,7 +91,7 @@ def _assembly(precision: Precision, dtype: torch.dtype, outputs: int, backward: 
     t = place - lanes.from_int(cell)
     sign = (bits >> (lanes.choose(32, 64) - precision.cells.bit_length())) & precision.cells  # the cells of x < 0 come second
     covered = lanes.abs(x) < lanes.where(bits < 0, negative, positive)
-    coefficients = functools.partial(_picked if precision is SINGLE else _row, lanes, precision, cell, sign)
+    coefficients = functools.partial(_picked if precision is SINGLE else _row_coefficients, lanes, precision, cell, sign)
     found = [lanes.polynomial(t, coefficients(output)) for output in range(outputs)]
     alive = Value(lanes.code, "i1", "%alive")
     before = _CONTEXT.format(size=LANES * dtype.itemsize)
@@ -104,7 +104,7 @@ def _picked(lanes: Lanes, precision: Precision, cell: Value, sign: Value, output
     return [lanes.pick_from(*lanes.registers("%table", count * (output * powers + k)), cell | sign) for k in range(powers)]
 
 
-def _row(lanes: Lanes, precision: Precision, cell: Value, sign: Value, output: int) -> list[Value]:
+def _row_coefficients(lanes: Lanes, precision: Precision, cell: Value, sign: Value, output: int) -> list[Value]:
     """The coefficients of each lane's polynomial, read as rows from memory: for processors without AVX-512."""
     return lanes.rows("%table", ((cell & (precision.cells - 1)) | sign) + 2 * precision.cells * output)
 

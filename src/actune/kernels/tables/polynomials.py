@@ -121,7 +121,7 @@ def fit(
     n, degree = precision.nodes, precision.degree
     t = chebyshev_points(n)
     with np.errstate(all="ignore"):
-        powers = _powers(values, at_zero, precision, slope)
+        powers = _monomial_coefficients(values, at_zero, precision, slope)
         good = _fits(powers, t, values, precision, floor)
         if tried is not None:
             at = np.abs(trials(precision)[0]) / precision.width - np.arange(precision.cells)[:, None]
@@ -132,7 +132,7 @@ def fit(
     return Table(precision, _aligned((kept.transpose(0, 2, 1) if precision is SINGLE else kept).astype(precision.kind)), covered)
 
 
-def _powers(values: Array, at_zero: Array, precision: Precision, slope: Array | None) -> Array:
+def _monomial_coefficients(values: Array, at_zero: Array, precision: Precision, slope: Array | None) -> Array:
     """(outputs, 2, cells, degree + 1): the coefficients of the powers of t, through the values and exact at 0."""
     n, degree = precision.nodes, precision.degree
     t = chebyshev_points(n)

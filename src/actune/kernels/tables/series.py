@@ -46,7 +46,7 @@ class Series:
         """(outputs, size): the values at these elements, by the contour where the series has none."""
         wide, found = z.astype(np.float64), np.empty((len(self.orders), len(z)))
         for first, coefficients, y in zip(self.first, self.coefficients, found, strict=True):
-            strip = replace(_kernel(len(coefficients)), context=coefficients.ctypes.data, kept=coefficients)
+            strip = replace(_series_kernel(len(coefficients)), context=coefficients.ctypes.data, kept=coefficients)
             numbers = np.array([[first], [1 / self.alpha]])
             run_strips(strip, Cut(1, 1, len(z)), numbers, torch.from_numpy(wide), torch.from_numpy(y))
         rest = np.flatnonzero(np.isnan(found).any(0))
@@ -56,11 +56,11 @@ class Series:
 
 
 @functools.cache
-def _kernel(points: int) -> Strip:
-    return link_strip(llvm.compile_assembly(_assembly(points), ("run",)))
+def _series_kernel(points: int) -> Strip:
+    return link_strip(llvm.compile_assembly(_series_assembly(points), ("run",)))
 
 
-def _assembly(points: int) -> str:
+def _series_assembly(points: int) -> str:
     """The kernel of one output in LLVM assembly, for elements in float64.
 
     context   the coefficients, (points, 2 * intervals)

@@ -38,7 +38,7 @@ VALUE, SLOPES = ((0, 0, 0),), ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 @functools.lru_cache(maxsize=64)
-def _kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[Order, ...]) -> tuple[Kernel, Kernel | None]:
+def _table_kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[Order, ...]) -> tuple[Kernel, Kernel | None]:
     """E, and these derivatives of it if there are any, from one pass of the contour."""
     orders = (*VALUE, *slopes)
     n, tolerance, quality = FINER[precision]
@@ -53,18 +53,18 @@ def _kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[Orde
     values_on[:, :, 0] = (values_on[:, :, 0] - at_zero[:, :, None]) / size[:n]
     with np.errstate(all="ignore"):
         series = values_on @ chebyshev(n).T
-        slope = series @ _slopes(n) * (ends[:-1] / np.diff(ends))[:, None] + series @ (_slopes(n) * chebyshev_points(n))
+        slope = series @ _slope_matrix(n) * (ends[:-1] / np.diff(ends))[:, None] + series @ (_slope_matrix(n) * chebyshev_points(n))
         excused = (np.abs(values_on) + np.abs(slope)).min(-1)  # |f| + |z f'|
         good = (np.abs(series[..., -2:]).max(-1) <= tolerance * excused) & np.isfinite(values_on).all(-1)
         series[~good] = np.nan
-        table = fit(_cells(at_zero[:, 0], series, alpha, precision), at_zero, precision)
+        table = fit(_cell_values(at_zero[:, 0], series, alpha, precision), at_zero, precision)
     rows = np.ascontiguousarray(series.reshape(len(orders), -1, n).transpose(0, 2, 1))
     parts = ((slice(0, 1), VALUE), (slice(1, None), slopes))[: 1 + bool(slopes)]
     kernels = [Kernel(table.part(k), Series(alpha, beta, of, at_zero[k, 0], rows[k])) for k, of in parts]
     return kernels[0], kernels[1] if slopes else None
 
 
-def _cells(first: Array, series: Array, alpha: float, precision: Precision) -> Array:
+def _cell_values(first: Array, series: Array, alpha: float, precision: Precision) -> Array:
     """The values at the points of the table's cells, from the series; nan where there are none."""
     z = points(precision)
     found = np.full((len(series), *z.shape), np.nan)
@@ -78,7 +78,7 @@ def _cells(first: Array, series: Array, alpha: float, precision: Precision) -> A
 
 
 @functools.cache
-def _slopes(n: int) -> Array:
+def _slope_matrix(n: int) -> Array:
     """(n, n): from the coefficients of a series on [0, 1] to derivatives at its points."""
     derivative = np.polynomial.chebyshev.chebder(np.eye(n), scl=2)
     return (np.polynomial.chebyshev.chebvander(2 * chebyshev_points(n) - 1, n - 2) @ derivative).T
@@ -102,7 +102,7 @@ def mittag_leffler(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tensor:
     if not (0 < a <= 2 and 0 <= b <= 3):
         return mittag_leffler_by_contour(z, alpha, beta)
     slopes = tuple(SLOPES[i] for i in needed_gradients(z, parameters))
-    way = Tabulated(*_kernels(a, b, precision_of(z.dtype), slopes), mittag_leffler_by_contour)
+    way = Tabulated(*_table_kernels(a, b, precision_of(z.dtype), slopes), mittag_leffler_by_contour)
     return apply_way(way, z, parameters)
 
 

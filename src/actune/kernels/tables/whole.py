@@ -48,10 +48,10 @@ def by_table(e: Expr, x: Tensor, parameters: Mapping[str, Tensor], one_sided: bo
     limits = value.table.limits if slope is None else tuple(map(min, value.table.limits, slope.table.limits))
     if (max if one_sided else min)(limits) < REACH:
         return None
-    return apply_way(Tabulated(value, slope, functools.partial(_by_operators, e, names[1:])), x, values)
+    return apply_way(Tabulated(value, slope, functools.partial(_whole_by_operators, e, names[1:])), x, values)
 
 
-def _by_operators(e: Expr, names: tuple[str, ...], x: Tensor, *values: Tensor) -> Tensor:
+def _whole_by_operators(e: Expr, names: tuple[str, ...], x: Tensor, *values: Tensor) -> Tensor:
     return operators.activate_in_torch(e, x, dict(zip(names, values, strict=True)))
 
 

@@ -53,7 +53,7 @@ class _Lines(JournalFileBackend):
 
 def _append(file: Any, lines: bytes) -> None:
     """Write all lines or none."""
-    end = _whole(file)
+    end = _whole_lines(file)
     try:
         file.truncate(end)
         file.seek(end)
@@ -65,7 +65,7 @@ def _append(file: Any, lines: bytes) -> None:
         raise
 
 
-def _whole(file: Any) -> int:
+def _whole_lines(file: Any) -> int:
     """The position where the last whole line ends."""
     end = file.seek(0, os.SEEK_END)
     tail = b""
