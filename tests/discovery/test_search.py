@@ -415,6 +415,19 @@ def test_the_ledger_sees_what_ends_late_and_what_is_run_again():
     assert pending == []
 
 
+def test_a_thread_that_read_earlier_takes_nothing_back():
+    """Its list of trials is shorter than what another thread has read meanwhile."""
+    study = optuna.create_study()
+    study.optimize(quick, n_trials=2)
+    trial = study.ask()
+    earlier = study.get_trials(deepcopy=False)[:2]
+    suggest_activation(trial, settings=QUICK)
+    ledger.finished_trials(study, KEY, -1)
+    ledger._LEDGERS[study].update(earlier, (1.0,))
+    history, pending = ledger.finished_trials(study, KEY, -1)
+    assert ([p.number for p in history], len(pending)) == ([0, 1], 1)
+
+
 def test_what_is_queued_once_more_after_it_was_seen_leaves_the_past():
     """Its process was interrupted and died; others saw it fail before the next one queued it again."""
     study = optuna.create_study()

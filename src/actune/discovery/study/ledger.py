@@ -41,6 +41,8 @@ class _Ledger:
     def update(self, trials: list[FrozenTrial], sign: tuple[float, ...]) -> None:
         """Read what is new: a finished trial never changes, but may turn out to have been run again."""
         with self._lock:
+            if len(trials) < self._count:
+                return  # another thread has read more since this list was made
             new = [trials[t.number] for t in self._open] + trials[self._count :]
             self._count = len(trials)
             self._open = [t for t in new if not t.state.is_finished()]
