@@ -360,7 +360,7 @@ def ten_thousand():
 
 @pytest.mark.parametrize("method", ["better", "evolution"])
 def test_ten_thousand_trials_cost_milliseconds(method):
-    """About 10 ms on an idle core, and 2 without the surrogate; the bound is for a busy one."""
+    """About 13 ms on a core that is half idle, and 2 without the surrogate; the bound is for a busy one."""
     study = ten_thousand()
     seconds = []
     for _ in range(25):
