@@ -122,7 +122,7 @@ class Activation(nn.Module):
         if not torch.compiler.is_dynamo_compiling():
             return self._look_at_values()
         learns = any(getattr(self, name).requires_grad for name in self.family.params)
-        return not learns and self._look_at_values() and self._initial_values.hold
+        return not learns and _look_at(self) and self._initial_values.hold
 
     def _look_at_values(self) -> bool:
         return self._initial_values.look(self.family.params.values(), [getattr(self, name) for name in self.family.params])
@@ -235,9 +235,14 @@ class Activation(nn.Module):
         return new
 
 
+def _look_at(module: Activation) -> bool:
+    """`_look_at_values` as a function of the module: its argument is what makes the compiler tell modules apart."""
+    return module._look_at_values()
+
+
 # The compiler runs these when it compiles, and takes what they give as constant: torch.compiler.assume_constant_result would do
 # the same, and would import the whole compiler now.
-_constant: tuple[Any, ...] = (Activation._look_at_values, Activation._is_sized, Activation._names, Activation.materialize)
+_constant: tuple[Any, ...] = (_look_at, Activation._is_sized, Activation._names, Activation.materialize)
 for _function in _constant:
     _function._dynamo_marked_constant = True
 

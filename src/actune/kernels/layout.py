@@ -86,8 +86,6 @@ def laid_as(x: Tensor, p: Tensor) -> Tensor:
 
     An operator gives its result the format of one of its arguments: without this, x*p of a channels-last x could take that of p.
     """
-    if sum(size != 1 for size in p.shape) < 2:
-        return p
     order = memory_order(x)
     return p if order is None else restore_order(p.permute(order).contiguous(), order)
 

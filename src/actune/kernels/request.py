@@ -55,7 +55,9 @@ def symbol_values(
             found[names[0]] = t
         else:
             entries = p.value(t) if len(names) > 1 else (p.value(t),)
-            found |= {name: laid_as(x, entries[i].reshape(shape)) for i, name in enumerate(names)}
+            values = {name: entries[i].reshape(shape) for i, name in enumerate(names)}
+            # `shape` holds numbers; the shapes of traced tensors hold tensors.
+            found |= values if sum(n != 1 for n in shape) < 2 else {name: laid_as(x, v) for name, v in values.items()}
     return found
 
 
