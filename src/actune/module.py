@@ -91,7 +91,7 @@ class Activation(nn.Module):
         return _compute_of(self.family.expr)(self, x)  # this module itself is what is compiled
 
     def _compute(self, x: Tensor) -> Tensor:
-        if type(x) is not Tensor:
+        if type(x) is not Tensor or x.is_nested:
             check_input(x)
         if not self.family.params:
             return activate(self.family.expr, x, {})

@@ -40,5 +40,6 @@ def is_plain(t: Tensor) -> bool:
 
 def is_bare(*tensors: Tensor) -> bool:
     """Whether these are dense tensors of no subclass that no dispatch mode watches."""
-    known = all(type(t) in (Tensor, torch.nn.Parameter) and t.layout is torch.strided for t in tensors)
+    kinds = (Tensor, torch.nn.Parameter)
+    known = all(type(t) in kinds and t.layout is torch.strided and not t.is_nested for t in tensors)
     return known and not torch._C._len_torch_dispatch_stack()
