@@ -74,6 +74,11 @@ def test_inputs_that_are_no_ordinary_tensors_get_one_line_that_says_what_to_pass
     assert "\n" not in str(refused.value)
 
 
+def test_a_sparse_argument_of_the_mittag_leffler_function_gets_one_line() -> None:
+    with pytest.raises(TypeError, match="got layout torch.sparse_coo; convert it with .to_dense"):
+        actune.mittag_leffler(torch.eye(3).to_sparse(), 0.5)
+
+
 @pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype:UserWarning")
 def test_jagged_tensors_are_computed() -> None:
     x = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)

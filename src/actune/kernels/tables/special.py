@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...special.contour import FINE, ROUGH, Order, numpy_derivatives
 from ...special.function import Real, mittag_leffler_by_contour
-from ...tensors import Array
+from ...tensors import Array, check_input
 from ..autograd import apply_way, needed_gradients
 from ..cpu.compiler import kernels_run
 from ..request import place_of
@@ -93,6 +93,8 @@ def _basis(precision: Precision, low: float, high: float, n: int) -> tuple[slice
 
 
 def mittag_leffler(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tensor:
+    if isinstance(z, Tensor) and z.is_floating_point():
+        check_input(z)
     if not isinstance(z, Tensor) or z.numel() < LEAST:
         return mittag_leffler_by_contour(z, alpha, beta)
     parameters = [p if isinstance(p, Tensor) else z.new_tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
