@@ -75,7 +75,7 @@ def test_inputs_that_are_no_ordinary_tensors_get_one_line_that_says_what_to_pass
 
 
 def test_a_sparse_argument_of_the_mittag_leffler_function_gets_one_line() -> None:
-    with pytest.raises(TypeError, match="got layout torch.sparse_coo; convert it with .to_dense"):
+    with pytest.raises(TypeError, match=r"got layout torch\.sparse_coo; convert it with \.to_dense"):
         actune.mittag_leffler(torch.eye(3).to_sparse(), 0.5)
 
 
