@@ -124,6 +124,7 @@ def strip_assembly(
     counted: Value | None = None,
     before: str = "",
     after: str = "",
+    flushed: bool = False,
 ) -> str:
     """A kernel with the loops around it, from the outputs for a vector %x and %param.0, %param.1, ...
 
@@ -131,6 +132,7 @@ def strip_assembly(
     backward       the first times the gradient; and the sums of the gradient times each other
     counted        the lanes that count in these sums; all that are %alive
     before, after  more text: where the function begins, and where the vector with the number %i is done
+    flushed        the outputs come from arithmetic, not from choices among inputs, so that none of them is subnormal
     """
     code, (first, *others) = lanes.code, outputs
     sums: list[Value] = []
@@ -139,7 +141,7 @@ def strip_assembly(
         counted = Value(code, "i1", "%alive") if counted is None else counted
         sums = [added(lanes, counted, g, other, f"%sum.{k}") for k, other in enumerate(others)]
         first = g * first
-    result = rounded_elements(lanes, dtype, first)
+    result = rounded_elements(lanes, dtype, first, flushed)
     zero = f"{vector(lanes.kind)} [zeroinitializer, %entry]"
     carried = "".join(f"\n  %sum.{k} = phi {zero}, [{s.name}, %put.done]" for k, s in enumerate(sums))
     entry = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(parameters)) + before
@@ -234,14 +236,16 @@ def read_elements(lanes: Lanes, dtype: torch.dtype, name: str) -> Value:
     return Value(code, lanes.kind, f"%{name}")
 
 
-def rounded_elements(lanes: Lanes, dtype: torch.dtype, result: Value) -> Value:
-    """The elements as they are stored, rounded to the nearest."""
+def rounded_elements(lanes: Lanes, dtype: torch.dtype, result: Value, flushed: bool = False) -> Value:
+    """The elements as they are stored, rounded to the nearest; those that are subnormal become 0, if they are not `flushed` yet."""
     code = lanes.code
     if dtype == torch.float16:
         return Value(code, "half", code.emit(f"fptrunc {vector('float')} {result.name} to {vector('half')}"))
     if dtype == torch.bfloat16:
-        return lanes.brief(result) if "avx512bf16" in llvm.cpu_features() else _upper(lanes, lanes.normal(result))
-    return lanes.normal(result)
+        if "avx512bf16" in llvm.cpu_features():
+            return lanes.brief(result)
+        return _upper(lanes, result if flushed else lanes.normal(result))
+    return result if flushed else lanes.normal(result)
 
 
 def _upper(lanes: Lanes, a: Value) -> Value:

@@ -95,7 +95,7 @@ def _lookup_assembly(precision: Precision, dtype: torch.dtype, outputs: int, bac
     found = [lanes.polynomial(t, coefficients(output)) for output in range(outputs)]
     alive = Value(lanes.code, "i1", "%alive")
     before = _CONTEXT.format(size=LANES * dtype.itemsize)
-    return strip_assembly(lanes, dtype, found, 3, False, backward, covered, before, _noted(alive & ~covered))
+    return strip_assembly(lanes, dtype, found, 3, False, backward, covered, before, _noted(alive & ~covered), flushed=True)
 
 
 def _picked(lanes: Lanes, precision: Precision, cell: Value, sign: Value, output: int) -> list[Value]:
