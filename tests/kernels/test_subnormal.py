@@ -116,7 +116,7 @@ def test_no_subnormal_number_is_met_nor_made(name: str, how: str, dtype: torch.d
 @subnormal_dtypes
 @every_family
 def test_a_subnormal_number_counts_as_zero(name: str, dtype: torch.dtype) -> None:
-    """As x, as gradient, with its sign: all results are the bits of those at zero."""
+    """A subnormal x or gradient gives the bits of a zero with its sign."""
     f, small = actune.family(name), least(dtype)
     zero = torch.where(small < 0, -0.0, 0.0).to(dtype)
     p = {n: torch.full((1,), v, dtype=dtype) for n, v in parameters(f, dtype, 0.3).items()}
