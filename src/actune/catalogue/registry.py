@@ -130,12 +130,13 @@ class Family:
         names = {name for name, _ in self.initial()}
         if "x" in names:
             raise ValueError(f"{self.name}: x is the input and cannot be a parameter; rename it")
-        free = set(self.expr.symbols()) - names - {"x"}
+        symbols = set(self.expr.symbols())
+        free = symbols - names - {"x"}
         if free:
             given = ", ".join(f"{name}=1.0" for name in sorted(free))
             raise FormulaError(f"{self.name}: no initial value for {', '.join(sorted(free))}; give one ({given}); the input is x")
-        if names - set(self.expr.symbols()):
-            unused = ", ".join(sorted(names - set(self.expr.symbols())))
+        if names - symbols:
+            unused = ", ".join(sorted(names - symbols))
             raise FormulaError(f"{self.name}: the parameter {unused} does not occur in the formula {self.expr}; drop it")
         if self.initial_form is not None and set(self.initial_form.symbols()) - {"x"}:
             raise FormulaError(

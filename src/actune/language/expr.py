@@ -34,21 +34,25 @@ class Expr:
 
     op     a name in `ops.OPS`, or "const" or "symbol"
     args   the argument formulas; of a leaf, the one number or name
+    is_leaf, children   whether it is a number or a symbol; the argument formulas, none of a leaf
     """
 
-    __slots__ = ("__weakref__", "_below", "args", "op")
+    __slots__ = ("__weakref__", "_below", "args", "children", "is_leaf", "op")
     _below: tuple[Expr, ...] | None  # the nodes below, once asked for; without the node itself, which would be a reference cycle
     op: str
     args: tuple[Any, ...]
+    is_leaf: bool
+    children: tuple[Expr, ...]
 
     def __new__(cls, op: str, args: tuple[Any, ...]) -> Expr:
         with _LOCK:
             found = _INTERNED.get((op, args))
             if found is None:
                 found = object.__new__(cls)
-                object.__setattr__(found, "op", op)
-                object.__setattr__(found, "args", args)
-                object.__setattr__(found, "_below", None)
+                leaf = op in ("const", "symbol")
+                values = (op, args, leaf, () if leaf else args, None)
+                for name, value in zip(("op", "args", "is_leaf", "children", "_below"), values, strict=True):
+                    object.__setattr__(found, name, value)
                 _INTERNED[op, args] = found
         return found
 
@@ -120,17 +124,9 @@ class Expr:
 
     # Reading.
     @property
-    def is_leaf(self) -> bool:
-        return self.op in ("const", "symbol")
-
-    @property
     def is_comparison(self) -> bool:
         """Whether the value is a truth value, as that of `x > 0`."""
         return not self.is_leaf and OPS[self.op].boolean
-
-    @property
-    def children(self) -> tuple[Expr, ...]:
-        return () if self.is_leaf else self.args
 
     def nodes(self) -> tuple[Expr, ...]:
         """The distinct nodes, every one after its arguments; the formula itself is last."""

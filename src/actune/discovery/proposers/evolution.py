@@ -4,34 +4,82 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
-from ...catalogue.registry import FAMILIES, family
+from ...catalogue.registry import FAMILIES, Family, family
+from ...language.expr import Expr
 from .history import Draft, FinishedTrial, History, Probe
 from .screening import Screening, screen
 from .settings import Settings
-from .space import bare_formula, candidate_family, mutate, parametrise, random_formula
+from .space import Space, bare_formula, candidate_family, mutate, parametrise, random_formula
 
-__all__ = ["draw_family", "draw_random", "evolve", "undominated"]
+__all__ = ["Sketch", "draw_family", "draw_random", "evolve", "sketch_child", "sketch_family", "sketch_random", "undominated"]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A candidate before it gets parameters: what a batch of them is drawn and compared as, because it costs a third.
+
+    function   a formula of `x` alone; or a family of the catalogue, which brings its own parameters
+    kind, parents   see `Draft`
+    """
+
+    function: Expr | Family
+    kind: str
+    parents: tuple[int, ...] = ()
+
+    def with_parameters(self, rng: Random, space: Space) -> Draft:
+        """The candidate itself: random edges of a formula get parameters."""
+        f = self.function
+        return Draft(candidate_family(parametrise(f, rng, space)) if isinstance(f, Expr) else f, self.kind, self.parents)
+
+
+def sketch_random(history: History, rng: Random, settings: Settings) -> Sketch:
+    """Draw a random formula: PANGAEA's start."""
+    return Sketch(random_formula(rng, settings.space), "random")
 
 
 def draw_random(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft:
-    """A random formula with random parameters: PANGAEA's start."""
-    return Draft(candidate_family(parametrise(random_formula(rng, settings.space), rng, settings.space)), "random")
+    """A random formula with random parameters."""
+    return sketch_random(history, rng, settings).with_parameters(rng, settings.space)
+
+
+def sketch_family(history: History, rng: Random, settings: Settings) -> Sketch:
+    """Draw a family of the catalogue, tried or not: finding that out takes longer than the rest, and the chosen one is screened."""
+    return Sketch(family(rng.choice(_distinct_families())), "catalogue")
 
 
 def draw_family(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft | None:
     """A family of the catalogue that was not tried, with its own parameters, initial values and constraints; None: all were."""
-    names = sorted(name for name, f in FAMILIES.items() if f.initial_form is None)
+    names = _distinct_families()
     rng.shuffle(names)
     screened = ((name, _screened(name)) for name in names)
     fresh = (name for name, s in screened if s.reason is None and not history.has_seen(s.fingerprint))
     return next((Draft(family(name), "catalogue") for name in fresh), None)
 
 
+def _distinct_families() -> list[str]:
+    """The names of the families, sorted, without those that equal another one until their parameters are trained."""
+    return sorted(name for name, f in FAMILIES.items() if f.initial_form is None)
+
+
 @functools.cache
 def _screened(name: str) -> Screening:
     return screen(family(name))
+
+
+def sketch_child(history: History, rng: Random, settings: Settings) -> Sketch:
+    """Mutate the best of a sample of the latest trials a random number of times."""
+    begun = _parent(history, rng, settings)
+    if begun is None:
+        return sketch_random(history, rng, settings)
+    parent, e = begun
+    kinds: list[str] = []
+    for _ in range(rng.randint(1, settings.mutations)):
+        kind, e = mutate(e, rng, settings.space)
+        kinds.append(kind)
+    return Sketch(e, "+".join(kinds), (parent.number,))
 
 
 def evolve(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft:
@@ -40,22 +88,28 @@ def evolve(history: History, rng: Random, settings: Settings, probe: Probe | Non
     A neutral mutation (x to x + 0) gives nothing new to train, but it is a step on the way to what is. Without screening the
     number of mutations is drawn.
     """
-    alive = history.latest(settings.population)
-    if len(history) < settings.start or not alive:
-        return draw_random(history, rng, settings)
-    parent = _winner(rng.sample(alive, min(settings.sample, len(alive))), rng)
-    assert parent.function is not None  # of those that can be parents
-    e = bare_formula(parent.function, rng, settings.space)
-    steps = settings.mutations if settings.screening else rng.randint(1, settings.mutations)
+    begun = _parent(history, rng, settings) if settings.screening else None
+    if begun is None:
+        return sketch_child(history, rng, settings).with_parameters(rng, settings.space)
+    parent, e = begun
     kinds: list[str] = []
-    for step in range(steps):
+    for _ in range(settings.mutations):
         kind, e = mutate(e, rng, settings.space)
         kinds.append(kind)
-        child = candidate_family(parametrise(e, rng, settings.space)) if settings.screening or step == steps - 1 else None
-        if child is not None and settings.screening and not history.has_seen(screen(child).fingerprint):
+        child = Sketch(e, "+".join(kinds), (parent.number,)).with_parameters(rng, settings.space)
+        if not history.has_seen(screen(child.function).fingerprint):
             break
-    assert child is not None
-    return Draft(child, "+".join(kinds), (parent.number,))
+    return child
+
+
+def _parent(history: History, rng: Random, settings: Settings) -> tuple[FinishedTrial, Expr] | None:
+    """The best of a sample of the latest trials, and its formula without parameters; None while it is too early to breed."""
+    alive = history.latest(settings.population)
+    if len(history) < settings.start or not alive:
+        return None
+    parent = _winner(rng.sample(alive, min(settings.sample, len(alive))), rng)
+    assert parent.function is not None  # of those that can be parents
+    return parent, bare_formula(parent.function, rng, settings.space)
 
 
 def _winner(sample: Sequence[FinishedTrial], rng: Random) -> FinishedTrial:

@@ -7,7 +7,7 @@ but a comparison. A constant counts as a unary operator that ignores its input, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -66,12 +66,12 @@ def candidate_family(e: Expr) -> Family:
 # -- reading and rebuilding ------------------------------------------------------------------------------------------------
 
 
-def edges(e: Expr, place: Path = ()) -> Iterator[tuple[Path, Expr]]:
+# Answers about formulas are kept, here and below: a child shares most of its parts with its parent.
+@functools.lru_cache(maxsize=512)
+def edges(e: Expr) -> tuple[tuple[Path, Expr], ...]:
     """Every node that carries a value, with its place, from the root down and from left to right."""
-    if not e.is_comparison:
-        yield place, e
-    for i, child in enumerate(inputs(e)):
-        yield from edges(child, (*place, i))
+    own = () if e.is_comparison else (((), e),)
+    return (*own, *(((i, *place), node) for i, child in enumerate(inputs(e)) for place, node in edges(child)))
 
 
 def inputs(e: Expr) -> tuple[Expr, ...]:
@@ -218,7 +218,7 @@ def without_parameters(f: Family) -> Expr:
 
 def insert(e: Expr, rng: Random, space: Space) -> Expr:
     """Put an operator on a random edge; the second argument of a binary one is such that the function stays the same."""
-    place, node = rng.choice(list(edges(e)))
+    place, node = rng.choice(edges(e))
     if rng.randrange(len(space.unary) + len(space.binary)) < len(space.unary):
         return put(e, place, apply_template(_unary(rng, space), node))
     template = _binary(rng, space)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from random import Random
 from statistics import NormalDist
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 from ...catalogue.registry import Family
@@ -26,10 +27,11 @@ from ...language.expr import Expr, apply
 from ...language.ops import OPS
 from ...messages import shorten
 from ...tensors import Array
-from .evolution import draw_family, draw_random, evolve
+from .evolution import Sketch, sketch_child, sketch_family, sketch_random
 from .history import Draft, FinishedTrial, History, Probe
 from .screening import Screening, screen
 from .settings import Settings
+from .space import without_parameters
 
 __all__ = ["are_familiar", "draw_promising", "output_features", "predict_ranks", "probe_numbers"]
 
@@ -40,22 +42,20 @@ _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / _POINTS) for i in range(
 _INPUTS = torch.from_numpy(np.concatenate([_QUANTILES - _STEP, _QUANTILES + _STEP]))
 
 
-def output_features(f: Family) -> Array | None:
+def output_features(f: Expr | Family) -> Array | None:
     """asinh of values and slopes at 64 normal quantiles, at the initial parameters, shape (128,); None where not finite.
 
     Like a logarithm, asinh keeps what explodes within reach. In float32, so that the last bits of a machine decide nothing.
     """
-    return _features_of(f)
-
-
-_ONES = tuple((name, 1.0) for name in "abc")  # of all candidates of a search
+    return _features(f, ()) if isinstance(f, Expr) else _features_of(f)
 
 
 # By the object first: a trial's function is the same one in every suggestion, and to find its values anew takes longer.
 @functools.lru_cache(maxsize=1024)
 def _features_of(f: Family) -> Array | None:
-    initial = tuple(f.initial())
-    return _features(f.expr, _ONES if set(initial) <= set(_ONES) else initial)  # one spelling, by which values are kept
+    # A candidate of a search without its parameters, which are 1, shares its parts with the sketches that are drawn.
+    ones = not f.is_declared and all(value == 1 for _, value in f.initial())
+    return _features(without_parameters(f), ()) if ones else _features(f.expr, tuple(f.initial()))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -125,21 +125,43 @@ def predict_ranks(
     probe   functions are as alike as outputs and probe say in the mean; of the history those count of which it told something
     least   with fewer functions to learn from, all are equal
     """
+    return _predict(history, _look_at(history, functions, probe), least)
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """What is known of a history and of new functions: the indices of those of which all is, and matrices with a row for each.
+
+    The first matrix has their outputs, the second what a probe told, where there is one. No matrix without such a function.
+    """
+
+    count: int
+    known: list[int]
+    there: list[Array]
+    new: list[int]
+    here: list[Array]
+
+
+def _look_at(history: Sequence[FinishedTrial], functions: Sequence[Expr | Family], probe: Probe | None = None) -> _Sight:
     recorded = None if probe is None else [past.probed for past in history]
-    told = None if probe is None else [probe_numbers(probe, f) for f in functions]
+    told = None if probe is None else [probe_numbers(probe, f) for f in functions if isinstance(f, Family)]
     lengths = sorted({len(numbers) for numbers in (*(recorded or ()), *(told or ())) if numbers is not None})
     if len(lengths) > 1:
         raise ValueError(f"the probe of a study must always give as many numbers; it gave {' and '.join(map(str, lengths))}")
     known, there = _described([past.function for past in history], recorded)
-    new, here = _described(functions, told)
-    if len(known) < least or not new:
-        return [0.5 if i in new else math.inf for i in range(len(functions))]
-    among, across = _similarities(there, here)
-    ranks = _ranks([history[i] for i in known])
-    weights = np.linalg.solve(among + _RIDGE * np.eye(len(known)), ranks - ranks.mean())
-    found = dict(zip(new, ranks.mean() + across @ weights, strict=True))
+    return _Sight(len(functions), known, there, *_described(functions, told))
+
+
+def _predict(history: Sequence[FinishedTrial], sight: _Sight, least: int = 2) -> list[float]:
+    if len(sight.known) < least or not sight.new:
+        return [0.5 if i in sight.new else math.inf for i in range(sight.count)]
+    among, across = _similarities(sight.there, sight.here)
+    ranks = _ranks([history[i] for i in sight.known])
+    among.flat[:: len(among) + 1] += _RIDGE
+    weights = cho_solve(cho_factor(among, overwrite_a=True, check_finite=False), ranks - ranks.mean(), check_finite=False)
+    found = dict(zip(sight.new, ranks.mean() + across @ weights, strict=True))
     # Rounded: what differs in the last bits between machines is to be a tie, which the order decides.
-    return [round(float(found[i]), 6) if i in found else math.inf for i in range(len(functions))]
+    return [round(float(found[i]), 6) if i in found else math.inf for i in range(sight.count)]
 
 
 def are_familiar(history: Sequence[FinishedTrial], functions: Sequence[Family], nearest: float) -> list[bool]:
@@ -147,19 +169,20 @@ def are_familiar(history: Sequence[FinishedTrial], functions: Sequence[Family], 
 
     nearest   the distance from which they differ: the root mean square over the features at the initial parameters
     """
-    _, tried = _described([past.function for past in history], None)
-    new, here = _described(functions, None)
-    if not tried or not new:
-        return [False] * len(functions)
-    near = dict(zip(new, _squares(here[0], tried[0]).min(1) < _POINTS * 2 * nearest**2, strict=True))
-    return [bool(near.get(i, False)) for i in range(len(functions))]
+    return _recognise(_look_at(history, functions), nearest)
 
 
-def _described(functions: Sequence[Family | None], told: Sequence[Sequence[float] | None] | None) -> tuple[list[int], list[Array]]:
-    """The indices of the functions about which everything is known, and matrices with a row per such function.
+def _recognise(sight: _Sight, nearest: float) -> list[bool]:
+    if not sight.known or not sight.new:
+        return [False] * sight.count
+    near = dict(zip(sight.new, _squares(sight.here[0], sight.there[0]).min(1) < _POINTS * 2 * nearest**2, strict=True))
+    return [bool(near.get(i, False)) for i in range(sight.count)]
 
-    The first matrix has their outputs, the second what a probe told, where there is one. No matrix without such a function.
-    """
+
+def _described(
+    functions: Sequence[Expr | Family | None], told: Sequence[Sequence[float] | None] | None
+) -> tuple[list[int], list[Array]]:
+    """The indices of the functions about which everything is known, and the matrices of a `_Sight`, with a row for each."""
     outputs = [None if f is None else output_features(f) for f in functions]
     places = [i for i, z in enumerate(outputs) if z is not None and (told is None or told[i] is not None)]
     parts: list[Sequence[Any]] = [outputs] if told is None else [outputs, told]
@@ -171,10 +194,16 @@ def _similarities(known: Sequence[Array], new: Sequence[Array]) -> tuple[Array, 
     kernels: list[tuple[Array, Array]] = []
     for there, here in zip(known, new, strict=True):
         squares = _squares(there, there)
-        width = max(float(np.median(squares)), 1e-12)
-        kernels.append((np.exp(-squares / width), np.exp(-_squares(here, there) / width)))
+        width = max(float(np.median(squares[:: 1 + len(squares) // 64])), 1e-12)  # of some rows: a median of all takes longest
+        kernels.append((_similarity(squares, width), _similarity(_squares(here, there), width)))
     among, across = (sum(parts) / len(kernels) for parts in zip(*kernels, strict=True))
     return among, across
+
+
+def _similarity(squares: Array, width: float) -> Array:
+    """The similarity at these squared distances, in their place."""
+    squares *= -1 / width
+    return np.exp(squares, out=squares)
 
 
 def _ranks(trials: Sequence[FinishedTrial]) -> Array:
@@ -186,12 +215,17 @@ def _ranks(trials: Sequence[FinishedTrial]) -> Array:
 
 def _squares(one: Array, other: Array) -> Array:
     """Squared distances of the rows, shape (len(one), len(other))."""
-    found = (one**2).sum(1)[:, None] + (other**2).sum(1)[None, :] - 2 * one @ other.T
-    return np.maximum(found, 0.0)
+    found = one @ other.T
+    found *= -2
+    found += (one**2).sum(1)[:, None]
+    found += (other**2).sum(1)
+    return np.maximum(found, 0.0, out=found)
 
 
 # What it chooses among; how much of each, the weights in the settings say.
-_SOURCES = {"evolution": evolve, "catalogue": draw_family, "random": draw_random}
+_SOURCES: dict[str, Callable[[History, Random, Settings], Sketch]] = {
+    "evolution": sketch_child, "catalogue": sketch_family, "random": sketch_random,
+}  # fmt: skip
 
 
 def draw_promising(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft | None:
@@ -200,16 +234,16 @@ def draw_promising(history: History, rng: Random, settings: Settings, probe: Pro
     With a probe, which costs more than outputs, the best by their outputs are predicted again with what it tells of them.
     """
     weights = {name: weight for name, weight in settings.proposers if name in _SOURCES} or {"evolution": 1.0}
-    blind = replace(settings, screening=False)  # screening costs more than predicting: only the chosen one is screened
-    drawn = [_SOURCES[rng.choices(list(weights), list(weights.values()))[0]](history, rng, blind) for _ in range(settings.batch)]
-    drafts = list({_spelling(d.function): d for d in drawn if d is not None}.values())
-    past = history[-settings.memory :]
+    names = rng.choices(list(weights), list(weights.values()), k=settings.batch)
+    drawn = (_SOURCES[name](history, rng, settings) for name in names)
+    # Formulas are interned and families unique by their names: what is drawn twice is one object.
+    sketches = list({sketch.function: sketch for sketch in drawn}.values())
     ready = len(history) >= settings.start
-    functions = [d.function for d in drafts]
-    predicted = predict_ranks(past, functions) if ready else [0.0] * len(drafts)
-    known = are_familiar(past, functions, settings.novelty) if ready else [False] * len(drafts)
-    ordered = (drafts[i] for *_, i in sorted(zip(known, predicted, range(len(drafts)), strict=True)))
-    fit = (d for d in ordered if not settings.screening or _is_new(screen(d.function), history))
+    past = history[-settings.memory :]
+    order = _order(past, [sketch.function for sketch in sketches], settings.novelty) if ready else range(len(sketches))
+    # Only what is chosen gets its parameters and is screened: both cost more than predicting, and neither changes outputs.
+    drafts = (sketches[i].with_parameters(rng, settings.space) for i in order)
+    fit = (d for d in drafts if not settings.screening or _is_new(screen(d.function), history))
     if probe is None or not ready or settings.shortlist < 1:
         return next(fit, None)
     shortlist = list(islice(fit, settings.shortlist))
@@ -217,9 +251,10 @@ def draw_promising(history: History, rng: Random, settings: Settings, probe: Pro
     return min(zip(again, range(len(shortlist)), shortlist, strict=True), default=(0, 0, None))[2]
 
 
-def _spelling(f: Family) -> object:
-    """A key that is equal for functions of equal text: the family's name, or the formula and its initial values."""
-    return f.name if f.is_declared else (f.expr, *f.initial())
+def _order(past: Sequence[FinishedTrial], functions: Sequence[Expr | Family], novelty: float) -> list[int]:
+    """The indices of the functions, the most promising first; what is as good as tried comes last."""
+    sight = _look_at(past, functions)
+    return [i for *_, i in sorted(zip(_recognise(sight, novelty), _predict(past, sight), range(len(functions)), strict=True))]
 
 
 def _is_new(found: Screening, history: History) -> bool:
