@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .factory import ActivationFactory
+from .images import Bytes, normalised_convolution
 
 __all__ = ["all_convolutional", "causal", "mlp", "strided"]
 
@@ -24,13 +25,6 @@ def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int 
     for below, above in pairwise(widths):
         modules += [activation(below), nn.Linear(below, above)]
     return nn.Sequential(*modules)
-
-
-class Bytes(nn.Module):
-    """Maps bytes, 0 to 255, to numbers from -1 to 1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.float() / 127.5 - 1
 
 
 def strided(activation: ActivationFactory, *, side: int, widths: Sequence[int], outputs: int, hidden: int = 64) -> nn.Module:
@@ -50,7 +44,7 @@ def all_convolutional(activation: ActivationFactory, *, widths: Sequence[int], o
     modules: list[nn.Module] = [Bytes()]
     for below, above in pairwise((3, *widths)):
         for inputs, stride in ((below, 1), (above, 2)):
-            modules += [nn.Conv2d(inputs, above, 3, stride, padding=1, bias=False), nn.BatchNorm2d(above), activation(above, 1)]
+            modules += [*normalised_convolution(inputs, above, stride=stride), activation(above, 1)]
     return nn.Sequential(*modules, nn.Conv2d(widths[-1], outputs, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
