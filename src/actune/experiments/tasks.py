@@ -10,9 +10,11 @@ from typing import Any, Literal
 from torch import nn
 
 from ..messages import shorten, suggestion
-from .data.files import california, cifar10, cifar100, idx_images, series, sign_digits, text, uci
+from .data.images import cifar10, cifar100, idx_images, sign_digits
 from .data.parts import Split, digits
+from .data.sequences import series, text
 from .data.synthetic import OUTPUTS, VARIABLES, feynman, harmonic, polynomial
+from .data.tables import california, uci
 from .losses import LOSSES
 from .measures import MEASURES, Measure
 from .models.factory import ActivationFactory

@@ -24,6 +24,9 @@ class Part:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def rows(self, which: slice | Tensor) -> Part:
+        return Part(self.inputs[which], self.targets[which])
+
     def to(self, device: torch.device | str) -> Part:
         return Part(self.inputs.to(device), self.targets.to(device))
 
