@@ -6,6 +6,7 @@ Where ACTUNE_DATA is not set, small files in the published formats stand in for 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 import os
 import pickle
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from actune.experiments import Outcome, Part, Recipe, Split, Task, compare, list_tasks, rank, task, train
+from actune.experiments.data.sources import PICKLES
 from actune.experiments.data.synthetic import FEYNMAN, OUTPUTS, feynman, harmonic, polynomial
 from actune.experiments.losses import LOSSES
 from actune.experiments.tasks import TASKS
@@ -90,10 +92,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def give_checksums(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pickles of a folder be the published ones."""
+    for name in PICKLES:
+        if (root / name).exists():
+            monkeypatch.setitem(PICKLES, name, hashlib.md5((root / name).read_bytes()).hexdigest())
+
+
 @pytest.fixture
 def stood_in(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The small files, also where ACTUNE_DATA is set."""
     monkeypatch.setenv("ACTUNE_DATA", str(made))
+    give_checksums(made, monkeypatch)
     return made
 
 
@@ -102,6 +112,7 @@ def data(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real files where ACTUNE_DATA is set."""
     if "ACTUNE_DATA" not in os.environ:
         monkeypatch.setenv("ACTUNE_DATA", str(made))
+        give_checksums(made, monkeypatch)
 
 
 def parts(split: Split) -> tuple[Part, Part, Part]:
@@ -267,6 +278,7 @@ def test_a_damaged_file_is_named_with_the_remedy(name: str, made: Path, tmp_path
         ((tmp_path / file).parent / source.name).write_bytes(source.read_bytes())
     (tmp_path / file).write_bytes(damage((made / file).read_bytes()))
     monkeypatch.setenv("ACTUNE_DATA", str(tmp_path))
+    give_checksums(made, monkeypatch)
     with pytest.raises(
         ValueError, match=rf"^\S*{re.escape(Path(file).name)} cannot be read \(.+\); put a fresh copy there, from \S+"
     ):
@@ -284,6 +296,10 @@ def test_a_pickle_that_would_call_something_is_refused(made: Path, tmp_path: Pat
         (folder / source.name).write_bytes(source.read_bytes())
     (folder / "data_batch_3").write_bytes(pickle.dumps({b"data": Hostile()}, protocol=2))
     monkeypatch.setenv("ACTUNE_DATA", str(tmp_path))
+    give_checksums(made, monkeypatch)
+    with pytest.raises(ValueError, match=r"data_batch_3 cannot be read \(its MD5 is \w+, that of the published file is \w+\)"):
+        task("cifar10").split(0)
+    give_checksums(tmp_path, monkeypatch)  # and if it had the checksum
     with pytest.raises(ValueError, match=r"data_batch_3 cannot be read \(it would call posix\.mkdir\)"):
         task("cifar10").split(0)
     assert not (tmp_path / "taken over").exists()

@@ -21,6 +21,7 @@ class Measure:
     larger    whether a larger number is the better one; a gain is positive where the function is better
     classes   True: targets are classes, and outputs have their scores last; False: outputs and targets are numbers of one shape;
               None: it depends on neither
+    original  whether it is in the units of the published data: the deviation of the targets times what `of` gives
     scale, digits, unit   what is printed is `scale` times the number, with so many decimals
     gain      a format for a signed gain
     """
@@ -33,10 +34,11 @@ class Measure:
     digits: int = 3
     unit: str = ""
     gain: str = "a gain of {}"
+    original: bool = False
 
-    def value(self, outputs: Tensor, targets: Tensor, loss: float) -> float:
+    def value(self, outputs: Tensor, targets: Tensor, loss: float, deviation: float = 1.0) -> float:
         """The number; where smaller is better, inf for outputs that give none, such as those of a network that diverged."""
-        number = self.of(outputs, targets, loss)
+        number = self.of(outputs, targets, loss) * (deviation if self.original else 1)
         return number if self.larger or math.isfinite(number) else math.inf
 
     def over(self, a: float, b: float) -> float:
@@ -136,6 +138,7 @@ MEASURES = {
         Measure("perplexity", _perplexity, classes=True, digits=2),
         Measure("RMSE", _rmse, classes=False),
         Measure("MAE", _mae, classes=False),
+        Measure("RMSE in original units", _rmse, classes=False, digits=4, original=True),
         Measure("loss", _loss),
     )
 }

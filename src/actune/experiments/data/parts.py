@@ -8,27 +8,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Part", "Split", "digits"]
+__all__ = ["Part", "Split", "digits", "last_validate"]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """Inputs, shape (n, …), and what the network is to make of them.
 
-    targets   classes, integers of shape (n,), or (n, …) for one at each place; or numbers, shape (n, outputs)
+    targets    classes, integers of shape (n,), or (n, …) for one at each place; or numbers, shape (n, outputs)
+    deviation  for numbers that were standardised: by what they were divided, so how much 1 is in the units of the published data
     """
 
     inputs: Tensor
     targets: Tensor
+    deviation: float = 1.0
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def rows(self, which: slice | Tensor) -> Part:
-        return Part(self.inputs[which], self.targets[which])
+        return Part(self.inputs[which], self.targets[which], self.deviation)
 
     def to(self, device: torch.device | str) -> Part:
-        return Part(self.inputs.to(device), self.targets.to(device))
+        return Part(self.inputs.to(device), self.targets.to(device), self.deviation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,14 @@ class Split:
     train: Part
     validation: Part
     test: Part
+
+
+def last_validate(train: Part, test: Part, validation: float) -> Split:
+    """A split in which the last share of the training examples, at least one of them, validates."""
+    if not 0 < validation < 1:
+        raise ValueError(f"validation must be a share between 0 and 1, got {validation!r}")
+    fitted = len(train) - max(1, int(len(train) * validation + 1e-9))  # a sixth of 12,000 is 2,000
+    return Split(train.rows(slice(fitted)), train.rows(slice(fitted, None)), test)
 
 
 @functools.cache

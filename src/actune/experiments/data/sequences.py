@@ -21,9 +21,9 @@ def series(file: str, column: int, *, window: int = 24, logarithm: bool = False)
         values = np.loadtxt(path, delimiter=",", skiprows=1, usecols=column)
     changes = np.diff(np.log(values) if logarithm else values)
     ends = [int(len(changes) * share) - window for share in (0.7, 0.85, 1.0)]
-    scaled = torch.from_numpy(changes / changes[: ends[0] + window].std()).float()
-    rows = scaled.unfold(0, window + 1, 1)
-    every = Part(rows[:, :-1], rows[:, -1:])
+    deviation = changes[: ends[0] + window].std()
+    rows = torch.from_numpy(changes / deviation).float().unfold(0, window + 1, 1)
+    every = Part(rows[:, :-1], rows[:, -1:], float(deviation))
     return Split(*(every.rows(slice(a, b)) for a, b in zip([0, *ends], ends, strict=False)))
 
 

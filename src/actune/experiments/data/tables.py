@@ -8,17 +8,33 @@ import torch
 from .files import cached_by_folder, open_arrays, open_data
 from .parts import Part, Split
 
-__all__ = ["california", "uci"]
+__all__ = ["california", "uci", "uci_by_seed"]
 
 
 @cached_by_folder
-def uci(name: str) -> Split:
-    """One of the tables of Hernández-Lobato and Adams (2015): the first published test part; a fifth of the rest validates."""
+def uci(name: str, split: int = 0) -> Split:
+    """One of the tables of Hernández-Lobato and Adams (2015): a published test part, by its number; a fifth of the rest validates.
+
+    Targets are standardised, and so are errors; times the `deviation` of a part they are those that papers report.
+    """
     with open_data(f"uci/{name}.txt.gz") as path:
         table = np.loadtxt(path, ndmin=2)
-    with open_arrays(f"uci/{name}_splits.npz") as splits:
-        features, target, test = splits["features"], splits["target"], splits["test_0"]
+    with open_arrays(f"uci/{name}_splits.npz") as arrays:
+        features, target, splits = arrays["features"], arrays["target"], int(arrays["n_splits"])
+        test = arrays[f"test_{split}"] if split in range(splits) else None
+    if test is None:
+        raise ValueError(f"split must be from 0 to {splits - 1} for {name}, got {split!r}")
     return _number_table(table[:, features], table[:, np.atleast_1d(target)[:1]], test)
+
+
+def uci_by_seed(name: str, seed: int, held_out: bool = False) -> Split:
+    """The published splits of a table in turn, for tasks that are drawn: seed 0 has the first one, and so on, then again.
+
+    Splits of one table overlap, so those of trainings that are tested are no others.
+    """
+    with open_arrays(f"uci/{name}_splits.npz") as arrays:
+        splits = int(arrays["n_splits"])
+    return uci(name, seed % splits)
 
 
 @cached_by_folder
@@ -35,11 +51,12 @@ def _number_table(features: np.ndarray, targets: np.ndarray, test: np.ndarray) -
     """A table standardised by its training part; a fifth of what is not tested validates, in one fixed shuffle."""
     rest = np.random.RandomState(0).permutation(np.setdiff1d(np.arange(len(features)), test))
     validation, train = rest[: len(rest) // 5], rest[len(rest) // 5 :]
-    x, y = _standardised(features, train), _standardised(targets, train)
-    return Split(*(Part(x[rows], y[rows]) for rows in (train, validation, test)))
+    (x, _), (y, deviations) = _standardised(features, train), _standardised(targets, train)
+    return Split(*(Part(x[rows], y[rows], float(deviations[0])) for rows in (train, validation, test)))
 
 
-def _standardised(values: np.ndarray, train: np.ndarray) -> torch.Tensor:
-    """The values with mean 0 and deviation 1 over the training rows; a column that is constant there is only shifted."""
+def _standardised(values: np.ndarray, train: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+    """The values with mean 0 and deviation 1 over the training rows, and the deviations before; a constant is only shifted."""
     mean, spread = values[train].mean(0), values[train].std(0)
-    return torch.from_numpy((values - mean) / np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)).float()
+    deviations = np.where(spread > 1e-12 * np.abs(mean), spread, 1.0)
+    return torch.from_numpy((values - mean) / deviations).float(), deviations

@@ -223,11 +223,11 @@ def parameter_values(model: nn.Module) -> dict[str, tuple[float, ...]]:
 def judge_network(model: nn.Module, t: Task, part: Part) -> Judgement:
     """Run a network of the task over a part of the data, some inputs at a time, and judge its outputs."""
     model.eval()
-    return judge_outputs(torch.cat([model(inputs) for inputs in part.inputs.split(EVALUATED)]), t, part.targets)
+    return judge_outputs(torch.cat([model(inputs) for inputs in part.inputs.split(EVALUATED)]), t, part)
 
 
-def judge_outputs(outputs: Tensor, t: Task, targets: Tensor) -> Judgement:
-    """The mean loss of these outputs, and each measure of the task."""
-    mean = float(LOSSES[t.loss].function(outputs, targets))
+def judge_outputs(outputs: Tensor, t: Task, part: Part) -> Judgement:
+    """The mean loss of these outputs for a part of the data, and each measure of the task."""
+    mean = float(LOSSES[t.loss].function(outputs, part.targets))
     loss = mean if math.isfinite(mean) else math.inf
-    return Judgement(loss, {measure.name: measure.value(outputs, targets, loss) for measure in t.measured})
+    return Judgement(loss, {m.name: m.value(outputs, part.targets, loss, part.deviation) for m in t.measured})

@@ -179,7 +179,7 @@ def _judge(t: Task, stack: Stack, parts: Sequence[Part]) -> list[Judgement]:
     """The judgement of each network on its part."""
     data, every = _Parts.of(parts), torch.arange(len(parts[0])).expand(len(parts), -1)
     outputs = torch.cat([stack.outputs(data.at(some)[0]) for some in every.split(EVALUATED, 1)], 1)
-    return [judge_outputs(own, t, part.targets) for own, part in zip(outputs, parts, strict=True)]
+    return [judge_outputs(own, t, part) for own, part in zip(outputs, parts, strict=True)]
 
 
 @dataclass(frozen=True)
