@@ -16,7 +16,7 @@ from actune import Activation
 from actune.experiments import Part, Recipe, Split, Task, train, train_together
 from actune.experiments.data.augmentation import AUGMENTATIONS, crop, flip
 from actune.experiments.recipe import OPTIMIZERS, SCHEDULES, learning_rate_at, make_optimizer, model_groups
-from actune.experiments.training import loop
+from actune.experiments.training import steps
 from actune.experiments.training.together import is_stackable, why_alone
 
 SGD = {"optimizer": "sgd", "optimizer_options": {"momentum": 0.9, "nesterov": True}}
@@ -127,7 +127,7 @@ def test_no_schedule_fails_in_a_short_training(name, total):
 
 def test_training_has_the_rate_of_each_step(monkeypatch):
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(loop, "learning_rate_at", lambda recipe, step, total: asked.append((step, total)) or 0.0)
+    monkeypatch.setattr(steps, "learning_rate_at", lambda recipe, step, total: asked.append((step, total)) or 0.0)
     assert len(set(train(TINY, nn.Tanh, 0).history)) == 1  # at the rate 0 nothing moves
     assert asked == [(step, 12) for step in range(12)]  # three epochs of 50 points, 16 at a time
 

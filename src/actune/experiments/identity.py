@@ -25,10 +25,13 @@ def recipe(task: Task) -> dict[str, Any]:
 
 
 def network(task: Task) -> str | None:
-    """A digest of the functions that make the task's network and its data, with their arguments; None where they have no names."""
+    """A digest of the functions that make the task's network and its data, and prepare it, with their arguments; None where
+    they have no names.
+    """
     written = io.BytesIO()
+    prepared = () if task.prepare is None else (task.prepare,)  # so that studies of tasks without one keep their digests
     try:
-        _Pickler(written, protocol=4).dump((task.model, task.data))
+        _Pickler(written, protocol=4).dump((task.model, task.data, *prepared))
     except (pickle.PicklingError, AttributeError, TypeError):
         return None
     return _short_digest(written.getvalue())

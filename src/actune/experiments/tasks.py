@@ -11,7 +11,7 @@ from torch import nn
 
 from ..messages import shorten, suggestion
 from .data.images import cifar10, cifar100, idx_images, sign_digits
-from .data.parts import Split, digits
+from .data.parts import Part, Split, digits
 from .data.sequences import series, text
 from .data.synthetic import OUTPUTS, VARIABLES, feynman, harmonic, polynomial
 from .data.tables import california, uci
@@ -37,10 +37,12 @@ class Task:
                    measure of the loss
     scope          whether a learning activation has its parameters for each layer, channel or neuron
     fixed          functions that do not compete, by their places: {"gate": "sigmoid"}; all other places have the one that does
+    prepare        what is done to the network before its training, (network, training part): pretraining, say. It may draw from
+                   torch's generator, which has the training's seed; the batches stay what they are without it
     drawn          each seed has a problem of its own, data(seed, held_out); trainings that are tested have held-out ones, so that
                    neither a search nor a ranking ever meets a problem on which a claim is measured
 
-    `data` and `model` are module-level functions (or partials of them), so that a task can be sent to another process.
+    `data`, `model` and `prepare` are module-level functions (or partials of them), so that a task can be sent to another process.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Task:
     scope: Literal["layer", "channel", "neuron"] = "channel"
     fixed: Mapping[str, str] = field(default_factory=dict, hash=False)
     drawn: bool = False
+    prepare: Callable[[nn.Module, Part], None] | None = None
 
     def __post_init__(self) -> None:
         for what, given, table in (("loss", (self.loss,), LOSSES), ("measure", self.measures, MEASURES)):

@@ -52,11 +52,14 @@ class Fisher:
 
 @functools.lru_cache(maxsize=4096)
 def _probe_numbers(fisher: Fisher, e: Expr, initial: tuple[tuple[str, float], ...]) -> tuple[float, ...] | None:
-    task = fisher.task
+    task, loss = fisher.task, LOSSES[fisher.task.loss]
+    if loss.predicts is None:
+        raise ValueError(f"the task {task.name!r} has no Fisher information: its network's outputs are no distribution; "
+                         f"search without=['fisher'], or by another method")  # fmt: skip
     inputs = task.split(fisher.seed).train.inputs[: fisher.batch]
     with seeded(fisher.seed, torch.device("cpu")), torch.enable_grad():
         model = network_builder(task, resolve(e, **dict(initial)))()
-        layers = kfac(model, inputs, LOSSES[task.loss])
+        layers = kfac(model, inputs, loss)
     if layers == ():
         raise ValueError(f"the network of the task {task.name!r} has no Linear or Conv2d layer to probe")
     return None if layers is None else tuple(round(v, 3) for layer in layers for v in layer.summary())
@@ -110,6 +113,7 @@ def kfac(model: nn.Module, inputs: Tensor, loss: Loss) -> tuple[Layer, ...] | No
         return ()
     if not bool(outputs.isfinite().all()):
         return None
+    assert loss.predicts is not None  # which `Fisher` has asked
     predicted = loss.predicts(outputs)
     likelihood = predicted.log_prob(predicted.sample()).sum()
     slopes = torch.autograd.grad(likelihood, [y for *_, y in calls], materialize_grads=True)

@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from ...module import Activation
-from ..data.augmentation import AUGMENTATIONS
 from ..data.parts import Part
 from ..losses import LOSSES
-from ..recipe import learning_rate_at, make_optimizer, model_groups
 from ..tasks import Task, task
 from .networks import ActivationChoice, network_builder
+from .steps import compute_outputs, draw_orders, fit_epochs
 
 __all__ = [
     "Judgement",
@@ -34,8 +32,6 @@ __all__ = [
     "seeded",
     "train",
 ]
-
-EVALUATED = 512  # inputs at a time, for the memory of a convolutional network
 
 
 @dataclass(frozen=True)
@@ -115,6 +111,8 @@ def train(
         part, validation = split.train.to(device), split.validation.to(device)
         begun = begin_training(t, build, len(part))
         model = begun.model.to(device)
+        if t.prepare is not None:
+            t.prepare(model, part)
         history: list[Judgement] = []
         courses: list[dict[str, tuple[float, ...]]] = []
         for epoch, judged in enumerate(_epochs(t, begun, part, validation)):
@@ -159,7 +157,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def begin_training(t: Task, build: Callable[[], nn.Module], n: int) -> Start:
     """Draw from the generator's present state what a training of n inputs begins with."""
     # The network comes last: an activation that draws random numbers must not change the batches.
-    orders = [torch.randperm(n) for _ in range(t.recipe.epochs)]
+    orders = draw_orders(t.recipe.epochs, n)
     draw = None
     if t.recipe.augmentation != "none":
         draw = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -188,26 +186,8 @@ def gather_outcome(
 
 def _epochs(t: Task, begun: Start, part: Part, validation: Part) -> Iterator[Judgement]:
     """Train by the recipe of the task; judges the network after each epoch, and ends where the loss is inf."""
-    recipe, model, loss = t.recipe, begun.model, LOSSES[t.loss].function
-    optimizer = make_optimizer(recipe, model_groups(model, recipe))
-    augment = AUGMENTATIONS[recipe.augmentation]
-    batches = [order.to(part.inputs.device).split(recipe.batch_size) for order in begun.orders]
-    total, step = sum(map(len, batches)), 0
-    for epoch in batches:
-        model.train()
-        for batch in epoch:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(recipe, step, total)
-            inputs = part.inputs[batch]
-            if augment is not None and begun.draw is not None:
-                inputs = augment(inputs, begun.draw)
-            optimizer.zero_grad()
-            loss(model(inputs), part.targets[batch]).backward()
-            if recipe.clip is not None:
-                clip_grad_norm_(model.parameters(), recipe.clip)
-            optimizer.step()
-            step += 1
-        yield (judged := judge_network(model, t, validation))
+    for _ in fit_epochs(begun.model, part, t.recipe, LOSSES[t.loss].function, begun.orders, begun.draw):
+        yield (judged := judge_network(begun.model, t, validation))
         if judged.loss == math.inf:
             return
 
@@ -219,11 +199,9 @@ def parameter_values(model: nn.Module) -> dict[str, tuple[float, ...]]:
     return {f"{path}.{name}": tuple(v.flatten().tolist()) for path, m in modules for name, v in m.values().items()}
 
 
-@torch.no_grad()
 def judge_network(model: nn.Module, t: Task, part: Part) -> Judgement:
-    """Run a network of the task over a part of the data, some inputs at a time, and judge its outputs."""
-    model.eval()
-    return judge_outputs(torch.cat([model(inputs) for inputs in part.inputs.split(EVALUATED)]), t, part)
+    """Run a network of the task over a part of the data, and judge its outputs."""
+    return judge_outputs(compute_outputs(model, part.inputs), t, part)
 
 
 def judge_outputs(outputs: Tensor, t: Task, part: Part) -> Judgement:

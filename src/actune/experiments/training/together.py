@@ -21,7 +21,6 @@ from ..models.small import mlp
 from ..recipe import learning_rate_at
 from ..tasks import Task, task
 from .loop import (
-    EVALUATED,
     Judgement,
     Outcome,
     begin_training,
@@ -34,6 +33,7 @@ from .loop import (
 )
 from .networks import DEFAULT, ActivationChoice, network_builder, place_factories
 from .stack import Stack, function_of
+from .steps import EVALUATED
 
 __all__ = ["is_stackable", "train_together", "why_alone"]
 
@@ -91,6 +91,8 @@ def why_alone(what: Task | str, activation: ActivationChoice) -> str | None:
         return "its network is not `mlp` with a hidden layer"
     if t.recipe.augmentation != "none":
         return f"its batches are changed on the way ({t.recipe.augmentation})"
+    if t.prepare is not None:
+        return "its networks are prepared before they train"
     factories = place_factories(t, activation)
     make = factories.get(HIDDEN, factories.get(DEFAULT))
     if make is None or not factories.keys() <= {HIDDEN, DEFAULT}:

@@ -1,0 +1,64 @@
+"""What happens to a signal on its way through a network: the gradient at each activation, and the units that are dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...module import Activation
+from ..data.parts import Part
+
+__all__ = ["LayerSignal", "layer_signals"]
+
+_FLAT = 1e-6  # a slope that trains nothing
+
+
+@dataclass(frozen=True)
+class LayerSignal:
+    """One activation of a network, seen over some inputs.
+
+    gradient   the root mean square of the gradient of the loss in what enters the activation
+    dead       the share of its units whose slope is zero, to 1e-6, for every one of the inputs
+    """
+
+    gradient: float
+    dead: float
+
+
+def layer_signals(model: nn.Module, part: Part, loss: Callable[[Tensor, Tensor], Tensor]) -> list[LayerSignal]:
+    """The signal at each activation of a network, in the order in which it calls them; the network stays as it is.
+
+    Units are the entries along the activation's `dim`.
+    """
+    calls: list[tuple[Activation, Tensor]] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, Activation)
+        calls.append((module, inputs[0]))
+
+    hooks = [m.register_forward_hook(keep) for m in model.modules() if isinstance(m, Activation)]
+    training = model.training
+    try:
+        model.eval()  # running statistics stay as they are
+        with torch.enable_grad():
+            mean = loss(model(part.inputs), part.targets)
+            gradients = torch.autograd.grad(mean, [x for _, x in calls], allow_unused=True)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return [
+        LayerSignal(0.0 if g is None else float(g.square().mean().sqrt()), _dead_share(module, x))
+        for (module, x), g in zip(calls, gradients, strict=True)
+    ]
+
+
+def _dead_share(module: Activation, x: Tensor) -> float:
+    at = x.detach().requires_grad_()
+    with torch.enable_grad():
+        (slope,) = torch.autograd.grad(module(at).sum(), at)
+    units = slope.movedim(module.dim, -1).flatten(0, -2)
+    return float((units.abs() <= _FLAT).all(0).float().mean())
