@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 __all__ = ["PACKAGES", "append_result", "markdown_table", "provenance", "read_results", "source_line", "versions", "write_block"]
 
@@ -40,14 +40,24 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 def append_result(path: Path, line: dict[str, Any]) -> None:
     """Append one result to a file; a number that JSON does not have (nan, inf) raises ValueError."""
+    written = json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
+    with path.open("a+b") as file:
+        _drop_torn_line(file)
+        file.write(written.encode())
+
+
+def _drop_torn_line(file: IO[bytes]) -> None:
+    """Cut off a last line without an end, which a crash in the middle of writing leaves."""
+    if file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The results in a file, in their order; none if there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The results in a file, in their order; none if there is no file. A last line that a crash has torn is left out."""
+    whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -91,6 +91,7 @@ def train(
     report: Callable[[int, float], object] | None = None,
     test: bool = False,
     course: bool = False,
+    inspect: Callable[[nn.Module], object] | None = None,
     device: torch.device | str = "cpu",
 ) -> Outcome:
     """Train the task's network with this activation; the seed fixes the initial weights and the order of the batches.
@@ -100,6 +101,7 @@ def train(
              returns something true, or raises
     test     also measure loss and scores on the test part, which is not touched otherwise: leave that to the final comparison
     course   also record the parameters of the activations over the training
+    inspect  called with the network before its first step and after its last one, to look at it
 
     The same task, activation, seed and number of threads give the same bits on a CPU. The global generators keep their state.
     """
@@ -113,6 +115,8 @@ def train(
         model = begun.model.to(device)
         if t.prepare is not None:
             t.prepare(model, part)
+        if inspect is not None:
+            inspect(model)
         history: list[Judgement] = []
         courses: list[dict[str, tuple[float, ...]]] = []
         for epoch, judged in enumerate(_epochs(t, begun, part, validation)):
@@ -120,6 +124,8 @@ def train(
             courses += [parameter_values(model)] if course else []
             if report is not None and judged.loss < math.inf and report(epoch, judged.loss):
                 break
+        if inspect is not None:
+            inspect(model)
         tested = judge_network(model, t, split.test.to(device)) if test else None
         return gather_outcome(history, tested, courses, time.perf_counter() - start)
 
