@@ -15,6 +15,7 @@ from actune import Activation
 from actune.experiments.models.all_cnn import all_cnn_c
 from actune.experiments.models.factory import HIDDEN
 from actune.experiments.models.googlenet import googlenet_cifar
+from actune.experiments.models.images import Bytes
 from actune.experiments.models.lenet import lenet5
 from actune.experiments.models.mobilenet import mobilenet_v1
 from actune.experiments.models.resnet import resnet_v1, resnet_v2, wide_resnet
@@ -66,6 +67,7 @@ PARAMETERS = [
     (partial(shufflenet_v2, size=1.0, stem="imagenet", classes=1000), 2_278_604, "torchvision, shufflenet_v2_x1_0"),
     (partial(shufflenet_v2, size=1.5, stem="imagenet", classes=1000), 3_503_624, "torchvision, shufflenet_v2_x1_5"),
     (partial(shufflenet_v2, size=2.0, stem="imagenet", classes=1000), 7_393_996, "torchvision, shufflenet_v2_x2_0"),
+    (shufflenet_v2, 1_263_854, "forks of github.com/kuangliu/pytorch-cifar that list parameters"),
     (partial(mobilenet_v1, stem="imagenet", classes=1000), 4_231_976, "github.com/osmr/imgclsmob; the paper says 4.2 M (Table 6)"),
     (partial(mobilenet_v1, multiplier=0.75, stem="imagenet", classes=1000), 2_585_560, "github.com/osmr/imgclsmob"),
     (partial(mobilenet_v1, multiplier=0.5, stem="imagenet", classes=1000), 1_331_592, "github.com/osmr/imgclsmob"),
@@ -135,6 +137,7 @@ SMALL = [
     (partial(mobilenet_v1, multiplier=0.125), (3, 32, 32), 27, HIDDEN),
     (partial(mobilenet_v1, multiplier=0.125, stem="imagenet"), (3, 64, 64), 27, HIDDEN),
     (partial(googlenet_cifar, multiplier=0.125), (3, 16, 16), 64, HIDDEN),
+    (partial(googlenet_cifar, multiplier=0.125, stride=2), (3, 32, 32), 64, HIDDEN),
     (partial(vit, side=16, width=8, depth=2, heads=2), (3, 16, 16), 2, FEED_FORWARD),
 ]
 
@@ -250,7 +253,48 @@ def test_dropout_of_all_cnn_stands_where_the_paper_has_it():
 def test_vit_sees_where_patches_are():
     torch.manual_seed(0)
     network, x = vit(relu, side=16, width=16, depth=1, heads=2), images((3, 16, 16))
-    assert not torch.allclose(network(x), network(x.flip(2).contiguous()), atol=1e-4)
+    assert not torch.allclose(network(x), network(x.roll(4, 2)), atol=1e-4)
+
+
+def test_scores_of_all_cnn_are_means_over_6_by_6():
+    """The paper, section 3: global averaging over 6 × 6 places."""
+    network = all_cnn_c(relu, width=4)
+    assert isinstance(network, nn.Sequential)
+    assert network[:-2](images((3, 32, 32))).shape == (3, 10, 6, 6)
+
+
+def test_blocks_of_v2_add_to_what_is_not_activated_yet():
+    """The first of a stage adds to a projection of what is; all others to their input itself."""
+    network = resnet_v2(relu, depth=20, width=4).eval()
+    assert isinstance(network, nn.Sequential)
+    first, second = network[2], network[3]
+    for block in (first, second):
+        nn.init.zeros_(block.residual[-1].weight)
+    x = torch.randn(2, 4, 8, 8)
+    assert torch.equal(first(x), first.projection(torch.relu(first.first[0](x))))
+    x = torch.randn(2, 16, 8, 8)
+    assert torch.equal(second(x), x)
+
+
+def test_bytes_become_numbers_around_zero():
+    assert Bytes()(torch.tensor([0, 51, 255], dtype=torch.uint8)[None, :, None, None]).flatten().tolist() == [
+        -1,
+        pytest.approx(-0.6),
+        1,
+    ]
+
+
+@pytest.mark.parametrize(("model", "shape", "activations", "place"), [row for row in SMALL if row[1][0] == 3])
+def test_channels_stay_last_in_memory(model, shape, activations, place):
+    """Layers that change the layout make others copy: the network would be slower."""
+    network, layouts = model(relu), []
+    for module in network.modules():
+        module.register_forward_hook(
+            lambda m, x, y: layouts.append(y.is_contiguous(memory_format=torch.channels_last)) if y.dim() == 4 else None
+        )
+    network(images(shape))
+    assert layouts
+    assert all(layouts)
 
 
 @pytest.mark.parametrize(

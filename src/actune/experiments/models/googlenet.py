@@ -21,14 +21,17 @@ _STAGES = (
 )
 
 
-def googlenet_cifar(activation: ActivationFactory, *, multiplier: float = 1.0, colours: int = 3, classes: int = 10) -> nn.Module:
+def googlenet_cifar(
+    activation: ActivationFactory, *, multiplier: float = 1.0, stride: int = 1, colours: int = 3, classes: int = 10
+) -> nn.Module:
     """GoogLeNet in its common form for CIFAR (kuangliu/pytorch-cifar): one 3 × 3 convolution in place of the first three layers,
     batch normalisation, two 3 × 3 convolutions for each 5 × 5, no dropout and no auxiliary scores; 64 activations.
 
     multiplier   of the channels of all layers
+    stride       of the first convolution; with 2 all that follows costs a quarter
     """
     width = round(192 * multiplier)
-    modules: list[nn.Module] = [Bytes(), *_layer(activation, colours, width)]
+    modules: list[nn.Module] = [Bytes(), *_layer(activation, colours, width, stride=stride)]
     for stage, rows in enumerate(_STAGES):
         modules += [nn.MaxPool2d(3, 2, padding=1)] if stage > 0 else []
         for one, (below_3, three), (below_5, five), pooled in rows:
@@ -38,8 +41,8 @@ def googlenet_cifar(activation: ActivationFactory, *, multiplier: float = 1.0, c
     return nn.Sequential(*modules, *pooled_scores(width, classes))
 
 
-def _layer(activation: ActivationFactory, inputs: int, outputs: int, kernel: int = 3) -> list[nn.Module]:
-    return [*normalised_convolution(inputs, outputs, kernel, bias=True), activation(outputs, 1)]
+def _layer(activation: ActivationFactory, inputs: int, outputs: int, kernel: int = 3, *, stride: int = 1) -> list[nn.Module]:
+    return [*normalised_convolution(inputs, outputs, kernel, stride, bias=True), activation(outputs, 1)]
 
 
 class _Inception(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from ...messages import suggestion
@@ -14,10 +15,11 @@ Stem = Literal["cifar", "imagenet"]  # a first layer for images of 32 × 32, or 
 
 
 class Bytes(nn.Module):
-    """Maps bytes, 0 to 255, to numbers from -1 to 1."""
+    """Maps bytes of images, 0 to 255, to numbers from -1 to 1, laid out in memory with the channels (dimension 1) last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.float() / 127.5 - 1
+        # Layers keep the layout that they get. In this one a CPU convolves and pools small images up to twice as fast.
+        return (x.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def normalised_convolution(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import channel_shuffle
 
 from .factory import ActivationFactory
 from .images import Bytes, Stem, normalised_convolution, pooled_scores, stem_halves
@@ -78,4 +79,4 @@ def _branch(activation: ActivationFactory, inputs: int, outputs: int, *, stride:
 
 def _shuffled(first: Tensor, second: Tensor) -> Tensor:
     """The channels (dimension 1) of both, in turns."""
-    return torch.stack([first, second], 2).flatten(1, 2)
+    return channel_shuffle(torch.cat([first, second], 1), 2)
