@@ -169,5 +169,8 @@ DATA_SETS = {
     "timeseries": DataSet(
         "https://github.com/jbrownlee/Datasets, https://github.com/zhouhaoyi/ETDataset and vega-datasets of npm", SERIES
     ),
+    "weights": DataSet(
+        "https://download.pytorch.org/models (torchvision's files of weights, under their names)", wanted=("weights/*.pth",)
+    ),
     "tinyshakespeare": DataSet("https://github.com/karpathy/char-rnn/tree/master/data/tinyshakespeare", SHAKESPEARE),
 }
