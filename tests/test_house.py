@@ -27,6 +27,7 @@ FLOORS = [
     "experiments",
     "bench",
     "discovery",
+    "papers",
     "show",
     "cli",
 ]

@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 
 from .bench import bench_command
 from .compare import compare_command
+from .reproduce import reproduce_command
 from .search import search_command
 from .show import list_command, show_command
 
@@ -48,6 +49,10 @@ app.command(
 app.command("search", epilog="Example:  actune search digits --trials 100 --workers 2 --storage digits.db --plot digits.png")(
     search_command
 )
+app.command(
+    "reproduce",
+    epilog="Examples:  actune reproduce --scale smoke  |  actune reproduce zorro/depth --workers 2  |  actune reproduce --table",
+)(reproduce_command)
 app.command(
     "bench",
     cls=_Formulas,

@@ -28,8 +28,8 @@ def drawn_images(colours: int = 3, side: int = 32, classes: int = 10) -> Split:
 def drawn_pictures(side: int = 256) -> Split:
     """Pictures as bytes; those of the test part are brighter where they are anomalies."""
     split = drawn_images(3, side, 2)
-    normal = (split.train, split.validation)
-    return Split(*(Part(p.inputs, torch.zeros_like(p.targets)) for p in normal), split.test)
+    train, validation = (Part(p.inputs, torch.zeros_like(p.targets)) for p in (split.train, split.validation))
+    return Split(train, validation, split.test)
 
 
 def drawn_one_class() -> Split:
@@ -37,8 +37,8 @@ def drawn_one_class() -> Split:
     train, validation, test = (torch.rand(n, 1, 28, 28, generator=_generator(i)) for i, n in enumerate(_SIZES))
     targets = torch.arange(len(test)) % 2
     others = test * (1 - 0.5 * targets[:, None, None, None])
-    normal = (Part(x, torch.zeros(len(x), dtype=torch.long)) for x in (train, validation))
-    return Split(*normal, Part(others, targets))
+    normal, more = (Part(x, torch.zeros(len(x), dtype=torch.long)) for x in (train, validation))
+    return Split(normal, more, Part(others, targets))
 
 
 def drawn_table(inputs: int = 8) -> Split:

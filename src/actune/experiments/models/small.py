@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from .factory import ActivationFactory
 from .images import Bytes, normalised_convolution
 
-__all__ = ["all_convolutional", "causal", "mlp", "strided"]
+__all__ = ["all_convolutional", "causal", "image_mlp", "mlp", "strided"]
 
 
 def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int = 64, layers: int = 8) -> nn.Module:
@@ -25,6 +25,13 @@ def mlp(activation: ActivationFactory, *, inputs: int, outputs: int, width: int 
     for below, above in pairwise(widths):
         modules += [activation(below), nn.Linear(below, above)]
     return nn.Sequential(*modules)
+
+
+def image_mlp(
+    activation: ActivationFactory, *, pixels: int = 28 * 28, outputs: int = 10, width: int = 256, layers: int = 3
+) -> nn.Module:
+    """A plain perceptron of images, bytes (n, …) of so many pixels."""
+    return nn.Sequential(Bytes(), nn.Flatten(), mlp(activation, inputs=pixels, outputs=outputs, width=width, layers=layers))
 
 
 def strided(activation: ActivationFactory, *, side: int, widths: Sequence[int], outputs: int, hidden: int = 64) -> nn.Module:

@@ -1,0 +1,264 @@
+"""What a paper claims, as data, and how measurements decide on it.
+
+A claim is a sentence with a judgement. A judgement is one of four questions about numbers that runs measured: is one function
+better than others, are two equivalent, is one not worse, does a number lie in a range. Its answer is computed, never written down.
+
+    Better("sau", over=("relu",), by=5.12)      +1.3 points (+0.4 to +2.2) over three seeds: reproduced
+                                                +0.1 points (-0.9 to +1.1): not reproduced, for the interval excludes +5.12
+                                                +2.0 points (-3.0 to +7.0): not testable, for it has both 0 and +5.12 in it
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal, Protocol
+
+from ..experiments.measures import MEASURES, Measure
+from ..experiments.stats import LEVEL, Estimate, estimate, holm, paired_p
+
+__all__ = [
+    "MISSING",
+    "NOT_REPRODUCED",
+    "NOT_TESTABLE",
+    "REPRODUCED",
+    "Better",
+    "Claim",
+    "Equivalent",
+    "Judgement",
+    "NotWorse",
+    "Numbers",
+    "Verdict",
+    "Within",
+    "judge",
+    "measure_named",
+]
+
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+NOT_TESTABLE, MISSING = "not testable at this scale", "not run"
+
+Numbers = Mapping[str, Mapping[str, Sequence[float]]]  # function -> measure -> its numbers, one for each seed, in one order
+
+
+def _of_no_outputs(*_: object) -> float:
+    raise TypeError("this number is measured by an experiment, not computed from outputs")
+
+
+# Numbers that experiments measure beside those of `MEASURES`.
+OTHERS = {
+    row.name: row
+    for row in (
+        Measure("seconds", _of_no_outputs, digits=1, unit=" s"),
+        Measure("time ratio", _of_no_outputs, digits=2),
+        Measure("dead units", _of_no_outputs, scale=100, digits=1, unit=" %", gain="{} points"),
+        Measure("gradient decades", _of_no_outputs, digits=2),
+        Measure("largest difference", _of_no_outputs, digits=7),
+    )
+}
+
+
+def measure_named(name: str) -> Measure:
+    """The measure of this name, of outputs or of an experiment."""
+    found = (MEASURES | OTHERS).get(name)
+    if found is None:
+        raise ValueError(f"unknown measure {name!r} (known: {', '.join(MEASURES | OTHERS)})")
+    return found
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What measurements say of a claim.
+
+    status    REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE or MISSING
+    measured  the numbers in words, with the interval; for MISSING the reason
+    """
+
+    status: str
+    measured: str
+
+
+class Judgement(Protocol):
+    """A question about numbers, with its answer."""
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The functions whose numbers it needs."""
+        ...
+
+    def tests(self, numbers: Numbers, measure: Measure) -> list[float]:
+        """The p-values of its tests; those of an experiment are corrected together."""
+        ...
+
+    def answer(self, numbers: Numbers, measure: Measure, corrected: Sequence[float], full: bool) -> Verdict:
+        """The verdict.
+
+        corrected   the p-values of `tests`, after Holm's correction over all claims of the experiment
+        full        whether the runs are at the paper's scale: only there the size of an effect is compared with the claimed one
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """A statement of a paper about an experiment.
+
+    says        the statement in a sentence
+    source      where it stands: "abstract", "Table 3"
+    certainty   how sure the statement is what the paper says: "P" as published (abstract, code, or two independent accounts), "R"
+                reconstructed by us, "M" commonly reported and not checked
+    judgement   how it is decided
+    measure     what it is about; left out, the measure of the experiment's task
+    published   the figures of the paper by function, in the unit in which the measure is printed
+    part        the only part of the experiment that it is about; None: all
+    check       whether nobody claims it: it is what a sound training reaches with a usual function
+    """
+
+    says: str
+    source: str
+    certainty: Literal["P", "R", "M"]
+    judgement: Judgement
+    measure: str | None = None
+    published: Mapping[str, float] | None = None
+    part: str | None = None
+    check: bool = False
+
+
+def judge(claims: Sequence[Claim], numbers: Numbers, default: Measure, full: bool) -> list[Verdict]:
+    """A verdict for each claim of an experiment, from numbers of which none is missing."""
+    measures = [default if c.measure is None else measure_named(c.measure) for c in claims]
+    found = [c.judgement.tests(numbers, m) for c, m in zip(claims, measures, strict=True)]
+    flat = [p for ps in found for p in ps if not math.isnan(p)]
+    after = iter(holm(flat))
+    corrected = [[math.nan if math.isnan(p) else next(after) for p in ps] for ps in found]
+    return [c.judgement.answer(numbers, m, ps, full) for c, m, ps in zip(claims, measures, corrected, strict=True)]
+
+
+# -- judgements ----------------------------------------------------------------------------------------------------------
+
+
+def _gains(numbers: Numbers, measure: Measure, of: str, over: str) -> list[float]:
+    """By how much one function is better than another, seed by seed."""
+    pairs = zip(numbers[of][measure.name], numbers[over][measure.name], strict=True)
+    return [measure.over(a, b) for a, b in pairs]
+
+
+def _interval(e: Estimate, measure: Measure) -> str:
+    if math.isnan(e.low):
+        return f"{measure.signed(e.mean)}{measure.unit}"
+    return f"{measure.signed(e.mean)} ({measure.signed(e.low)} to {measure.signed(e.high)}){measure.unit}"
+
+
+def _gain_in_words(e: Estimate, measure: Measure, over: str) -> str:
+    return f"{_interval(e, measure)} against {over}"
+
+
+@dataclass(frozen=True)
+class Better:
+    """Is a function better than each of some others?
+
+    by   the claimed gain, in the unit in which the measure is printed; None where only the direction is claimed
+
+    Reproduced: each gain is positive beyond chance, and, at the paper's scale, its interval reaches the claimed one. Not
+    reproduced: some interval excludes the claimed gain, or any gain where no size is claimed. All else is not testable.
+    """
+
+    of: str
+    over: tuple[str, ...]
+    by: float | None = None
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        return (self.of, *self.over)
+
+    def tests(self, numbers: Numbers, measure: Measure) -> list[float]:
+        return [paired_p(_gains(numbers, measure, self.of, other)) for other in self.over]
+
+    def answer(self, numbers: Numbers, measure: Measure, corrected: Sequence[float], full: bool) -> Verdict:
+        found = {other: estimate(_gains(numbers, measure, self.of, other)) for other in self.over}
+        says = "; ".join(_gain_in_words(e, measure, other) for other, e in found.items())
+        claimed = 0.0 if self.by is None else self.by / measure.scale
+        shown = [e.mean > 0 and p < LEVEL for e, p in zip(found.values(), corrected, strict=True)]
+        if all(shown) and not (full and any(e.high < claimed for e in found.values())):
+            return Verdict(REPRODUCED, says)
+        below = any(e.high < claimed for e, is_shown in zip(found.values(), shown, strict=True) if full or not is_shown)
+        return Verdict(NOT_REPRODUCED if below else NOT_TESTABLE, says)
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """Do two functions agree to within a margin, in the unit in which the measure is printed?
+
+    Reproduced: the interval of the difference lies within the margin; not reproduced: it lies outside.
+    """
+
+    of: str
+    over: str
+    within: float
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        return (self.of, self.over)
+
+    def tests(self, numbers: Numbers, measure: Measure) -> list[float]:
+        return []  # the interval decides
+
+    def answer(self, numbers: Numbers, measure: Measure, corrected: Sequence[float], full: bool) -> Verdict:
+        e, margin = estimate(_gains(numbers, measure, self.of, self.over)), self.within / measure.scale
+        says = f"{_gain_in_words(e, measure, self.over)}; margin ±{self.within:g}{measure.unit}"
+        if -margin <= e.low and e.high <= margin:
+            return Verdict(REPRODUCED, says)
+        return Verdict(NOT_REPRODUCED if e.low > margin or e.high < -margin else NOT_TESTABLE, says)
+
+
+@dataclass(frozen=True)
+class NotWorse:
+    """Is a function worse than each of some others by less than a margin, in the unit in which the measure is printed?"""
+
+    of: str
+    over: tuple[str, ...]
+    within: float
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        return (self.of, *self.over)
+
+    def tests(self, numbers: Numbers, measure: Measure) -> list[float]:
+        return []  # the interval decides
+
+    def answer(self, numbers: Numbers, measure: Measure, corrected: Sequence[float], full: bool) -> Verdict:
+        found = {other: estimate(_gains(numbers, measure, self.of, other)) for other in self.over}
+        margin = self.within / measure.scale
+        says = "; ".join(_gain_in_words(e, measure, other) for other, e in found.items())
+        says += f"; margin {self.within:g}{measure.unit}"
+        if all(e.low > -margin for e in found.values()):
+            return Verdict(REPRODUCED, says)
+        return Verdict(NOT_REPRODUCED if any(e.high < -margin for e in found.values()) else NOT_TESTABLE, says)
+
+
+@dataclass(frozen=True)
+class Within:
+    """Does the mean of a function's numbers lie in a range, in the unit in which the measure is printed?"""
+
+    of: str
+    least: float = -math.inf
+    most: float = math.inf
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        return (self.of,)
+
+    def tests(self, numbers: Numbers, measure: Measure) -> list[float]:
+        return []  # the mean decides
+
+    def answer(self, numbers: Numbers, measure: Measure, corrected: Sequence[float], full: bool) -> Verdict:
+        values = numbers[self.of][measure.name]
+        e = estimate(values)
+        says = f"{measure.show(e.mean)}"
+        if not math.isnan(e.low):
+            says += f" ({measure.show(e.low)} to {measure.show(e.high)})"
+        bounds = [f"at least {self.least:g}"] * (self.least > -math.inf) + [f"at most {self.most:g}"] * (self.most < math.inf)
+        says += f"; {' and '.join(bounds)}{measure.unit}"
+        inside = self.least <= measure.scale * fmean(values) <= self.most
+        return Verdict(REPRODUCED if inside else NOT_REPRODUCED, says)

@@ -1,0 +1,182 @@
+"""Biswas et al., "SAU: smooth activation function using convolution with approximate identities" (arXiv:2109.13210)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ...experiments.data.drawn import drawn_images
+from ...experiments.data.images import cifar10, cifar100
+from ...experiments.data.parts import shortened
+from ...experiments.models.lenet import lenet5
+from ...experiments.models.resnet import resnet_v2
+from ...experiments.models.shufflenet import shufflenet_v2
+from ...experiments.recipe import Recipe
+from ...experiments.tasks import Task
+from ..claims import Better, Claim, Equivalent, Within
+from ..declaration import Experiment, FunctionChoice, Paper, Scale, Variant
+from ..procedures import train_once
+
+__all__ = ["SAU"]
+
+FUNCTIONS: dict[str, FunctionChoice] = {name: name for name in ("relu", "leaky_relu", "sau", "smu", "smu1")}
+SMOOTH: dict[str, FunctionChoice] = {
+    "leaky_relu, slope 0.15": Variant("leaky_relu", initial=(("negative_slope", 0.15),)),
+    **{f"sau, n = {n}": Variant("sau", learns=(), initial=(("n", float(n)),)) for n in (1, 4, 20, 20_000)},
+    "relu": "relu",
+}
+
+QUICK = Recipe(epochs=1, batch_size=16)
+LAPTOP = Recipe(epochs=7, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
+# As the paper's networks of CIFAR-100 are commonly trained; the abstract does not say.
+FULL = Recipe(
+    epochs=200,
+    batch_size=128,
+    learning_rate=0.1,
+    optimizer="sgd",
+    optimizer_options={"momentum": 0.9, "nesterov": True},
+    weight_decay=5e-4,
+    schedule="cosine",
+    augmentation="crop and flip",
+)
+
+SHUFFLENET = {
+    "smoke": Scale(
+        {
+            "": Task(
+                "shufflenet-drawn",
+                "drawn images by ShuffleNet V2 0.5×",
+                partial(drawn_images, classes=100),
+                partial(shufflenet_v2, size=0.5, classes=100),
+                QUICK,
+            )
+        },
+        seeds=1,
+    ),
+    "laptop": Scale(
+        {
+            "": Task(
+                "shufflenet-cifar100",
+                "10,000 images of CIFAR-100 by ShuffleNet V2 0.5×",
+                partial(shortened, cifar100, 10_000, 1_000),
+                partial(shufflenet_v2, size=0.5, classes=100),
+                LAPTOP,
+                measures=("accuracy", "top-5 accuracy"),
+            )
+        }
+    ),
+    "full": Scale(
+        {
+            "": Task(
+                "shufflenet-2-cifar100",
+                "CIFAR-100 by ShuffleNet V2 2.0×",
+                cifar100,
+                partial(shufflenet_v2, size=2.0, classes=100),
+                FULL,
+                measures=("accuracy", "top-5 accuracy"),
+            )
+        }
+    ),
+}
+
+
+def _resnet(name: str, depth: int) -> dict[str, Scale]:
+    model = partial(resnet_v2, depth=depth, classes=100)
+    small = partial(resnet_v2, depth=11, width=4, classes=100)
+    return {
+        "smoke": Scale(
+            {"": Task(f"{name}-drawn", "drawn images by a small network", partial(drawn_images, classes=100), small, QUICK)},
+            seeds=1,
+        ),
+        "full": Scale({"": Task(name, f"CIFAR-100 by {name}", cifar100, model, FULL)}),
+    }
+
+
+SMOOTHNESS = {
+    "smoke": Scale(
+        {"": Task("smoothness-drawn", "drawn images by LeNet-5", drawn_images, partial(lenet5, colours=3, side=32), QUICK)}, seeds=1
+    ),
+    "laptop": Scale(
+        {
+            "": Task(
+                "smoothness-cifar10",
+                "20,000 images of CIFAR-10 by LeNet-5",
+                partial(shortened, cifar10, 20_000, 2_000),
+                partial(lenet5, colours=3, side=32),
+                Recipe(epochs=10, learning_rate=2e-3, schedule="one cycle", augmentation="flip"),
+            )
+        },
+        seeds=5,
+    ),
+}
+
+SAU = Paper(
+    "sau",
+    "SAU: smooth activation function using convolution with approximate identities",
+    "2109.13210",
+    (
+        Experiment(
+            "shufflenet-cifar100",
+            "ShuffleNet V2 on CIFAR-100",
+            FUNCTIONS,
+            "relu",
+            SHUFFLENET,
+            (
+                Claim(
+                    "SAU in place of ReLU gains 5.12 points with ShuffleNet V2 (2.0×) on CIFAR-100",
+                    "abstract",
+                    "P",
+                    Better("sau", ("relu",), by=5.12),
+                ),
+                Claim("SAU gains 5.63 points there", "journal version", "P", Better("sau", ("relu",), by=5.63)),
+                Claim("SMU is better than ReLU there", "arXiv:2111.04682", "M", Better("smu", ("relu",))),
+                Claim("SMU-1 is better than ReLU there", "arXiv:2111.04682", "M", Better("smu1", ("relu",))),
+                Claim(
+                    "ShuffleNet V2 0.5× with ReLU learns 20 % of CIFAR-100 from 10,000 images",
+                    "our check of the training",
+                    "M",
+                    Within("relu", least=20),
+                    check=True,
+                ),
+            ),
+            train_once,
+        ),
+        Experiment(
+            "preactresnet-50-cifar100",
+            "A pre-activation ResNet-50 on CIFAR-100",
+            FUNCTIONS,
+            "relu",
+            _resnet("preactresnet-50", 47),
+            (
+                Claim(
+                    "SAU gains 2.95 points with PreActResNet-50 on CIFAR-100",
+                    "journal version",
+                    "P",
+                    Better("sau", ("relu",), by=2.95),
+                ),
+            ),
+            train_once,
+        ),
+        Experiment(
+            "smoothness",
+            "From a smooth unit to Leaky ReLU: LeNet-5 on CIFAR-10",
+            SMOOTH,
+            "leaky_relu, slope 0.15",
+            SMOOTHNESS,
+            (
+                Claim(
+                    "At the paper's n = 20000 SAU trains as Leaky ReLU does",
+                    "differs by at most 1.7e-5",
+                    "R",
+                    Equivalent("sau, n = 20000", "leaky_relu, slope 0.15", within=1.0),
+                ),
+                Claim(
+                    "Smoothing helps: a small n is better than Leaky ReLU",
+                    "section 1",
+                    "P",
+                    Better("sau, n = 4", ("leaky_relu, slope 0.15",)),
+                ),
+            ),
+            train_once,
+        ),
+    ),
+)

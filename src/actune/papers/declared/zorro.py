@@ -1,0 +1,372 @@
+"""Roodschild et al., "Zorro: a flexible and differentiable parametric family of activation functions" (arXiv:2409.19239)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from ...experiments.data.drawn import drawn_images, drawn_text, drawn_windows
+from ...experiments.data.images import cifar10, emnist, idx_images
+from ...experiments.data.parts import digits, shortened
+from ...experiments.data.sequences import series, text
+from ...experiments.models.lenet import lenet5
+from ...experiments.models.recurrent import lstm_classifier, lstm_forecaster
+from ...experiments.models.small import image_mlp, mlp
+from ...experiments.models.transformer import character_transformer, vit
+from ...experiments.recipe import Recipe
+from ...experiments.tasks import Task
+from ..claims import Better, Claim, NotWorse, Within
+from ..declaration import Experiment, FunctionChoice, Paper, Scale
+from ..procedures import train_and_look_inside, train_once
+
+__all__ = ["ZORRO"]
+
+STANDARD: dict[str, FunctionChoice] = {name: name for name in ("relu", "gelu", "silu", "dgelu", "tanh")}
+FORMS: dict[str, FunctionChoice] = {
+    f"zorro_{name}": f"zorro_{name}" for name in ("symmetric", "asymmetric", "sigmoid", "tanh", "sloped")
+}
+PRESETS: dict[str, FunctionChoice] = {f"zorro_{name}": f"zorro_{name}" for name in ("gelu", "silu", "dgelu", "dsilu")}
+FUNCTIONS = STANDARD | FORMS | PRESETS
+
+QUICK = Recipe(epochs=1, batch_size=16)
+ONE_CYCLE = Recipe(epochs=5, batch_size=64, learning_rate=2e-3, schedule="one cycle")
+
+
+def _scales(smoke: Mapping[str, Task], laptop: Mapping[str, Task], epochs: int, seeds: int = 3) -> dict[str, Scale]:
+    """Three scales of which full trains the laptop's tasks for longer."""
+    full = {part: t.with_recipe(epochs=epochs) for part, t in laptop.items()}
+    return {"smoke": Scale(smoke, seeds=1), "laptop": Scale(laptop, seeds=seeds), "full": Scale(full, seeds=5)}
+
+
+# -- fully connected -----------------------------------------------------------------------------------------------------
+
+DENSE = {
+    name: Task(
+        f"dense-{name}", f"{name} by two hidden layers of 256", partial(idx_images, name, images=24_000), image_mlp, ONE_CYCLE
+    )
+    for name in ("mnist", "fashion-mnist")
+}
+DENSE_DRAWN = Task("dense-drawn", "drawn images by two hidden layers", partial(drawn_images, 1, 28), image_mlp, QUICK)
+
+DEEP = {
+    str(layers): Task(
+        f"deep-{layers}",
+        f"digits by {layers} layers of 64 without normalisation",
+        digits,
+        partial(mlp, inputs=64, outputs=10, width=64, layers=layers),
+        Recipe(epochs=20),
+    )
+    for layers in (10, 20, 30)
+}
+DEEP_SHORT = {part: t.with_recipe(epochs=1, batch_size=256) for part, t in DEEP.items() if part == "10"}
+
+# -- convolutions and transformers ----------------------------------------------------------------------------------------
+
+GREY, COLOUR = lenet5, partial(lenet5, colours=3, side=32)
+CONVOLUTIONAL = {
+    "fashion-mnist": Task(
+        "lenet5-fashion-mnist",
+        "Fashion-MNIST by LeNet-5 without normalisation",
+        partial(idx_images, "fashion-mnist", images=60_000),
+        GREY,
+        ONE_CYCLE,
+    ),
+    "cifar10": Task(
+        "lenet5-cifar10-plain", "CIFAR-10 by LeNet-5 without normalisation", cifar10, COLOUR, replace(ONE_CYCLE, epochs=6)
+    ),
+}
+CONVOLUTIONAL_DRAWN = {
+    "fashion-mnist": Task("lenet5-drawn-grey", "drawn images by LeNet-5", partial(drawn_images, 1, 28), GREY, QUICK),
+}
+EMNIST = {"balanced": Task("lenet5-emnist", "EMNIST, balanced, by LeNet-5", emnist, partial(lenet5, classes=47), ONE_CYCLE)}
+EMNIST_DRAWN = {
+    "balanced": Task(
+        "lenet5-emnist-drawn", "drawn images by LeNet-5", partial(drawn_images, 1, 28, 47), partial(lenet5, classes=47), QUICK
+    )
+}
+
+SMALL_VIT = partial(vit, width=64, depth=4, heads=4, patch=8)
+IMAGES = {
+    "": Task(
+        "vit-cifar10",
+        "20,000 images of CIFAR-10 by a small vision transformer",
+        partial(shortened, cifar10, 20_000, 2_000),
+        SMALL_VIT,
+        replace(ONE_CYCLE, epochs=6, augmentation="crop and flip"),
+    )
+}
+IMAGES_DRAWN = {"": Task("vit-drawn", "drawn images by a small vision transformer", drawn_images, SMALL_VIT, QUICK)}
+
+SMALL_GPT = partial(character_transformer, symbols=128, length=64, width=128, depth=3, heads=4)
+CHARACTERS = {
+    "": Task(
+        "characters",
+        "Tiny Shakespeare by a transformer of three layers",
+        text,
+        SMALL_GPT,
+        Recipe(epochs=6, batch_size=32, learning_rate=4e-3, schedule="one cycle", weight_decay=0.01, optimizer="adamw", clip=1.0),
+        loss="next_character",
+        measures=("nats per character",),
+    )
+}
+CHARACTERS_DRAWN = {
+    "": Task(
+        "characters-drawn",
+        "drawn text by a small transformer",
+        drawn_text,
+        SMALL_GPT,
+        QUICK,
+        loss="next_character",
+        measures=("nats per character",),
+    )
+}
+
+# -- recurrent -----------------------------------------------------------------------------------------------------------
+
+CELLS: dict[str, FunctionChoice] = {
+    "sigmoid and tanh": {"gate": "sigmoid", "default": "tanh"},
+    "zorro gates": {"gate": "zorro_sigmoid", "default": "tanh"},
+    "zorro gates and cell": {"gate": "zorro_sigmoid", "default": "zorro_tanh"},
+    "zorro dsilu gates": {"gate": "zorro_dsilu", "default": "zorro_tanh"},
+}
+FORECASTS = {
+    name: Task(
+        f"lstm-{name}",
+        f"{name}: the next value by an LSTM of 32",
+        data,
+        partial(lstm_forecaster, width=32),
+        Recipe(epochs=epochs, batch_size=64, learning_rate=3e-3),
+        loss="mse",
+        measures=("loss", "RMSE"),
+        scope="layer",
+    )
+    for name, data, epochs in (
+        ("airline", partial(series, "airline-passengers", 1, window=12, logarithm=True), 100),
+        ("sunspots", partial(series, "monthly-sunspots", 1), 12),
+        ("temperatures", partial(series, "daily-min-temperatures", 1), 12),
+    )
+}
+FORECAST_DRAWN = {
+    "airline": Task(
+        "lstm-drawn",
+        "drawn waves by an LSTM",
+        drawn_windows,
+        partial(lstm_forecaster, width=8),
+        QUICK,
+        loss="mse",
+        measures=("loss", "RMSE"),
+        scope="layer",
+    )
+}
+ROWS = {
+    "": Task(
+        "lstm-rows",
+        "10,000 of MNIST, row by row, by an LSTM of 64",
+        partial(idx_images, "mnist"),
+        partial(lstm_classifier, width=64),
+        replace(ONE_CYCLE, epochs=4),
+        scope="layer",
+    )
+}
+ROWS_DRAWN = {
+    "": Task(
+        "lstm-rows-drawn",
+        "drawn images row by row",
+        partial(drawn_images, 1, 28),
+        partial(lstm_classifier, width=8),
+        QUICK,
+        scope="layer",
+    )
+}
+
+STEADY = ("zorro_asymmetric", "zorro_gelu", "zorro_silu")
+
+ZORRO = Paper(
+    "zorro",
+    "Zorro: a flexible and differentiable parametric family of activation functions that extends ReLU and GELU",
+    "2409.19239",
+    (
+        Experiment(
+            "fully-connected",
+            "Two hidden layers without normalisation",
+            FUNCTIONS,
+            "relu",
+            _scales({"mnist": DENSE_DRAWN}, DENSE, epochs=50),
+            (
+                Claim(
+                    "Zorro's asymmetric form replaces ReLU and GELU in dense networks without loss",
+                    "section 4",
+                    "P",
+                    NotWorse("zorro_asymmetric", ("relu", "gelu"), within=0.5),
+                ),
+                Claim(
+                    "Zorro's symmetric form trains dense networks as well as ReLU",
+                    "section 4",
+                    "P",
+                    NotWorse("zorro_symmetric", ("relu",), within=0.5),
+                ),
+            ),
+            train_once,
+        ),
+        Experiment(
+            "depth",
+            "10, 20 and 30 layers without normalisation: dead units, and gradients over the layers",
+            FUNCTIONS,
+            "relu",
+            _scales(DEEP_SHORT, DEEP, epochs=100, seeds=5),
+            (
+                Claim(
+                    "Zorro has no dead neurons: with the asymmetric form at 30 layers",
+                    "abstract",
+                    "P",
+                    Within("zorro_asymmetric", most=1.0),
+                    measure="dead units",
+                    part="30",
+                ),
+                Claim(
+                    "Zorro has no dead neurons: with the symmetric form at 30 layers",
+                    "abstract",
+                    "P",
+                    Within("zorro_symmetric", most=1.0),
+                    measure="dead units",
+                    part="30",
+                ),
+                Claim(
+                    "No gradient explodes or vanishes with Zorro's tanh over 30 layers",
+                    "abstract",
+                    "P",
+                    Within("zorro_tanh", most=3.0),
+                    measure="gradient decades",
+                    part="30",
+                ),
+                Claim(
+                    "No gradient explodes or vanishes with Zorro's asymmetric form over 30 layers",
+                    "abstract",
+                    "P",
+                    Within("zorro_asymmetric", most=3.0),
+                    measure="gradient decades",
+                    part="30",
+                ),
+                Claim(
+                    "Zorro needs no normalisation: 30 layers train better than with ReLU",
+                    "abstract",
+                    "P",
+                    Better("zorro_tanh", ("relu",)),
+                    part="30",
+                ),
+            ),
+            train_and_look_inside,
+            plots=("functions", "depth"),
+        ),
+        Experiment(
+            "convolutional",
+            "LeNet-5 without normalisation",
+            FUNCTIONS,
+            "relu",
+            _scales(CONVOLUTIONAL_DRAWN, CONVOLUTIONAL, epochs=50),
+            (
+                Claim(
+                    "Zorro is more accurate than ReLU, GELU and Swish in convolutional networks",
+                    "abstract",
+                    "P",
+                    Better("zorro_silu", ("relu", "gelu", "silu")),
+                ),
+                Claim(
+                    "Zorro's asymmetric form is more accurate than ReLU in convolutional networks",
+                    "abstract",
+                    "P",
+                    Better("zorro_asymmetric", ("relu",)),
+                ),
+                Claim(
+                    "Zorro's sloped form trains faster than the symmetric one: it is better after as many epochs",
+                    "section 3",
+                    "R",
+                    Better("zorro_sloped", ("zorro_symmetric",)),
+                ),
+            ),
+            train_once,
+        ),
+        Experiment(
+            "emnist",
+            "LeNet-5 on EMNIST",
+            STANDARD | FORMS,
+            "relu",
+            _scales(EMNIST_DRAWN, EMNIST, epochs=50),
+            (Claim("Zorro is more accurate than ReLU on EMNIST", "section 4", "P", Better("zorro_asymmetric", ("relu",))),),
+            train_once,
+        ),
+        Experiment(
+            "vision-transformer",
+            "A small vision transformer on CIFAR-10",
+            {name: FUNCTIONS[name] for name in ("relu", "gelu", "silu", *STEADY)},
+            "gelu",
+            _scales(IMAGES_DRAWN, IMAGES, epochs=100),
+            (
+                Claim(
+                    "Zorro is a stable replacement for ReLU and GELU in vision transformers",
+                    "abstract",
+                    "P",
+                    NotWorse("zorro_gelu", ("relu", "gelu"), within=1.0),
+                ),
+            ),
+            train_once,
+        ),
+        Experiment(
+            "characters",
+            "A transformer on Tiny Shakespeare",
+            {name: FUNCTIONS[name] for name in ("relu", "gelu", *STEADY)},
+            "gelu",
+            _scales(CHARACTERS_DRAWN, CHARACTERS, epochs=30),
+            (
+                Claim(
+                    "Zorro is a stable replacement for ReLU and GELU in language models",
+                    "abstract",
+                    "P",
+                    NotWorse("zorro_gelu", ("relu", "gelu"), within=0.02),
+                ),
+                Claim(
+                    "The character transformer with ReLU is below 1.75 nats",
+                    "our check of the training",
+                    "M",
+                    Within("relu", most=1.75),
+                    check=True,
+                ),
+            ),
+            train_once,
+        ),
+        Experiment(
+            "lstm-forecasting",
+            "LSTM forecasts of three series with Zorro gates",
+            CELLS,
+            "sigmoid and tanh",
+            _scales(FORECAST_DRAWN, FORECASTS, epochs=200, seeds=5),
+            (
+                Claim(
+                    "An LSTM with Zorro gates forecasts as well as one with sigmoid and tanh",
+                    "section 4",
+                    "P",
+                    NotWorse("zorro gates and cell", ("sigmoid and tanh",), within=0.02),
+                    measure="loss",
+                ),
+            ),
+            train_once,
+        ),
+        Experiment(
+            "lstm-classification",
+            "An LSTM that reads MNIST row by row with Zorro gates",
+            CELLS,
+            "sigmoid and tanh",
+            _scales(ROWS_DRAWN, ROWS, epochs=50),
+            (
+                Claim(
+                    "An LSTM with Zorro gates classifies sequences as well as one with sigmoid and tanh",
+                    "section 4",
+                    "P",
+                    NotWorse("zorro gates and cell", ("sigmoid and tanh",), within=1.0),
+                ),
+            ),
+            train_once,
+        ),
+    ),
+)

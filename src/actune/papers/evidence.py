@@ -1,0 +1,150 @@
+"""Claims beside measurements: the stored runs of each experiment, its numbers, and a verdict on every claim."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from .claims import MISSING, NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Claim, Numbers, Verdict, judge, measure_named
+from .declaration import SCALES, Experiment, Paper
+from .declared import PAPERS
+from .runs import absence, planned_runs, run_key
+
+__all__ = ["STATUSES", "Finding", "Table", "gather_runs", "seed_numbers", "weigh"]
+
+STATUSES = (REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE, MISSING)
+DECISIVE = tuple(s for s in reversed(SCALES) if s != "smoke")  # drawn data decides nothing; the paper's scale comes first
+
+Line = Mapping[str, Any]
+Table = dict[tuple[str, int], dict[str, Line]]  # (function, seed) -> part -> the finished run
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim and what was measured of it.
+
+    scale   of the runs that decide; None without any
+    seeds   their number
+    """
+
+    paper: Paper
+    experiment: Experiment
+    claim: Claim
+    verdict: Verdict
+    scale: str | None
+    seeds: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as plain data."""
+        return {
+            "paper": self.paper.name, "arxiv": self.paper.arxiv, "experiment": self.experiment.name, "claim": self.claim.says,
+            "source": self.claim.source, "certainty": self.claim.certainty, "published": dict(self.claim.published or {}),
+            "verdict": self.verdict.status, "measured": self.verdict.measured, "scale": self.scale, "seeds": self.seeds,
+        }  # fmt: skip
+
+
+def weigh(lines: Iterable[Line], papers: Iterable[Paper] | None = None) -> list[Finding]:
+    """Every claim of these papers (default: all) with the verdict of the stored runs; those of other declarations do not count."""
+    known = {line["key"]: line for line in lines}
+    chosen = PAPERS.values() if papers is None else papers
+    return [finding for paper in chosen for e in paper.experiments for finding in _findings(paper, e, known)]
+
+
+def _findings(paper: Paper, experiment: Experiment, known: Mapping[str, Line]) -> list[Finding]:
+    tables = {scale: gather_runs(paper, experiment, scale, known) for scale in DECISIVE if scale in experiment.scales}
+    found: list[Finding] = []
+    decided = {claim: _deciding(experiment, claim, tables) for claim in experiment.claims}
+    for scale, table in tables.items():
+        seeds = {claim: found_seeds for claim, (s, found_seeds) in decided.items() if s == scale}
+        found += _judged(paper, experiment, scale, seeds, table)
+    for claim, (deciding, _) in decided.items():
+        if deciding is None:
+            reason = _why_not(experiment, claim, tables)
+            found.append(Finding(paper, experiment, claim, Verdict(MISSING, reason), None, 0))
+    return sorted(found, key=lambda f: experiment.claims.index(f.claim))
+
+
+def _judged(
+    paper: Paper, experiment: Experiment, scale: str, seeds: Mapping[Claim, tuple[int, ...]], table: Table
+) -> list[Finding]:
+    """Judge the claims that a scale decides, by the seeds of each; those on the same parts and seeds are corrected together."""
+    found: list[Finding] = []
+    groups = {claim: (_parts(experiment, scale, claim), used) for claim, used in seeds.items()}
+    for parts, used in dict.fromkeys(groups.values()):
+        together = [claim for claim, group in groups.items() if group == (parts, used)]
+        functions = {f for claim in together for f in claim.judgement.functions}
+        numbers = seed_numbers(table, sorted(functions), used, parts)
+        verdicts = judge(together, numbers, experiment.measure, full=scale == "full")
+        found += [Finding(paper, experiment, c, v, scale, len(used)) for c, v in zip(together, verdicts, strict=True)]
+    return found
+
+
+def gather_runs(paper: Paper, experiment: Experiment, scale: str, known: Mapping[str, Line]) -> Table:
+    """The finished runs of an experiment at a scale, by function and seed and then by part; more seeds than declared count too."""
+    table: Table = defaultdict(dict)
+    most = 1 + max(
+        (line["seed"] - experiment.first_seed for line in known.values() if _belongs(line, paper, experiment, scale)), default=-1
+    )
+    for run in planned_runs(paper, experiment, scale, max(most, experiment.scales[scale].seeds)):
+        line = known.get(run_key(run))
+        if line is not None:
+            table[run.function, run.seed][run.part] = line
+    return table
+
+
+def _belongs(line: Line, paper: Paper, experiment: Experiment, scale: str) -> bool:
+    return (line["paper"], line["experiment"], line["scale"]) == (paper.name, experiment.name, scale)
+
+
+def _parts(experiment: Experiment, scale: str, claim: Claim) -> tuple[str, ...]:
+    """The parts that a claim is about."""
+    return tuple(experiment.scales[scale].parts) if claim.part is None else (claim.part,)
+
+
+def _complete_seeds(parts: Iterable[str], functions: Iterable[str], table: Table) -> tuple[int, ...]:
+    """The seeds with which each of these functions has run on all of these parts."""
+    wanted, names = set(parts), set(functions)
+    counts = Counter(seed for (name, seed), found in table.items() if name in names and wanted <= found.keys())
+    return tuple(sorted(seed for seed, count in counts.items() if count == len(names)))
+
+
+def _deciding(experiment: Experiment, claim: Claim, tables: Mapping[str, Table]) -> tuple[str | None, tuple[int, ...]]:
+    """The largest scale at which all runs of a claim are there, and their seeds."""
+    for scale, table in tables.items():
+        seeds = _complete_seeds(_parts(experiment, scale, claim), claim.judgement.functions, table)
+        if len(seeds) >= experiment.scales[scale].seeds:
+            return scale, seeds
+    return None, ()
+
+
+def _why_not(experiment: Experiment, claim: Claim, tables: Mapping[str, Table]) -> str:
+    """Why there is no verdict: data that is not here, or how many of the runs are there."""
+    scale = next(reversed(list(tables)), None)  # the smallest that decides
+    if scale is None:
+        return "it has no scale that decides"
+    functions = set(claim.judgement.functions)
+    parts = set(_parts(experiment, scale, claim))
+    wanted = len(functions) * len(parts) * experiment.scales[scale].seeds
+    there = sum(len(parts & found.keys()) for (f, _), found in tables[scale].items() if f in functions)
+    missing = None if there else absence(experiment, scale)
+    return missing or f"{there} of {wanted} runs are there"
+
+
+def seed_numbers(table: Table, functions: Iterable[str], seeds: Iterable[int], parts: Iterable[str]) -> Numbers:
+    """For each function and measure a number for each of these seeds, the mean over the parts; what diverged has the worst."""
+    used, chosen = tuple(seeds), tuple(parts)
+    return {f: _by_measure([[table[f, seed][part] for part in chosen] for seed in used]) for f in functions}
+
+
+def _by_measure(runs: Sequence[Sequence[Line]]) -> dict[str, list[float]]:
+    names = runs[0][0]["scores"] if runs else {}
+    return {name: [fmean(_number(name, line) for line in parts) for parts in runs] for name in names}
+
+
+def _number(name: str, line: Line) -> float:
+    value = line["scores"][name]
+    return (-math.inf if measure_named(name).larger else math.inf) if value is None else float(value)

@@ -1,0 +1,209 @@
+"""Carrying out experiments: what is missing is queued in a study, and the search's workers run it, here or on a cluster.
+
+So a run has what a trial has: it survives the death of its worker, is never begun twice, and any number of machines may share a
+storage. Each finished run is a line of the results, written by the process that called `reproduce`.
+
+    planned ──► in the results already ──► nothing to do
+       │
+       ├──► in the study, finished by a process that was killed before it wrote ──► written now
+       └──► queued as a trial with its names and its key ──► run ──► written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from ..discovery.searching import search
+from ..discovery.study.attributes import ERROR_MESSAGE
+from ..discovery.study.counting import finished, is_left, superseded
+from ..discovery.study.storage.opening import open_storage
+from ..discovery.workers.execution import Workers, as_workers
+from ..discovery.workers.requeueing import quiet_optuna
+from ..results import append_result, read_results
+from .declaration import Experiment, Paper
+from .runs import Run, absence, perform, planned_runs, run_key, select_experiments
+
+__all__ = ["DEFAULT_RESULTS", "Reproduction", "read_runs", "reproduce", "runs_file"]
+
+DEFAULT_RESULTS = Path("results/reproduction")
+RUN, KEY, RESULT = "run", "key", "result"  # a trial's user attributes: names, key, and the finished line
+RunProgress = Callable[[int, int, str], None]  # (runs done, runs in all, the last one)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What `reproduce` did.
+
+    done     the number of runs whose results are there now, and of them new ones
+    failed   runs that raised, with the message
+    absent   experiments that cannot be run here, with the reason
+    """
+
+    done: int
+    new: int
+    failed: dict[str, str]
+    absent: dict[str, str]
+
+
+def reproduce(
+    selection: str | None = None,
+    *,
+    scale: str = "laptop",
+    seeds: int | None = None,
+    workers: int | Workers | None = None,
+    storage: str | Path | None = None,
+    results: str | Path = DEFAULT_RESULTS,
+    command: str = "actune.papers.reproduce",
+    progress: RunProgress | None = None,
+) -> Reproduction:
+    """Carry out the missing runs of experiments, and store each as a line of `results`; stopped and called again, it goes on.
+
+    selection  "PAPER", "PAPER/EXPERIMENT", or None: all
+    scale      "smoke" (drawn data, decides nothing), "laptop" or "full"
+    seeds      runs of each function on each part (default: as declared)
+    workers    as `search` takes them: processes, or Workers(…) for a GPU or a Ray cluster
+    storage    where runs in progress are kept, as `search` takes it; default: a file in `results`. Commands on one storage share
+               the work
+
+    Experiments whose data is not here are left out, with the reason in the answer.
+    """
+    where, folder = as_workers(workers), Path(results)
+    storage = folder / "runs.db" if storage is None else storage
+    absent: dict[str, str] = {}
+    runs = list(_possible(select_experiments(selection), scale, seeds, absent))
+    keys = {run_key(run): run for run in runs}
+    there = {line["key"] for line in read_runs(folder)} & keys.keys()
+    before = len(there)
+    writer = _Writer(folder, keys, there, progress)
+    writer.tell("")
+    failed: dict[str, str] = {}
+    if len(there) < len(keys):
+        folder.mkdir(parents=True, exist_ok=True)
+        name = " ".join(["reproduce", selection or "all", scale, *([] if seeds is None else [str(seeds)])])
+        opened = open_storage(storage, where.heartbeat, where.grace)
+        with quiet_optuna():
+            study = optuna.create_study(study_name=name, storage=opened, load_if_exists=True)
+            _queue(study, keys, there, writer)
+        trials = _count(study)
+        study = search(
+            RunObjective(where.device, storage, command), trials=trials, workers=where, storage=storage, study=name,
+            progress=lambda _, trial: writer.write(trial),
+        )  # fmt: skip
+        failed = _failures(study, keys, there)
+    return Reproduction(len(there), len(there) - before, failed, absent)
+
+
+def _possible(chosen: Iterable[tuple[Paper, Experiment]], scale: str, seeds: int | None, absent: dict[str, str]) -> Iterable[Run]:
+    for paper, experiment in chosen:
+        runs = list(planned_runs(paper, experiment, scale, seeds))
+        reason = absence(experiment, scale) if runs else f"it has no scale {scale!r}"
+        if reason is None:
+            yield from runs
+        else:
+            absent[f"{paper.name}/{experiment.name}"] = reason
+
+
+@dataclass(frozen=True)
+class RunObjective:
+    """Carries out the run that a trial names. Module-level data, so that workers anywhere can be sent it."""
+
+    device: str
+    storage: str | Path
+    command: str
+
+    def __call__(self, trial: Trial) -> float:
+        attributes = trial.user_attrs
+        if RUN not in attributes:
+            raise optuna.TrialPruned("nothing was left to run")
+        run = Run(**attributes[RUN])
+        if run_key(run) != attributes[KEY]:
+            raise optuna.TrialPruned("the experiment is declared otherwise now")
+        if _was_queued_before(trial, attributes[KEY]):
+            raise optuna.TrialPruned("another command has queued this run before")
+        result = perform(run, device=self.device, storage=self.storage, command=self.command)
+        trial.set_user_attr(RESULT, result)
+        return float(result["scores"].get("seconds", 0.0))
+
+
+def _was_queued_before(trial: Trial, key: str) -> bool:
+    """Whether two commands queued the same run at the same moment: the lower number is the one that runs."""
+    trials = trial.study.get_trials(deepcopy=False)
+    gone = superseded(trials)
+    return any(
+        t.number < trial.number and t.number not in gone and t.user_attrs.get(KEY) == key and ERROR_MESSAGE not in t.user_attrs
+        and t.state != TrialState.PRUNED
+        for t in trials
+    )  # fmt: skip
+
+
+def _queue(study: optuna.Study, keys: dict[str, Run], there: set[str], writer: _Writer) -> None:
+    """Write what the study has finished already; queue what it does not have."""
+    known = set()
+    trials = study.get_trials(deepcopy=False)
+    gone = superseded(trials)
+    for t in trials:
+        if t.state == TrialState.COMPLETE:
+            writer.write(t)
+        elif t.state in (TrialState.WAITING, TrialState.RUNNING) or (is_left(t) and t.number not in gone):
+            known.add(t.user_attrs.get(KEY))
+    for key, run in keys.items():
+        if key not in there and key not in known:
+            study.enqueue_trial({}, user_attrs={RUN: asdict(run), KEY: key})
+
+
+def _count(study: optuna.Study) -> int:
+    """The finished trials that the study is to have: those that it has, and one for each that waits, runs or is to be run again."""
+    trials = study.get_trials(deepcopy=False)
+    gone = superseded(trials)
+    rest = [t for t in trials if not t.state.is_finished() or (is_left(t) and t.number not in gone)]
+    return len(finished(trials)) + len(rest)
+
+
+@dataclass
+class _Writer:
+    """Writes the lines of finished runs, each once."""
+
+    folder: Path
+    keys: dict[str, Run]
+    there: set[str]
+    progress: RunProgress | None
+
+    def write(self, trial: FrozenTrial) -> None:
+        line = trial.user_attrs.get(RESULT)
+        if line is None or line["key"] in self.there or line["key"] not in self.keys:
+            return
+        append_result(runs_file(self.folder, line["paper"]), line)
+        self.there.add(line["key"])
+        self.tell(str(self.keys[line["key"]]))
+
+    def tell(self, note: str) -> None:
+        if self.progress is not None:
+            self.progress(len(self.there), len(self.keys), note)
+
+
+def _failures(study: optuna.Study, keys: dict[str, Run], there: set[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for t in study.get_trials(deepcopy=False):
+        key = t.user_attrs.get(KEY)
+        if t.state == TrialState.FAIL and key in keys and key not in there:
+            found[str(keys[key])] = t.user_attrs.get(ERROR_MESSAGE, "its worker died again and again")
+    return found
+
+
+# -- results --------------------------------------------------------------------------------------------------------------
+
+
+def runs_file(folder: Path, paper: str) -> Path:
+    """The file that has the runs of a paper."""
+    return folder / f"{paper}.jsonl"
+
+
+def read_runs(folder: str | Path = DEFAULT_RESULTS) -> list[dict[str, Any]]:
+    """All stored runs."""
+    return [line for path in sorted(Path(folder).glob("*.jsonl")) for line in read_results(path)]
