@@ -250,6 +250,45 @@ def test_dropout_of_all_cnn_stands_where_the_paper_has_it():
     assert shares == [(1, 0.2), (8, 0.5), (15, 0.5)]
 
 
+def test_branches_of_googlenet_see_as_far_as_published():
+    """One pixel changes 1 × 1, 3 × 3, 5 × 5 and, by pooling, 3 × 3 places of the branches."""
+    network = googlenet_cifar(lambda *_: nn.Identity(), multiplier=0.125).eval()
+    assert isinstance(network, nn.Sequential)
+    x = torch.zeros(1, 24, 9, 9)
+    bright = x.clone()
+    bright[:, :, 4, 4] = 1
+    changed = [(branch(bright) != branch(x)).any(1).sum().item() for branch in network[4].branches]
+    assert changed == [1, 9, 25, 9]
+
+
+def test_blocks_of_vit_are_those_of_torch():
+    """`nn.TransformerEncoderLayer` with the normalisation first, with equal weights."""
+    torch.manual_seed(0)
+    network = vit(relu, width=16, depth=1, heads=2)
+    assert isinstance(network, nn.Sequential)
+    block, theirs = network[2], nn.TransformerEncoderLayer(16, 2, 64, 0, batch_first=True, norm_first=True)
+    norm, attended = block.attended
+    second_norm, inner, _, outer = block.feed_forward
+    for ours, copied in (
+        *((norm, theirs.norm1), (block.mixed, theirs.self_attn.out_proj), (second_norm, theirs.norm2)),
+        *((inner, theirs.linear1), (outer, theirs.linear2)),
+    ):
+        for p in ours.parameters():
+            nn.init.normal_(p)
+        copied.load_state_dict(ours.state_dict())
+    nn.init.normal_(attended.weight)
+    theirs.self_attn.load_state_dict(
+        {
+            "in_proj_weight": attended.weight,
+            "in_proj_bias": attended.bias,
+            "out_proj.weight": block.mixed.weight,
+            "out_proj.bias": block.mixed.bias,
+        }
+    )
+    x = torch.randn(3, 5, 16)
+    torch.testing.assert_close(block(x), theirs(x))
+
+
 def test_vit_sees_where_patches_are():
     torch.manual_seed(0)
     network, x = vit(relu, side=16, width=16, depth=1, heads=2), images((3, 16, 16))
