@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 
 from .bench import bench_command
 from .compare import compare_command
+from .data import data_command
 from .reproduce import reproduce_command
 from .search import search_command
 from .show import list_command, show_command
@@ -58,6 +59,7 @@ app.command(
     cls=_Formulas,
     epilog="Examples:  actune bench  |  actune bench sau 'x*sigmoid(b*x); b=1' --sizes 1e4,1e6 --scopes layer,channel --plot a.png",
 )(bench_command)
+app.command("data", epilog="Examples:  actune data  |  actune data mnist --folder data")(data_command)
 
 
 def main() -> None:

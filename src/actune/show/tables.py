@@ -1,9 +1,9 @@
-"""Tables for the terminal: comparisons, the catalogue, one family."""
+"""Tables for the terminal: comparisons, the catalogue, one family, data sets."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..experiments.measures import Measure
     from ..experiments.stats import Estimate
 
-__all__ = ["comparison_table", "families_table", "family_table"]
+__all__ = ["comparison_table", "data_table", "families_table", "family_table"]
 
 SHORT, LONG = 48, 300  # characters of a formula in a list, and of a derivative
 
@@ -130,3 +130,15 @@ def _facts(f: Family) -> list[str]:
 def _parameter(name: str, p: Param) -> str:
     value = f"({', '.join(f'{v:.3g}' for v in p.init)})" if isinstance(p.init, tuple) else f"{p.init:.4g}"
     return f"{name}={value}" if p.trainable else f"[{name}={value}]"
+
+
+def data_table(records: Iterable[Mapping[str, Any]], title: str) -> Table:
+    """A table with one row per data set, of records with name, missing, download and source."""
+    table = Table(title=title, caption="`actune data NAME` downloads a data set")
+    for heading in ("data set", "there", "download"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("comes from", overflow="fold")
+    for record in records:
+        there, download = ("no" if record["missing"] else "yes"), ("yes" if record["download"] else "by hand")
+        table.add_row(*map(Text, (record["name"], there, download, record["source"])))
+    return table

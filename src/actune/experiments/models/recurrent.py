@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .factory import ActivationFactory
-from .small import Bytes
+from .images import Bytes
 
 __all__ = ["GRU", "LSTM", "gru_classifier", "gru_forecaster", "lstm_classifier", "lstm_forecaster"]
 
