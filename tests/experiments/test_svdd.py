@@ -80,12 +80,12 @@ def test_the_centre_is_the_mean_away_from_zero():
 
 def test_pretraining_teaches_the_encoder_and_leaves_no_decoder():
     model, split = made(), stripes()
-    before = model.encoder[0].weight.detach().clone()
+    before = model.encoder[1].weight.detach().clone()
     decoders: list[nn.Module] = []
     make = model.decoder
     model.decoder = lambda: decoders.append(make()) or decoders[0]
     pretrain_and_centre(model, split.train, recipe=QUICK)
-    assert not torch.equal(model.encoder[0].weight, before)
+    assert not torch.equal(model.encoder[1].weight, before)
     assert count(model) == 7272
     model.eval()
     images = decoders[0].eval()(model.encoder(split.validation.inputs))

@@ -45,7 +45,7 @@ class Extractor(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """The images as floats in which the colours of ImageNet have mean 0 and deviation 1."""
-        return (images - self.mean) / self.spread
+        return ((images - self.mean) / self.spread).contiguous(memory_format=torch.channels_last)
 
     @property
     def channels(self) -> list[int]:
