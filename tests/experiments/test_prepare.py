@@ -75,6 +75,7 @@ def test_scores_are_made_small_where_all_is_normal():
     scores = torch.tensor([[-1.0], [4.0], [3.0], [50.0]], requires_grad=True)
     targets = torch.tensor([[0.0], [0.0], [0.0], [1.0]])
     assert LOSSES["score"].function(scores, targets) == 2
+    assert LOSSES["score"].function(scores, targets[:, 0].long()) == 2
     beyond = LOSSES["soft boundary"].function(scores, targets)
     assert beyond.item() == pytest.approx((0 + 4 + 3) / 3 / 0.1)
     beyond.backward()
