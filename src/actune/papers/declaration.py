@@ -19,7 +19,7 @@ from ..experiments.tasks import Task
 from ..experiments.training.networks import ActivationChoice
 from ..messages import suggestion
 from ..module import Activation
-from .claims import Claim
+from .claims import Claim, measure_named
 
 __all__ = ["SCALES", "Experiment", "FunctionChoice", "Paper", "Procedure", "Scale", "Variant", "activation_choice", "choice_text"]
 
@@ -128,6 +128,12 @@ class Experiment:
     def measure(self) -> Measure:
         """What the experiment is about, unless a claim says otherwise."""
         return next(iter(next(iter(self.scales.values())).parts.values())).measure
+
+    @property
+    def shown(self) -> Measure:
+        """What tables and pictures show: what its first claim is about."""
+        named = self.claims[0].measure
+        return self.measure if named is None else measure_named(named)
 
     def seeds(self, scale: str, count: int | None = None) -> range:
         """The seeds of a scale; count: so many instead."""

@@ -14,13 +14,13 @@ from .declaration import SCALES, Experiment, Paper
 from .declared import PAPERS
 from .runs import absence, planned_runs, run_key
 
-__all__ = ["STATUSES", "Finding", "Table", "gather_runs", "seed_numbers", "weigh"]
+__all__ = ["DECISIVE", "STATUSES", "Finding", "RunTable", "gather_runs", "seed_numbers", "weigh"]
 
 STATUSES = (REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE, MISSING)
 DECISIVE = tuple(s for s in reversed(SCALES) if s != "smoke")  # drawn data decides nothing; the paper's scale comes first
 
 Line = Mapping[str, Any]
-Table = dict[tuple[str, int], dict[str, Line]]  # (function, seed) -> part -> the finished run
+RunTable = dict[tuple[str, int], dict[str, Line]]  # (function, seed) -> part -> the finished run
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _findings(paper: Paper, experiment: Experiment, known: Mapping[str, Line]) -
 
 
 def _judged(
-    paper: Paper, experiment: Experiment, scale: str, seeds: Mapping[Claim, tuple[int, ...]], table: Table
+    paper: Paper, experiment: Experiment, scale: str, seeds: Mapping[Claim, tuple[int, ...]], table: RunTable
 ) -> list[Finding]:
     """Judge the claims that a scale decides, by the seeds of each; those on the same parts and seeds are corrected together."""
     found: list[Finding] = []
@@ -83,9 +83,9 @@ def _judged(
     return found
 
 
-def gather_runs(paper: Paper, experiment: Experiment, scale: str, known: Mapping[str, Line]) -> Table:
+def gather_runs(paper: Paper, experiment: Experiment, scale: str, known: Mapping[str, Line]) -> RunTable:
     """The finished runs of an experiment at a scale, by function and seed and then by part; more seeds than declared count too."""
-    table: Table = defaultdict(dict)
+    table: RunTable = defaultdict(dict)
     most = 1 + max(
         (line["seed"] - experiment.first_seed for line in known.values() if _belongs(line, paper, experiment, scale)), default=-1
     )
@@ -105,14 +105,14 @@ def _parts(experiment: Experiment, scale: str, claim: Claim) -> tuple[str, ...]:
     return tuple(experiment.scales[scale].parts) if claim.part is None else (claim.part,)
 
 
-def _complete_seeds(parts: Iterable[str], functions: Iterable[str], table: Table) -> tuple[int, ...]:
+def _complete_seeds(parts: Iterable[str], functions: Iterable[str], table: RunTable) -> tuple[int, ...]:
     """The seeds with which each of these functions has run on all of these parts."""
     wanted, names = set(parts), set(functions)
     counts = Counter(seed for (name, seed), found in table.items() if name in names and wanted <= found.keys())
     return tuple(sorted(seed for seed, count in counts.items() if count == len(names)))
 
 
-def _deciding(experiment: Experiment, claim: Claim, tables: Mapping[str, Table]) -> tuple[str | None, tuple[int, ...]]:
+def _deciding(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTable]) -> tuple[str | None, tuple[int, ...]]:
     """The largest scale at which all runs of a claim are there, and their seeds."""
     for scale, table in tables.items():
         seeds = _complete_seeds(_parts(experiment, scale, claim), claim.judgement.functions, table)
@@ -121,7 +121,7 @@ def _deciding(experiment: Experiment, claim: Claim, tables: Mapping[str, Table])
     return None, ()
 
 
-def _why_not(experiment: Experiment, claim: Claim, tables: Mapping[str, Table]) -> str:
+def _why_not(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTable]) -> str:
     """Why there is no verdict: data that is not here, or how many of the runs are there."""
     scale = next(reversed(list(tables)), None)  # the smallest that decides
     if scale is None:
@@ -134,7 +134,7 @@ def _why_not(experiment: Experiment, claim: Claim, tables: Mapping[str, Table]) 
     return missing or f"{there} of {wanted} runs are there"
 
 
-def seed_numbers(table: Table, functions: Iterable[str], seeds: Iterable[int], parts: Iterable[str]) -> Numbers:
+def seed_numbers(table: RunTable, functions: Iterable[str], seeds: Iterable[int], parts: Iterable[str]) -> Numbers:
     """For each function and measure a number for each of these seeds, the mean over the parts; what diverged has the worst."""
     used, chosen = tuple(seeds), tuple(parts)
     return {f: _by_measure([[table[f, seed][part] for part in chosen] for seed in used]) for f in functions}

@@ -136,7 +136,7 @@ FORECASTS = {
         f"{name}: the next value by an LSTM of 32",
         data,
         partial(lstm_forecaster, width=32),
-        Recipe(epochs=epochs, batch_size=64, learning_rate=3e-3),
+        Recipe(epochs=epochs, batch_size=128, learning_rate=5e-3),
         loss="mse",
         measures=("loss", "RMSE"),
         scope="layer",
@@ -165,7 +165,7 @@ ROWS = {
         "10,000 of MNIST, row by row, by an LSTM of 64",
         partial(idx_images, "mnist"),
         partial(lstm_classifier, width=64),
-        replace(ONE_CYCLE, epochs=4),
+        replace(ONE_CYCLE, epochs=4, batch_size=128, learning_rate=4e-3),
         scope="layer",
     )
 }
