@@ -105,7 +105,7 @@ CHARACTERS = {
         "Tiny Shakespeare by a transformer of three layers",
         text,
         SMALL_GPT,
-        Recipe(epochs=6, batch_size=32, learning_rate=4e-3, schedule="one cycle", weight_decay=0.01, optimizer="adamw", clip=1.0),
+        Recipe(epochs=4, batch_size=32, learning_rate=4e-3, schedule="one cycle", weight_decay=0.01, optimizer="adamw", clip=1.0),
         loss="next_character",
         measures=("nats per character",),
     )
