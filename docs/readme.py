@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from actune import results
+from actune import papers, results
 from actune.bench import report
+from actune.show.reproduction import verdict_table
 
 ROOT = Path(__file__).resolve().parent.parent
 WAYS = {"actune": "actune", "torch.compile": "torch.compile", "eager": "torch operators", "torch": "torch's own"}
@@ -79,9 +80,14 @@ def times(record: dict) -> str:
 BLOCKS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {"demo": ("digits", demo), "speed": ("bench", speed)}
 
 
+def reproduction() -> str:
+    """How many claims of each paper hold, from the stored runs."""
+    return verdict_table(papers.weigh(papers.read_runs(ROOT / "results/reproduction")))
+
+
 def written() -> str:
     """The README as the stored results make it."""
-    text = (ROOT / "README.md").read_text()
+    text = results.write_block((ROOT / "README.md").read_text(), "reproduction", reproduction())
     for name, (file, block) in BLOCKS.items():
         text = results.write_block(text, name, block(results.read_results(ROOT / f"results/{file}.jsonl")[-1]))
     return text

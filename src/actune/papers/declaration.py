@@ -102,7 +102,8 @@ class Experiment:
     functions   by label, the baseline among them
     scales      rows of `SCALES`
     procedure   what a run does
-    plot        what is drawn: a row of the plots in `show/reproduction.py`; the first is always accuracy (…) by function
+    plots       rows of the plots in `show/reproduction.py`
+    needs       what has to be got first, and cannot be downloaded without more ado
     """
 
     name: str
@@ -113,7 +114,8 @@ class Experiment:
     claims: tuple[Claim, ...]
     procedure: Procedure
     plots: tuple[str, ...] = ("functions",)
-    first_seed: int = field(default=2000)
+    needs: str = ""
+    first_seed: int = 2000
 
     def __post_init__(self) -> None:
         needed = [self.baseline, *(f for c in self.claims for f in c.judgement.functions)]
@@ -123,6 +125,8 @@ class Experiment:
         for name in self.scales:
             if name not in SCALES:
                 raise ValueError(f"the experiment {self.name!r} has the scale {name!r} (known: {', '.join(SCALES)})")
+        if not set(self.scales) - {"smoke"}:
+            raise ValueError(f"the experiment {self.name!r} needs a scale that decides, laptop or full; smoke decides nothing")
 
     @property
     def measure(self) -> Measure:

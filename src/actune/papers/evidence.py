@@ -12,7 +12,7 @@ from typing import Any
 from .claims import MISSING, NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED, Claim, Numbers, Verdict, judge, measure_named
 from .declaration import SCALES, Experiment, Paper
 from .declared import PAPERS
-from .runs import absence, planned_runs, run_key
+from .runs import planned_runs, run_key
 
 __all__ = ["DECISIVE", "STATUSES", "Finding", "RunTable", "gather_runs", "seed_numbers", "weigh"]
 
@@ -122,16 +122,13 @@ def _deciding(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTabl
 
 
 def _why_not(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTable]) -> str:
-    """Why there is no verdict: data that is not here, or how many of the runs are there."""
-    scale = next(reversed(list(tables)), None)  # the smallest that decides
-    if scale is None:
-        return "it has no scale that decides"
-    functions = set(claim.judgement.functions)
-    parts = set(_parts(experiment, scale, claim))
+    """Why there is no verdict: how many of the runs are there, and what they need."""
+    scale = next(reversed(list(tables)))  # the smallest that decides
+    functions, parts = set(claim.judgement.functions), set(_parts(experiment, scale, claim))
     wanted = len(functions) * len(parts) * experiment.scales[scale].seeds
     there = sum(len(parts & found.keys()) for (f, _), found in tables[scale].items() if f in functions)
-    missing = None if there else absence(experiment, scale)
-    return missing or f"{there} of {wanted} runs are there"
+    needs = [experiment.needs] * bool(experiment.needs) + ["the full scale"] * (scale == "full")
+    return f"{there} of {wanted} runs are there" + (f"; they need {' and '.join(needs)}" if needs else "")
 
 
 def seed_numbers(table: RunTable, functions: Iterable[str], seeds: Iterable[int], parts: Iterable[str]) -> Numbers:

@@ -395,6 +395,7 @@ APALU = Paper(
             DIFFERNET,
             (Claim("APALU gains 1.81 AUROC with DifferNet on MVTec AD", "abstract", "P", Better("apalu", ("relu",), by=1.81)),),
             train_once,
+            needs="MVTec AD and the weights of AlexNet",
         ),
         Experiment(
             "distillation-mvtec",
@@ -411,6 +412,7 @@ APALU = Paper(
                 ),
             ),
             train_once,
+            needs="MVTec AD and the weights of VGG-16",
         ),
     ),
 )

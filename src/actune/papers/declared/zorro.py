@@ -295,6 +295,7 @@ ZORRO = Paper(
             _scales(EMNIST_DRAWN, EMNIST, epochs=50),
             (Claim("Zorro is more accurate than ReLU on EMNIST", "section 4", "P", Better("zorro_asymmetric", ("relu",))),),
             train_once,
+            needs="EMNIST",
         ),
         Experiment(
             "vision-transformer",
