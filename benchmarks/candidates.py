@@ -20,18 +20,20 @@ from typing import Any
 import report
 import timing
 import torch
-from lenet import BATCH, lenet5, mnist
 from torch.nn.functional import cross_entropy, gelu
 
 from actune import Activation
 from actune.catalogue.registry import Family
 from actune.discovery.proposers.screening import screen
 from actune.discovery.proposers.space import Space, candidate_family, parametrise, random_formula
+from actune.experiments.data.images import idx_images
+from actune.experiments.data.parts import Part
+from actune.experiments.models.lenet import lenet5
 from actune.export.python import torch_function
 from actune.kernels.cpu import tiers
 
 STORED = report.RESULTS / "candidates.jsonl"
-SIZE, STEPS = 1_000_000, 200
+SIZE, STEPS, BATCH = 1_000_000, 200, 128
 
 
 def candidates(seed: int) -> Iterator[Family]:
@@ -69,17 +71,16 @@ def timed(f: Family, rounds: int) -> dict[str, Any]:
     }
 
 
-def minutes(makes: Callable[[], torch.nn.Module], seed: int, data: tuple[torch.Tensor, ...]) -> float:
+def minutes(makes: Callable[[], torch.nn.Module], seed: int, data: Part) -> float:
     """The minutes that LeNet-5 takes for its steps, with the making of the network and all that is prepared."""
-    inputs, classes, *_ = data
     start = time.perf_counter()
     torch.manual_seed(seed)
-    model = lenet5(makes)
+    model = lenet5(lambda width, dim=-1, place="": makes())
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))[: STEPS * BATCH]
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: STEPS * BATCH]
     for batch in order.split(BATCH):
         optimizer.zero_grad()
-        cross_entropy(model(inputs[batch]), classes[batch]).backward()
+        cross_entropy(model(data.inputs[batch]), data.targets[batch]).backward()
         optimizer.step()
     return (time.perf_counter() - start) / 60
 
@@ -103,7 +104,7 @@ def spread(values: list[float]) -> list[float]:
 
 def lenet(count: int, seed: int) -> dict[str, Any]:
     """A network for each candidate, and one with ReLU before each."""
-    data = mnist()
+    data = idx_images("mnist", 60_000).train
     drawn = [f for f, _ in zip(candidates(seed), range(count), strict=False)]
     minutes(torch.nn.ReLU, seed, data)  # warm
     relu, ours = [], []

@@ -35,7 +35,7 @@ def train_once(
 ) -> dict[str, Any]:
     """Train a network and measure it on the test part.
 
-    course   also keep how the parameters of the activations moved: the mean over channels after each epoch
+    course   also keep how those parameters of the activations that moved did so: the mean over channels after each epoch
     """
     outcome = train(task, activation_choice(choice, task.scope), seed, test=True, course=course, device=device)
     return _plain(outcome)
@@ -47,7 +47,8 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
     if outcome.diverged:
         found["diverged"] = True
     if outcome.course:
-        found["course"] = {name: [_short(statistics.fmean(at)) for at in after] for name, after in outcome.course.items()}
+        means = {name: [_short(statistics.fmean(at)) for at in after] for name, after in outcome.course.items()}
+        found["course"] = {name: after for name, after in means.items() if len(set(after)) > 1}
     return found
 
 

@@ -38,6 +38,12 @@ ADAPTIVE = {
 }
 FUNCTIONS = BUILT_IN | GATED | ADAPTIVE
 
+
+def _member(name: str) -> str:
+    """The built-in function that a gated or an adaptive one begins as."""
+    return name.split(",")[0].split()[-1]
+
+
 LAPTOP = Recipe(epochs=4, batch_size=64, learning_rate=3e-3, schedule="one cycle")
 FULL = Recipe(epochs=50, batch_size=128, learning_rate=1e-3)
 MNIST = Task(
@@ -112,7 +118,8 @@ MITTAG_LEFFLER = Paper(
                 *AGREE,
                 Claim("LeNet-5 with ReLU reaches 98.8 %", "our check of the training", "M", Within("relu", least=98.8), check=True),
             ),
-            train_once,
+            partial(train_once, course=True),
+            plots=("functions", "course"),
         ),
         Experiment(
             "lenet5-cifar10",
@@ -141,8 +148,8 @@ MITTAG_LEFFLER = Paper(
         ),
         Experiment(
             "training-time",
-            "Time of a step of LeNet-5, gated over built-in, in turns",
-            GATED,
+            "Time of a step of LeNet-5, gated or adaptive over built-in, in turns",
+            GATED | ADAPTIVE,
             "gated relu",
             {
                 name: replace(scale, arguments={"turns": 2 if name == "smoke" else 40})
@@ -166,7 +173,7 @@ MITTAG_LEFFLER = Paper(
                     published={"gated softsign": 1.0},
                 ),
             ),
-            partial(race, pairs={str(choice): BUILT_IN[name.removeprefix("gated ")] for name, choice in GATED.items()}),
+            partial(race, pairs={str(choice): BUILT_IN[_member(name)] for name, choice in (GATED | ADAPTIVE).items()}),
         ),
     ),
 )
