@@ -1,7 +1,7 @@
 """What a paper claims, as data, and how measurements decide on it.
 
-A claim is a sentence with a judgement. A judgement is one of four questions about numbers that runs measured: is one function
-better than others, are two equivalent, is one not worse, does a number lie in a range. Its answer is computed, never written down.
+A claim is a sentence and the question that decides on it, one of four about numbers that runs measured: is one function better than
+others, are two equivalent, is one not worse, does a number lie in a range. The answer is computed, never written down.
 
     Better("sau", over=("relu",), by=5.12)      +1.3 points (+0.4 to +2.2) over three seeds: reproduced
                                                 +0.1 points (-0.9 to +1.1): not reproduced, for the interval excludes +5.12
@@ -27,7 +27,7 @@ __all__ = [
     "Better",
     "Claim",
     "Equivalent",
-    "Judgement",
+    "Question",
     "NotWorse",
     "Numbers",
     "Verdict",
@@ -79,7 +79,7 @@ class Verdict:
     measured: str
 
 
-class Judgement(Protocol):
+class Question(Protocol):
     """A question about numbers, with its answer."""
 
     @property
@@ -108,7 +108,7 @@ class Claim:
     source      where it stands: "abstract", "Table 3"
     certainty   how sure the statement is what the paper says: "P" as published (abstract, code, or two independent accounts), "R"
                 reconstructed by us, "M" commonly reported and not checked
-    judgement   how it is decided
+    question   how it is decided
     measure     what it is about; left out, the measure of the experiment's task
     published   the figures of the paper by function, in the unit in which the measure is printed
     part        the only part of the experiment that it is about; None: all
@@ -118,7 +118,7 @@ class Claim:
     says: str
     source: str
     certainty: Literal["P", "R", "M"]
-    judgement: Judgement
+    question: Question
     measure: str | None = None
     published: Mapping[str, float] | None = None
     part: str | None = None
@@ -128,14 +128,14 @@ class Claim:
 def judge(claims: Sequence[Claim], numbers: Numbers, default: Measure, full: bool) -> list[Verdict]:
     """A verdict for each claim of an experiment, from numbers of which none is missing."""
     measures = [default if c.measure is None else measure_named(c.measure) for c in claims]
-    found = [c.judgement.tests(numbers, m) for c, m in zip(claims, measures, strict=True)]
+    found = [c.question.tests(numbers, m) for c, m in zip(claims, measures, strict=True)]
     flat = [p for ps in found for p in ps if not math.isnan(p)]
     after = iter(holm(flat))
     corrected = [[math.nan if math.isnan(p) else next(after) for p in ps] for ps in found]
-    return [c.judgement.answer(numbers, m, ps, full) for c, m, ps in zip(claims, measures, corrected, strict=True)]
+    return [c.question.answer(numbers, m, ps, full) for c, m, ps in zip(claims, measures, corrected, strict=True)]
 
 
-# -- judgements ----------------------------------------------------------------------------------------------------------
+# -- questions ----------------------------------------------------------------------------------------------------------
 
 
 def _gains(numbers: Numbers, measure: Measure, of: str, over: str) -> list[float]:

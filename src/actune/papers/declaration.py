@@ -118,7 +118,7 @@ class Experiment:
     first_seed: int = 2000
 
     def __post_init__(self) -> None:
-        needed = [self.baseline, *(f for c in self.claims for f in c.judgement.functions)]
+        needed = [self.baseline, *(f for c in self.claims for f in c.question.functions)]
         for name in needed:
             if name not in self.functions:
                 raise ValueError(f"the experiment {self.name!r} has no function {name!r}{suggestion(name, self.functions)}")

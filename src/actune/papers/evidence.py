@@ -76,7 +76,7 @@ def _judged(
     groups = {claim: (_parts(experiment, scale, claim), used) for claim, used in seeds.items()}
     for parts, used in dict.fromkeys(groups.values()):
         together = [claim for claim, group in groups.items() if group == (parts, used)]
-        functions = {f for claim in together for f in claim.judgement.functions}
+        functions = {f for claim in together for f in claim.question.functions}
         numbers = seed_numbers(table, sorted(functions), used, parts)
         verdicts = judge(together, numbers, experiment.measure, full=scale == "full")
         found += [Finding(paper, experiment, c, v, scale, len(used)) for c, v in zip(together, verdicts, strict=True)]
@@ -115,7 +115,7 @@ def _complete_seeds(parts: Iterable[str], functions: Iterable[str], table: RunTa
 def _deciding(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTable]) -> tuple[str | None, tuple[int, ...]]:
     """The largest scale at which all runs of a claim are there, and their seeds."""
     for scale, table in tables.items():
-        seeds = _complete_seeds(_parts(experiment, scale, claim), claim.judgement.functions, table)
+        seeds = _complete_seeds(_parts(experiment, scale, claim), claim.question.functions, table)
         if len(seeds) >= experiment.scales[scale].seeds:
             return scale, seeds
     return None, ()
@@ -124,7 +124,7 @@ def _deciding(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTabl
 def _why_not(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTable]) -> str:
     """Why there is no verdict: how many of the runs are there, and what they need."""
     scale = next(reversed(list(tables)))  # the smallest that decides
-    functions, parts = set(claim.judgement.functions), set(_parts(experiment, scale, claim))
+    functions, parts = set(claim.question.functions), set(_parts(experiment, scale, claim))
     wanted = len(functions) * len(parts) * experiment.scales[scale].seeds
     there = sum(len(parts & found.keys()) for (f, _), found in tables[scale].items() if f in functions)
     needs = [experiment.needs] * bool(experiment.needs) + ["the full scale"] * (scale == "full")

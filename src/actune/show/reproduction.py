@@ -116,7 +116,7 @@ def _paper_section(paper: Paper, findings: Sequence[Finding], known: Mapping[str
 
 
 def _published(f: Finding) -> str:
-    by = getattr(f.claim.judgement, "by", None)
+    by = getattr(f.claim.question, "by", None)
     figures = [f"{name} {value:g}" for name, value in (f.claim.published or {}).items()]
     return ", ".join(figures) or ("" if by is None else f"{by:+g}")
 

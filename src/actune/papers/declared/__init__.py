@@ -3,11 +3,11 @@
 from ..declaration import Paper
 from .apalu import APALU
 from .mining import MINING
-from .mittag_leffler import MITTAG_LEFFLER
+from .mittag_leffler import UNIFICATION
 from .pangaea import PANGAEA
 from .sau import SAU
 from .zorro import ZORRO
 
 __all__ = ["PAPERS"]
 
-PAPERS: dict[str, Paper] = {paper.name: paper for paper in (MITTAG_LEFFLER, ZORRO, PANGAEA, SAU, APALU, MINING)}
+PAPERS: dict[str, Paper] = {paper.name: paper for paper in (UNIFICATION, ZORRO, PANGAEA, SAU, APALU, MINING)}

@@ -27,13 +27,13 @@ from ..procedures import train_once
 
 __all__ = ["APALU"]
 
-FUNCTIONS: dict[str, FunctionChoice] = {name: name for name in ("relu", "leaky_relu", "elu", "gelu", "apalu")}
-OTHERS = ("relu", "leaky_relu", "elu", "gelu")
-PUBLISHED_SLOPE = Variant("leaky_relu", initial=(("negative_slope", 0.1),))  # of Deep SVDD's own code
+_FUNCTIONS: dict[str, FunctionChoice] = {name: name for name in ("relu", "leaky_relu", "elu", "gelu", "apalu")}
+_OTHERS = ("relu", "leaky_relu", "elu", "gelu")
+_PUBLISHED_SLOPE = Variant("leaky_relu", initial=(("negative_slope", 0.1),))  # of Deep SVDD's own code
 
-QUICK = Recipe(epochs=1, batch_size=16)
-LAPTOP = Recipe(epochs=6, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
-FULL = Recipe(
+_QUICK = Recipe(epochs=1, batch_size=16)
+_LAPTOP = Recipe(epochs=6, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
+_FULL = Recipe(
     epochs=200,
     batch_size=128,
     learning_rate=0.1,
@@ -47,7 +47,7 @@ FULL = Recipe(
 
 def _images(name: str, small: Any, full: Any, images: int) -> dict[str, Scale]:
     return {
-        "smoke": Scale({"": Task(f"{name}-drawn", f"drawn images by a small {name}", drawn_images, small, QUICK)}, seeds=1),
+        "smoke": Scale({"": Task(f"{name}-drawn", f"drawn images by a small {name}", drawn_images, small, _QUICK)}, seeds=1),
         "laptop": Scale(
             {
                 "": Task(
@@ -55,21 +55,21 @@ def _images(name: str, small: Any, full: Any, images: int) -> dict[str, Scale]:
                     f"{images:,} images of CIFAR-10 by a small {name}",
                     partial(shortened, cifar10, images, 1_000),
                     small,
-                    LAPTOP,
+                    _LAPTOP,
                 )
             }
         ),
-        "full": Scale({"": Task(name, f"CIFAR-10 by {name}", cifar10, full, FULL)}),
+        "full": Scale({"": Task(name, f"CIFAR-10 by {name}", cifar10, full, _FULL)}),
     }
 
 
 # -- Deep SVDD -----------------------------------------------------------------------------------------------------------
 
 # Chosen on a part of the test images with leaky ReLU, so its own figure is a little flattered; the others were not looked at.
-LATE_DROP: dict[str, Any] = {"schedule": "steps", "schedule_options": {"at": (0.6,)}}
-ENCODING = Recipe(epochs=5, batch_size=50, learning_rate=3e-3, weight_decay=5e-4, **LATE_DROP)
-DESCRIBING = Recipe(epochs=6, batch_size=100, learning_rate=1e-4, weight_decay=5e-7, **LATE_DROP)
-PUBLISHED = Recipe(
+_LATE_DROP: dict[str, Any] = {"schedule": "steps", "schedule_options": {"at": (0.6,)}}
+_ENCODING = Recipe(epochs=5, batch_size=50, learning_rate=3e-3, weight_decay=5e-4, **_LATE_DROP)
+_DESCRIBING = Recipe(epochs=6, batch_size=100, learning_rate=1e-4, weight_decay=5e-7, **_LATE_DROP)
+_PUBLISHED = Recipe(
     epochs=150, batch_size=200, learning_rate=1e-4, weight_decay=5e-4, schedule="steps", schedule_options={"at": (1 / 3,)}
 )
 
@@ -90,7 +90,7 @@ def _digits(fitting: Recipe, recipe: Recipe) -> dict[str, Task]:
     }
 
 
-SVDD = {
+_SVDD = {
     "smoke": Scale(
         {
             "0": Task(
@@ -98,7 +98,7 @@ SVDD = {
                 "Deep SVDD of drawn images",
                 drawn_one_class,
                 deep_svdd,
-                QUICK,
+                _QUICK,
                 loss="score",
                 scope="layer",
                 prepare=find_centre,
@@ -106,29 +106,29 @@ SVDD = {
         },
         seeds=1,
     ),
-    "laptop": Scale(_digits(ENCODING, DESCRIBING)),
-    "full": Scale(_digits(PUBLISHED, PUBLISHED), seeds=10),
+    "laptop": Scale(_digits(_ENCODING, _DESCRIBING)),
+    "full": Scale(_digits(_PUBLISHED, _PUBLISHED), seeds=10),
 }
 
 # -- little data, tables, series -----------------------------------------------------------------------------------------
 
-SIGNS_MODEL = partial(strided, side=64, widths=(16, 32, 32, 32), outputs=10)
-SIGNS = Task(
+_SIGNS_MODEL = partial(strided, side=64, widths=(16, 32, 32, 32), outputs=10)
+_SIGNS = Task(
     "sign-digits-long",
     "1,238 images of hands that show digits",
     sign_digits,
-    SIGNS_MODEL,
+    _SIGNS_MODEL,
     Recipe(epochs=40, batch_size=32, learning_rate=2e-3, schedule="one cycle", augmentation="crop"),
 )
-SIGN_SCALES = {
-    "smoke": Scale({"": Task("signs-drawn", "drawn images", partial(drawn_images, 1, 64), SIGNS_MODEL, QUICK)}, seeds=1),
-    "laptop": Scale({"": SIGNS}, seeds=5),
-    "full": Scale({"": SIGNS.with_recipe(epochs=200)}, seeds=10),
+_SIGN_SCALES = {
+    "smoke": Scale({"": Task("signs-drawn", "drawn images", partial(drawn_images, 1, 64), _SIGNS_MODEL, _QUICK)}, seeds=1),
+    "laptop": Scale({"": _SIGNS}, seeds=5),
+    "full": Scale({"": _SIGNS.with_recipe(epochs=200)}, seeds=10),
 }
 
 # Rows, inputs, epochs; and the RMSE that is commonly reported for one hidden layer: probabilistic backpropagation
 # (arXiv:1502.05336) and dropout (arXiv:1506.02142), twenty splits each. The range leaves each of them a third.
-TABLES = {
+_TABLES = {
     "concrete": (8, 60, 5.23, 5.67),
     "energy": (8, 100, 1.66, 1.80),
     "kin8nm": (8, 15, 0.10, 0.10),
@@ -153,7 +153,7 @@ def _table(name: str, inputs: int, epochs: int) -> Task:
     )
 
 
-TABLE_SCALES = {
+_TABLE_SCALES = {
     "smoke": Scale(
         {
             "concrete": Task(
@@ -161,17 +161,17 @@ TABLE_SCALES = {
                 "drawn numbers",
                 drawn_table,
                 partial(mlp, inputs=8, outputs=1, width=16, layers=3),
-                QUICK,
+                _QUICK,
                 loss="mse",
                 measures=("RMSE in original units", "loss"),
             )
         },
         seeds=1,
     ),
-    "laptop": Scale({name: _table(name, inputs, epochs) for name, (inputs, epochs, *_) in TABLES.items()}),
-    "full": Scale({name: _table(name, inputs, 5 * epochs) for name, (inputs, epochs, *_) in TABLES.items()}, seeds=20),
+    "laptop": Scale({name: _table(name, inputs, epochs) for name, (inputs, epochs, *_) in _TABLES.items()}),
+    "full": Scale({name: _table(name, inputs, 5 * epochs) for name, (inputs, epochs, *_) in _TABLES.items()}, seeds=20),
 }
-IN_RANGE = tuple(
+_IN_RANGE = tuple(
     Claim(
         f"A dense network with ReLU reaches the published RMSE on {name}",
         "arXiv:1502.05336 and 1506.02142, our check",
@@ -181,17 +181,17 @@ IN_RANGE = tuple(
         part=name,
         check=True,
     )
-    for name, (_, _, _, high) in TABLES.items()
+    for name, (_, _, _, high) in _TABLES.items()
 )
 
-SERIES = {
+_SERIES = {
     "sp500": (partial(series, "sp500-2000", 4, logarithm=True), 4),
     "etth1": (partial(series, "ETTh1", 7), 3),
     "sunspots": (partial(series, "monthly-sunspots", 1), 12),
     "temperatures": (partial(series, "daily-min-temperatures", 1), 12),
 }
-RECURRENT = partial(gru_forecaster, width=32)
-GATES = {"gate": "sigmoid"}
+_RECURRENT = partial(gru_forecaster, width=32)
+_GATES = {"gate": "sigmoid"}
 
 
 def _forecast(name: str, data: Any, recipe: Recipe) -> Task:
@@ -199,29 +199,29 @@ def _forecast(name: str, data: Any, recipe: Recipe) -> Task:
         f"gru-{name}",
         f"{name}: the next value by a GRU of 32 whose candidate takes the function",
         data,
-        RECURRENT,
+        _RECURRENT,
         recipe,
         loss="mse",
         measures=("loss", "RMSE"),
         scope="layer",
-        fixed=GATES,
+        fixed=_GATES,
     )
 
 
-SERIES_SCALES = {
-    "smoke": Scale({"sunspots": _forecast("drawn", drawn_windows, QUICK)}, seeds=1),
+_SERIES_SCALES = {
+    "smoke": Scale({"sunspots": _forecast("drawn", drawn_windows, _QUICK)}, seeds=1),
     "laptop": Scale(
         {
             name: _forecast(name, data, Recipe(epochs=epochs, batch_size=128, learning_rate=3e-3))
-            for name, (data, epochs) in SERIES.items()
+            for name, (data, epochs) in _SERIES.items()
         }
     ),
-    "full": Scale({name: _forecast(name, data, Recipe(epochs=5 * epochs)) for name, (data, epochs) in SERIES.items()}, seeds=10),
+    "full": Scale({name: _forecast(name, data, Recipe(epochs=5 * epochs)) for name, (data, epochs) in _SERIES.items()}, seeds=10),
 }
 
 # -- MVTec AD ------------------------------------------------------------------------------------------------------------
 
-CATEGORIES = (
+_CATEGORIES = (
     "bottle",
     "cable",
     "capsule",
@@ -238,13 +238,13 @@ CATEGORIES = (
     "wood",
     "zipper",
 )
-TINY_FLOW = partial(differnet, extractor=random_extractor, scales=(32, 16), rotations=2, blocks=2, hidden=16)
-TINY_STUDENT = partial(knowledge_distillation, teacher=random_extractor, widths=((4,), (4, 8), (8,)))
+_TINY_FLOW = partial(differnet, extractor=random_extractor, scales=(32, 16), rotations=2, blocks=2, hidden=16)
+_TINY_STUDENT = partial(knowledge_distillation, teacher=random_extractor, widths=((4,), (4, 8), (8,)))
 
 
 def _defects(name: str, what: str, tiny: Any, model: Any, side: int, recipe: Recipe) -> dict[str, Scale]:
     smoke = Task(
-        f"{name}-drawn", f"drawn pictures by {what}", partial(drawn_pictures, 32), tiny, QUICK, loss="score", scope="layer"
+        f"{name}-drawn", f"drawn pictures by {what}", partial(drawn_pictures, 32), tiny, _QUICK, loss="score", scope="layer"
     )
     full = {
         category: Task(
@@ -256,23 +256,23 @@ def _defects(name: str, what: str, tiny: Any, model: Any, side: int, recipe: Rec
             loss="score",
             scope="layer",
         )
-        for category in CATEGORIES
+        for category in _CATEGORIES
     }
     return {"smoke": Scale({"": smoke}, seeds=1), "full": Scale(full)}
 
 
-DIFFERNET = _defects(
+_DIFFERNET = _defects(
     "differnet",
     "DifferNet",
-    TINY_FLOW,
+    _TINY_FLOW,
     differnet,
     448,
     Recipe(epochs=192, batch_size=96, learning_rate=2e-4, weight_decay=1e-5, optimizer_options={"betas": (0.8, 0.8), "eps": 1e-4}),
 )
-DISTILLED = _defects(
+_DISTILLED = _defects(
     "distillation",
     "a student of VGG-16",
-    TINY_STUDENT,
+    _TINY_STUDENT,
     knowledge_distillation,
     128,
     Recipe(epochs=200, batch_size=64, learning_rate=1e-3),
@@ -286,33 +286,33 @@ APALU = Paper(
         Experiment(
             "mobilenet-cifar10",
             "MobileNet on CIFAR-10",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
             _images("mobilenet", partial(mobilenet_v1, multiplier=0.25), mobilenet_v1, 15_000),
-            (Claim("APALU gains 0.37 points with MobileNet on CIFAR-10", "abstract", "P", Better("apalu", OTHERS, by=0.37)),),
+            (Claim("APALU gains 0.37 points with MobileNet on CIFAR-10", "abstract", "P", Better("apalu", _OTHERS, by=0.37)),),
             train_once,
         ),
         Experiment(
             "googlenet-cifar10",
             "GoogLeNet on CIFAR-10",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
             _images("googlenet", partial(googlenet_cifar, multiplier=0.25, stride=2), googlenet_cifar, 5_000),
-            (Claim("APALU gains 0.04 points with GoogLeNet on CIFAR-10", "abstract", "P", Better("apalu", OTHERS, by=0.04)),),
+            (Claim("APALU gains 0.04 points with GoogLeNet on CIFAR-10", "abstract", "P", Better("apalu", _OTHERS, by=0.04)),),
             train_once,
         ),
         Experiment(
             "deep-svdd",
             "One-class Deep SVDD on MNIST, the mean over the ten digits",
-            FUNCTIONS | {"leaky_relu, slope 0.1": PUBLISHED_SLOPE},
+            _FUNCTIONS | {"leaky_relu, slope 0.1": _PUBLISHED_SLOPE},
             "leaky_relu, slope 0.1",
-            SVDD,
+            _SVDD,
             (
                 Claim(
                     "APALU gains 0.8 AUROC with one-class Deep SVDD on MNIST",
                     "abstract",
                     "P",
-                    Better("apalu", ("leaky_relu, slope 0.1", *OTHERS), by=0.8),
+                    Better("apalu", ("leaky_relu, slope 0.1", *_OTHERS), by=0.8),
                 ),
                 Claim(
                     "One-class Deep SVDD is within 3 points of the reported 94.8",
@@ -327,9 +327,9 @@ APALU = Paper(
         Experiment(
             "sign-digits",
             "Hands that show digits, with little data",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
-            SIGN_SCALES,
+            _SIGN_SCALES,
             (
                 Claim(
                     "APALU recognises signs of a small data set with 100 % accuracy",
@@ -347,33 +347,33 @@ APALU = Paper(
         Experiment(
             "dense-regression",
             "Eight tables of UCI by dense networks",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
-            TABLE_SCALES,
+            _TABLE_SCALES,
             (
                 Claim(
                     "APALU is better than ReLU, Leaky ReLU, ELU and GELU in dense regression",
                     "abstract",
                     "P",
-                    Better("apalu", OTHERS),
+                    Better("apalu", _OTHERS),
                     measure="loss",
                 ),
-                *IN_RANGE,
+                *_IN_RANGE,
             ),
             train_once,
         ),
         Experiment(
             "recurrent-regression",
             "Four series by a GRU whose candidate takes the function",
-            FUNCTIONS | {"tanh": "tanh"},
+            _FUNCTIONS | {"tanh": "tanh"},
             "tanh",
-            SERIES_SCALES,
+            _SERIES_SCALES,
             (
                 Claim(
                     "APALU is better than ReLU, Leaky ReLU, ELU and GELU in recurrent regression",
                     "abstract",
                     "P",
-                    Better("apalu", OTHERS),
+                    Better("apalu", _OTHERS),
                     measure="loss",
                 ),
                 Claim(
@@ -390,9 +390,9 @@ APALU = Paper(
         Experiment(
             "differnet-mvtec",
             "DifferNet on MVTec AD, the mean over fifteen categories",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
-            DIFFERNET,
+            _DIFFERNET,
             (Claim("APALU gains 1.81 AUROC with DifferNet on MVTec AD", "abstract", "P", Better("apalu", ("relu",), by=1.81)),),
             train_once,
             needs="MVTec AD and the weights of AlexNet",
@@ -400,9 +400,9 @@ APALU = Paper(
         Experiment(
             "distillation-mvtec",
             "Knowledge distillation on MVTec AD, the mean over fifteen categories",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
-            DISTILLED,
+            _DISTILLED,
             (
                 Claim(
                     "APALU gains 1.11 AUROC with knowledge distillation on MVTec AD",

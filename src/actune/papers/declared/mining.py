@@ -14,7 +14,7 @@ from ..procedures import train_once
 
 __all__ = ["MINING"]
 
-FUNCTIONS: dict[str, FunctionChoice] = {name: name for name in ("relu", "gelu", "gelu_sine", "gelu_sinc", "gmtu")}
+_FUNCTIONS: dict[str, FunctionChoice] = {name: name for name in ("relu", "gelu", "gelu_sine", "gelu_sinc", "gmtu")}
 
 
 def _tasks(epochs: int) -> dict[str, Task]:
@@ -43,7 +43,7 @@ MINING = Paper(
         Experiment(
             "out-of-range",
             "Loss outside the training range, the mean over polynomials, harmonics and Feynman's equations",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
             {
                 "smoke": Scale({"harmonic": _tasks(2)["harmonic"]}, seeds=1),

@@ -16,9 +16,9 @@ from ..claims import Better, Claim, Equivalent, Within
 from ..declaration import Experiment, Paper, Scale, Variant
 from ..procedures import race, train_once
 
-__all__ = ["MITTAG_LEFFLER"]
+__all__ = ["UNIFICATION"]
 
-BUILT_IN: dict[str, type[nn.Module]] = {
+_BUILT_IN: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "swish": nn.SiLU,
@@ -28,15 +28,15 @@ BUILT_IN: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "elu": nn.ELU,
 }
-GATED = {f"gated {name}": Variant(f"ml_{name}", learns=()) for name in BUILT_IN}
+_GATED = {f"gated {name}": Variant(f"ml_{name}", learns=()) for name in _BUILT_IN}
 # α moves only in the form of tanh: with α1 = 0, as in those of sigmoid and its kind, it is a boundary and no limit.
-ADAPTIVE = {
+_ADAPTIVE = {
     "adaptive tanh": Variant("ml_tanh", learns=("beta2",)),
     "adaptive tanh, α too": Variant("ml_tanh", learns=("alpha2", "beta2")),
     "adaptive mish": Variant("ml_mish", learns=("beta2",)),
     "adaptive swish": Variant("ml_swish", learns=("beta2",)),
 }
-FUNCTIONS = BUILT_IN | GATED | ADAPTIVE
+_FUNCTIONS = _BUILT_IN | _GATED | _ADAPTIVE
 
 
 def _member(name: str) -> str:
@@ -44,18 +44,18 @@ def _member(name: str) -> str:
     return name.split(",")[0].split()[-1]
 
 
-LAPTOP = Recipe(epochs=4, batch_size=64, learning_rate=3e-3, schedule="one cycle")
-FULL = Recipe(epochs=50, batch_size=128, learning_rate=1e-3)
-MNIST = Task(
+_LAPTOP = Recipe(epochs=4, batch_size=64, learning_rate=3e-3, schedule="one cycle")
+_FULL = Recipe(epochs=50, batch_size=128, learning_rate=1e-3)
+_MNIST = Task(
     "lenet5-mnist",
     "all digits of MNIST by LeNet-5",
     partial(idx_images, "mnist", images=60_000),
     lenet5,
-    LAPTOP,
+    _LAPTOP,
     measures=("accuracy", "macro F1"),
     scope="layer",
 )
-CIFAR10 = Task(
+_CIFAR10 = Task(
     "lenet5-cifar10",
     "all of CIFAR-10 by LeNet-5",
     cifar10,
@@ -64,22 +64,22 @@ CIFAR10 = Task(
     measures=("accuracy", "macro F1"),
     scope="layer",
 )
-SMOKE = Recipe(epochs=1, batch_size=16)
-GREY = Task(
+_SMOKE = Recipe(epochs=1, batch_size=16)
+_GREY = Task(
     "lenet5-drawn",
     "drawn images by LeNet-5",
     partial(drawn_images, 1, 28),
     lenet5,
-    SMOKE,
+    _SMOKE,
     measures=("accuracy", "macro F1"),
     scope="layer",
 )
-COLOUR = Task(
+_COLOUR = Task(
     "lenet5-drawn-colour",
     "drawn images by LeNet-5",
     drawn_images,
     partial(lenet5, colours=3, side=32),
-    SMOKE,
+    _SMOKE,
     measures=("accuracy", "macro F1"),
     scope="layer",
 )
@@ -89,21 +89,21 @@ def _scales(smoke: Task, real: Task) -> dict[str, Scale]:
     return {
         "smoke": Scale({"": smoke}, seeds=1),
         "laptop": Scale({"": real}),
-        "full": Scale({"": replace(real, recipe=FULL)}, seeds=5),
+        "full": Scale({"": replace(real, recipe=_FULL)}, seeds=5),
     }
 
 
-AGREE = tuple(
+_AGREE = tuple(
     Claim(
         f"The gated form of {name} is as accurate as the built-in one",
         "section 4, MNIST",
         "P",
         Equivalent(f"gated {name}", name, within=0.3),
     )
-    for name in BUILT_IN
+    for name in _BUILT_IN
 )
 
-MITTAG_LEFFLER = Paper(
+UNIFICATION = Paper(
     "mittag-leffler",
     "Unification of popular artificial neural network activation functions",
     "2302.11007",
@@ -111,11 +111,11 @@ MITTAG_LEFFLER = Paper(
         Experiment(
             "lenet5-mnist",
             "LeNet-5 on MNIST with gated, built-in and adaptive functions",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
-            _scales(GREY, MNIST),
+            _scales(_GREY, _MNIST),
             (
-                *AGREE,
+                *_AGREE,
                 Claim("LeNet-5 with ReLU reaches 98.8 %", "our check of the training", "M", Within("relu", least=98.8), check=True),
             ),
             partial(train_once, course=True),
@@ -124,9 +124,9 @@ MITTAG_LEFFLER = Paper(
         Experiment(
             "lenet5-cifar10",
             "LeNet-5 on CIFAR-10 with gated, built-in and adaptive functions",
-            {name: FUNCTIONS[name] for name in ("relu", "swish", "mish", "tanh", "gated swish", "gated mish", *ADAPTIVE)},
+            {name: _FUNCTIONS[name] for name in ("relu", "swish", "mish", "tanh", "gated swish", "gated mish", *_ADAPTIVE)},
             "relu",
-            _scales(COLOUR, CIFAR10),
+            _scales(_COLOUR, _CIFAR10),
             (
                 Claim("Swish gains about 1.2 points over ReLU", "section 4, CIFAR-10", "P", Better("swish", ("relu",), by=1.2)),
                 Claim("Mish gains about 1.2 points over ReLU", "section 4, CIFAR-10", "P", Better("mish", ("relu",), by=1.2)),
@@ -149,11 +149,11 @@ MITTAG_LEFFLER = Paper(
         Experiment(
             "training-time",
             "Time of a step of LeNet-5, gated or adaptive over built-in, in turns",
-            GATED | ADAPTIVE,
+            _GATED | _ADAPTIVE,
             "gated relu",
             {
                 name: replace(scale, arguments={"turns": 2 if name == "smoke" else 40})
-                for name, scale in _scales(GREY, MNIST).items()
+                for name, scale in _scales(_GREY, _MNIST).items()
             },
             (
                 Claim(
@@ -173,7 +173,7 @@ MITTAG_LEFFLER = Paper(
                     published={"gated softsign": 1.0},
                 ),
             ),
-            partial(race, pairs={str(choice): BUILT_IN[_member(name)] for name, choice in (GATED | ADAPTIVE).items()}),
+            partial(race, pairs={str(choice): _BUILT_IN[_member(name)] for name, choice in (_GATED | _ADAPTIVE).items()}),
         ),
     ),
 )

@@ -21,15 +21,15 @@ from ..procedures import search_and_train, train_once
 __all__ = ["PANGAEA"]
 
 # The functions that the paper reports, each for the network on which it was found; two more were found to be general.
-REPORTED: dict[str, FunctionChoice] = {
+_REPORTED: dict[str, FunctionChoice] = {
     name: f"pangaea_{name}" for name in ("gated_asinh", "line_log_sigmoid", "softplus_elu", "min_log_sigmoid", "selu_swish")
 }
-FUNCTIONS: dict[str, FunctionChoice] = {"relu": "relu", "silu": "silu", **REPORTED}
+_FUNCTIONS: dict[str, FunctionChoice] = {"relu": "relu", "silu": "silu", **_REPORTED}
 
-QUICK = Recipe(epochs=1, batch_size=16)
-LAPTOP = Recipe(epochs=6, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
+_QUICK = Recipe(epochs=1, batch_size=16)
+_LAPTOP = Recipe(epochs=6, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
 # 200 epochs, as the evaluation of the paper; rates as the networks' own papers have them.
-FULL = Recipe(
+_FULL = Recipe(
     epochs=200,
     batch_size=128,
     learning_rate=0.1,
@@ -41,13 +41,13 @@ FULL = Recipe(
     augmentation="crop and flip",
 )
 
-NETWORKS: dict[str, Any] = {
+_NETWORKS: dict[str, Any] = {
     "wrn-10-4": wide_resnet,
     "resnet-v1-56": resnet_v1,
     "resnet-v2-56": resnet_v2,
     "all-cnn-c": all_cnn_c,
 }
-SMALL: dict[str, Any] = {
+_SMALL: dict[str, Any] = {
     "wrn-10-4": partial(wide_resnet, widening=1),
     "resnet-v1-56": partial(resnet_v1, depth=14, width=8),
     "resnet-v2-56": partial(resnet_v2, depth=11, width=8),
@@ -62,9 +62,9 @@ def _networks(data: str, classes: int) -> dict[str, Scale]:
     drawn = partial(drawn_images, classes=classes)
     scales = {}
     for scale, models, images, recipe, seeds in (
-        ("smoke", SMALL, drawn, QUICK, 1),
-        ("laptop", SMALL, some, LAPTOP, 3),
-        ("full", NETWORKS, source, FULL, 10),
+        ("smoke", _SMALL, drawn, _QUICK, 1),
+        ("laptop", _SMALL, some, _LAPTOP, 3),
+        ("full", _NETWORKS, source, _FULL, 10),
     ):
         tasks = {
             name: Task(f"{scale}-{name}-{data}", f"{data} by {name}", images, partial(model, classes=classes), recipe)
@@ -85,26 +85,26 @@ def _special(network: str, function: str, own: float, relu: float, formula: str)
     )
 
 
-SEARCHED = Task(
+_SEARCHED = Task(
     "search-cifar10",
     "5,000 images of CIFAR-10 by a small All-CNN",
     partial(shortened, cifar10, 5_000, 1_000),
     partial(all_convolutional, widths=(16, 32), outputs=10),
     Recipe(epochs=4),
 )
-SEARCHED_DRAWN = Task(
-    "search-drawn", "drawn images by a small All-CNN", drawn_images, partial(all_convolutional, widths=(8, 8), outputs=10), QUICK
+_SEARCHED_DRAWN = Task(
+    "search-drawn", "drawn images by a small All-CNN", drawn_images, partial(all_convolutional, widths=(8, 8), outputs=10), _QUICK
 )
-METHODS = {"pangaea, as published": "pangaea", "our search": "better"}
+_METHODS = {"pangaea, as published": "pangaea", "our search": "better"}
 
 
-SCOPES: dict[str, FunctionChoice] = {
+_SCOPES: dict[str, FunctionChoice] = {
     "for each channel": Variant("pangaea_gated_asinh", scope="channel"),
     "for each layer": Variant("pangaea_gated_asinh", scope="layer"),
     "fixed": Variant("pangaea_gated_asinh", learns=()),
     "relu": "relu",
 }
-SCOPE_SCALES = {
+_SCOPE_SCALES = {
     scale: Scale({"": next(iter(found.parts.values()))}, seeds=found.seeds) for scale, found in _networks("cifar100", 100).items()
 }
 
@@ -116,11 +116,11 @@ PANGAEA = Paper(
         Experiment(
             "search",
             "The search as published and ours, their winners trained again on fresh seeds",
-            {"relu": "relu", **{name: name for name in METHODS}},
+            {"relu": "relu", **{name: name for name in _METHODS}},
             "relu",
             {
-                "smoke": Scale({"": SEARCHED_DRAWN}, seeds=1, arguments={"trials": 4}),
-                "laptop": Scale({"": SEARCHED}, arguments={"trials": 30}),
+                "smoke": Scale({"": _SEARCHED_DRAWN}, seeds=1, arguments={"trials": 4}),
+                "laptop": Scale({"": _SEARCHED}, arguments={"trials": 30}),
                 "full": Scale(
                     {
                         "": Task(
@@ -128,7 +128,7 @@ PANGAEA = Paper(
                             "CIFAR-100 by WRN-10-4",
                             cifar100,
                             partial(wide_resnet, classes=100),
-                            replace(FULL, epochs=100),
+                            replace(_FULL, epochs=100),
                         )
                     },
                     arguments={"trials": 1000},
@@ -149,12 +149,12 @@ PANGAEA = Paper(
                     check=True,
                 ),
             ),
-            partial(search_and_train, methods=METHODS),
+            partial(search_and_train, methods=_METHODS),
         ),
         Experiment(
             "networks-cifar100",
             "The reported functions on the four networks, CIFAR-100",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
             _networks("cifar100", 100),
             (
@@ -180,7 +180,7 @@ PANGAEA = Paper(
         Experiment(
             "networks-cifar10",
             "The reported functions on the four networks, CIFAR-10",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
             _networks("cifar10", 10),
             (
@@ -196,9 +196,9 @@ PANGAEA = Paper(
         Experiment(
             "parameters",
             "Parameters for each channel, for each layer, and fixed; how they move over the training",
-            SCOPES,
+            _SCOPES,
             "relu",
-            SCOPE_SCALES,
+            _SCOPE_SCALES,
             (
                 Claim("Parameters that learn are better than fixed ones", "section 5", "P", Better("for each channel", ("fixed",))),
                 Claim(

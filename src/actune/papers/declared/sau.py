@@ -21,17 +21,17 @@ from ..procedures import train_once
 
 __all__ = ["SAU"]
 
-FUNCTIONS: dict[str, FunctionChoice] = {name: name for name in ("relu", "leaky_relu", "sau", "smu", "smu1")}
-SMOOTH: dict[str, FunctionChoice] = {
+_FUNCTIONS: dict[str, FunctionChoice] = {name: name for name in ("relu", "leaky_relu", "sau", "smu", "smu1")}
+_SMOOTH: dict[str, FunctionChoice] = {
     "leaky_relu, slope 0.15": Variant("leaky_relu", initial=(("negative_slope", 0.15),)),
     **{f"sau, n = {n}": Variant("sau", learns=(), initial=(("n", float(n)),)) for n in (1, 4, 20, 20_000)},
     "relu": "relu",
 }
 
-QUICK = Recipe(epochs=1, batch_size=16)
-LAPTOP = Recipe(epochs=7, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
+_QUICK = Recipe(epochs=1, batch_size=16)
+_LAPTOP = Recipe(epochs=7, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
 # As the paper's networks of CIFAR-100 are commonly trained; the abstract does not say.
-FULL = Recipe(
+_FULL = Recipe(
     epochs=200,
     batch_size=128,
     learning_rate=0.1,
@@ -42,7 +42,7 @@ FULL = Recipe(
     augmentation="crop and flip",
 )
 
-SHUFFLENET = {
+_SHUFFLENET = {
     "smoke": Scale(
         {
             "": Task(
@@ -50,7 +50,7 @@ SHUFFLENET = {
                 "drawn images by ShuffleNet V2 0.5×",
                 partial(drawn_images, classes=100),
                 partial(shufflenet_v2, size=0.5, classes=100),
-                QUICK,
+                _QUICK,
             )
         },
         seeds=1,
@@ -62,7 +62,7 @@ SHUFFLENET = {
                 "10,000 images of CIFAR-100 by ShuffleNet V2 0.5×",
                 partial(shortened, cifar100, 10_000, 1_000),
                 partial(shufflenet_v2, size=0.5, classes=100),
-                LAPTOP,
+                _LAPTOP,
                 measures=("accuracy", "top-5 accuracy"),
             )
         }
@@ -74,7 +74,7 @@ SHUFFLENET = {
                 "CIFAR-100 by ShuffleNet V2 2.0×",
                 cifar100,
                 partial(shufflenet_v2, size=2.0, classes=100),
-                FULL,
+                _FULL,
                 measures=("accuracy", "top-5 accuracy"),
             )
         }
@@ -89,11 +89,11 @@ def _resnet(name: str, what: str, model: Callable[..., nn.Module], depth: int, s
     return Experiment(
         f"{name}-cifar100",
         f"{what} of {depth} layers in CIFAR's form, where the paper has 50 in ImageNet's, on CIFAR-100",
-        FUNCTIONS,
+        _FUNCTIONS,
         "relu",
         {
-            "smoke": Scale({"": Task(f"{name}-drawn", f"drawn images by {what}", drawn, few, QUICK)}, seeds=1),
-            "full": Scale({"": Task(name, f"CIFAR-100 by {what}", cifar100, partial(model, depth=depth, classes=100), FULL)}),
+            "smoke": Scale({"": Task(f"{name}-drawn", f"drawn images by {what}", drawn, few, _QUICK)}, seeds=1),
+            "full": Scale({"": Task(name, f"CIFAR-100 by {what}", cifar100, partial(model, depth=depth, classes=100), _FULL)}),
         },
         (
             Claim(
@@ -104,9 +104,10 @@ def _resnet(name: str, what: str, model: Callable[..., nn.Module], depth: int, s
     )
 
 
-SMOOTHNESS = {
+_SMOOTHNESS = {
     "smoke": Scale(
-        {"": Task("smoothness-drawn", "drawn images by LeNet-5", drawn_images, partial(lenet5, colours=3, side=32), QUICK)}, seeds=1
+        {"": Task("smoothness-drawn", "drawn images by LeNet-5", drawn_images, partial(lenet5, colours=3, side=32), _QUICK)},
+        seeds=1,
     ),
     "laptop": Scale(
         {
@@ -130,9 +131,9 @@ SAU = Paper(
         Experiment(
             "shufflenet-cifar100",
             "ShuffleNet V2 on CIFAR-100",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
-            SHUFFLENET,
+            _SHUFFLENET,
             (
                 Claim(
                     "SAU in place of ReLU gains 5.12 points with ShuffleNet V2 (2.0×) on CIFAR-100",
@@ -158,9 +159,9 @@ SAU = Paper(
         Experiment(
             "smoothness",
             "From a smooth unit to Leaky ReLU: LeNet-5 on CIFAR-10",
-            SMOOTH,
+            _SMOOTH,
             "leaky_relu, slope 0.15",
-            SMOOTHNESS,
+            _SMOOTHNESS,
             (
                 Claim(
                     "At the paper's n = 20000 SAU trains as Leaky ReLU does",

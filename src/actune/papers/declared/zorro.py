@@ -22,15 +22,15 @@ from ..procedures import train_and_look_inside, train_once
 
 __all__ = ["ZORRO"]
 
-STANDARD: dict[str, FunctionChoice] = {name: name for name in ("relu", "gelu", "silu", "dgelu", "tanh")}
-FORMS: dict[str, FunctionChoice] = {
+_STANDARD: dict[str, FunctionChoice] = {name: name for name in ("relu", "gelu", "silu", "dgelu", "tanh")}
+_FORMS: dict[str, FunctionChoice] = {
     f"zorro_{name}": f"zorro_{name}" for name in ("symmetric", "asymmetric", "sigmoid", "tanh", "sloped")
 }
-PRESETS: dict[str, FunctionChoice] = {f"zorro_{name}": f"zorro_{name}" for name in ("gelu", "silu", "dgelu", "dsilu")}
-FUNCTIONS = STANDARD | FORMS | PRESETS
+_PRESETS: dict[str, FunctionChoice] = {f"zorro_{name}": f"zorro_{name}" for name in ("gelu", "silu", "dgelu", "dsilu")}
+_FUNCTIONS = _STANDARD | _FORMS | _PRESETS
 
-QUICK = Recipe(epochs=1, batch_size=16)
-ONE_CYCLE = Recipe(epochs=5, batch_size=64, learning_rate=2e-3, schedule="one cycle")
+_QUICK = Recipe(epochs=1, batch_size=16)
+_ONE_CYCLE = Recipe(epochs=5, batch_size=64, learning_rate=2e-3, schedule="one cycle")
 
 
 def _scales(smoke: Mapping[str, Task], laptop: Mapping[str, Task], epochs: int, seeds: int = 3) -> dict[str, Scale]:
@@ -41,15 +41,15 @@ def _scales(smoke: Mapping[str, Task], laptop: Mapping[str, Task], epochs: int, 
 
 # -- fully connected -----------------------------------------------------------------------------------------------------
 
-DENSE = {
+_DENSE = {
     name: Task(
-        f"dense-{name}", f"{name} by two hidden layers of 256", partial(idx_images, name, images=24_000), image_mlp, ONE_CYCLE
+        f"dense-{name}", f"{name} by two hidden layers of 256", partial(idx_images, name, images=24_000), image_mlp, _ONE_CYCLE
     )
     for name in ("mnist", "fashion-mnist")
 }
-DENSE_DRAWN = Task("dense-drawn", "drawn images by two hidden layers", partial(drawn_images, 1, 28), image_mlp, QUICK)
+_DENSE_DRAWN = Task("dense-drawn", "drawn images by two hidden layers", partial(drawn_images, 1, 28), image_mlp, _QUICK)
 
-DEEP = {
+_DEEP = {
     str(layers): Task(
         f"deep-{layers}",
         f"digits by {layers} layers of 64 without normalisation",
@@ -59,64 +59,64 @@ DEEP = {
     )
     for layers in (10, 20, 30)
 }
-DEEP_SHORT = {part: t.with_recipe(epochs=1, batch_size=256) for part, t in DEEP.items() if part == "10"}
+_DEEP_SHORT = {part: t.with_recipe(epochs=1, batch_size=256) for part, t in _DEEP.items() if part == "10"}
 
 # -- convolutions and transformers ----------------------------------------------------------------------------------------
 
-GREY, COLOUR = lenet5, partial(lenet5, colours=3, side=32)
-CONVOLUTIONAL = {
+_GREY, _COLOUR = lenet5, partial(lenet5, colours=3, side=32)
+_CONVOLUTIONAL = {
     "fashion-mnist": Task(
         "lenet5-fashion-mnist",
         "Fashion-MNIST by LeNet-5 without normalisation",
         partial(idx_images, "fashion-mnist", images=60_000),
-        GREY,
-        ONE_CYCLE,
+        _GREY,
+        _ONE_CYCLE,
     ),
     "cifar10": Task(
-        "lenet5-cifar10-plain", "CIFAR-10 by LeNet-5 without normalisation", cifar10, COLOUR, replace(ONE_CYCLE, epochs=6)
+        "lenet5-cifar10-plain", "CIFAR-10 by LeNet-5 without normalisation", cifar10, _COLOUR, replace(_ONE_CYCLE, epochs=6)
     ),
 }
-CONVOLUTIONAL_DRAWN = {
-    "fashion-mnist": Task("lenet5-drawn-grey", "drawn images by LeNet-5", partial(drawn_images, 1, 28), GREY, QUICK),
+_CONVOLUTIONAL_DRAWN = {
+    "fashion-mnist": Task("lenet5-drawn-grey", "drawn images by LeNet-5", partial(drawn_images, 1, 28), _GREY, _QUICK),
 }
-EMNIST = {"balanced": Task("lenet5-emnist", "EMNIST, balanced, by LeNet-5", emnist, partial(lenet5, classes=47), ONE_CYCLE)}
-EMNIST_DRAWN = {
+_EMNIST = {"balanced": Task("lenet5-emnist", "EMNIST, balanced, by LeNet-5", emnist, partial(lenet5, classes=47), _ONE_CYCLE)}
+_EMNIST_DRAWN = {
     "balanced": Task(
-        "lenet5-emnist-drawn", "drawn images by LeNet-5", partial(drawn_images, 1, 28, 47), partial(lenet5, classes=47), QUICK
+        "lenet5-emnist-drawn", "drawn images by LeNet-5", partial(drawn_images, 1, 28, 47), partial(lenet5, classes=47), _QUICK
     )
 }
 
-SMALL_VIT = partial(vit, width=64, depth=4, heads=4, patch=8)
-IMAGES = {
+_SMALL_VIT = partial(vit, width=64, depth=4, heads=4, patch=8)
+_IMAGES = {
     "": Task(
         "vit-cifar10",
         "20,000 images of CIFAR-10 by a small vision transformer",
         partial(shortened, cifar10, 20_000, 2_000),
-        SMALL_VIT,
-        replace(ONE_CYCLE, epochs=6, augmentation="crop and flip"),
+        _SMALL_VIT,
+        replace(_ONE_CYCLE, epochs=6, augmentation="crop and flip"),
     )
 }
-IMAGES_DRAWN = {"": Task("vit-drawn", "drawn images by a small vision transformer", drawn_images, SMALL_VIT, QUICK)}
+_IMAGES_DRAWN = {"": Task("vit-drawn", "drawn images by a small vision transformer", drawn_images, _SMALL_VIT, _QUICK)}
 
-SMALL_GPT = partial(character_transformer, symbols=128, length=64, width=128, depth=3, heads=4)
-CHARACTERS = {
+_SMALL_GPT = partial(character_transformer, symbols=128, length=64, width=128, depth=3, heads=4)
+_CHARACTERS = {
     "": Task(
         "characters",
         "Tiny Shakespeare by a transformer of three layers",
         text,
-        SMALL_GPT,
+        _SMALL_GPT,
         Recipe(epochs=4, batch_size=32, learning_rate=4e-3, schedule="one cycle", weight_decay=0.01, optimizer="adamw", clip=1.0),
         loss="next_character",
         measures=("nats per character",),
     )
 }
-CHARACTERS_DRAWN = {
+_CHARACTERS_DRAWN = {
     "": Task(
         "characters-drawn",
         "drawn text by a small transformer",
         drawn_text,
-        SMALL_GPT,
-        QUICK,
+        _SMALL_GPT,
+        _QUICK,
         loss="next_character",
         measures=("nats per character",),
     )
@@ -124,13 +124,13 @@ CHARACTERS_DRAWN = {
 
 # -- recurrent -----------------------------------------------------------------------------------------------------------
 
-CELLS: dict[str, FunctionChoice] = {
+_CELLS: dict[str, FunctionChoice] = {
     "sigmoid and tanh": {"gate": "sigmoid", "default": "tanh"},
     "zorro gates": {"gate": "zorro_sigmoid", "default": "tanh"},
     "zorro gates and cell": {"gate": "zorro_sigmoid", "default": "zorro_tanh"},
     "zorro dsilu gates": {"gate": "zorro_dsilu", "default": "zorro_tanh"},
 }
-FORECASTS = {
+_FORECASTS = {
     name: Task(
         f"lstm-{name}",
         f"{name}: the next value by an LSTM of 32",
@@ -147,40 +147,40 @@ FORECASTS = {
         ("temperatures", partial(series, "daily-min-temperatures", 1), 12),
     )
 }
-FORECAST_DRAWN = {
+_FORECAST_DRAWN = {
     "airline": Task(
         "lstm-drawn",
         "drawn waves by an LSTM",
         drawn_windows,
         partial(lstm_forecaster, width=8),
-        QUICK,
+        _QUICK,
         loss="mse",
         measures=("loss", "RMSE"),
         scope="layer",
     )
 }
-ROWS = {
+_ROWS = {
     "": Task(
         "lstm-rows",
         "10,000 of MNIST, row by row, by an LSTM of 64",
         partial(idx_images, "mnist"),
         partial(lstm_classifier, width=64),
-        replace(ONE_CYCLE, epochs=4, batch_size=128, learning_rate=4e-3),
+        replace(_ONE_CYCLE, epochs=4, batch_size=128, learning_rate=4e-3),
         scope="layer",
     )
 }
-ROWS_DRAWN = {
+_ROWS_DRAWN = {
     "": Task(
         "lstm-rows-drawn",
         "drawn images row by row",
         partial(drawn_images, 1, 28),
         partial(lstm_classifier, width=8),
-        QUICK,
+        _QUICK,
         scope="layer",
     )
 }
 
-STEADY = ("zorro_asymmetric", "zorro_gelu", "zorro_silu")
+_STEADY = ("zorro_asymmetric", "zorro_gelu", "zorro_silu")
 
 ZORRO = Paper(
     "zorro",
@@ -190,9 +190,9 @@ ZORRO = Paper(
         Experiment(
             "fully-connected",
             "Two hidden layers without normalisation",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
-            _scales({"mnist": DENSE_DRAWN}, DENSE, epochs=50),
+            _scales({"mnist": _DENSE_DRAWN}, _DENSE, epochs=50),
             (
                 Claim(
                     "Zorro's asymmetric form replaces ReLU and GELU in dense networks without loss",
@@ -212,9 +212,9 @@ ZORRO = Paper(
         Experiment(
             "depth",
             "10, 20 and 30 layers without normalisation: dead units, and gradients over the layers",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
-            _scales(DEEP_SHORT, DEEP, epochs=100, seeds=5),
+            _scales(_DEEP_SHORT, _DEEP, epochs=100, seeds=5),
             (
                 Claim(
                     "Zorro has no dead neurons: with the asymmetric form at 30 layers",
@@ -262,9 +262,9 @@ ZORRO = Paper(
         Experiment(
             "convolutional",
             "LeNet-5 without normalisation",
-            FUNCTIONS,
+            _FUNCTIONS,
             "relu",
-            _scales(CONVOLUTIONAL_DRAWN, CONVOLUTIONAL, epochs=50),
+            _scales(_CONVOLUTIONAL_DRAWN, _CONVOLUTIONAL, epochs=50),
             (
                 Claim(
                     "Zorro is more accurate than ReLU, GELU and Swish in convolutional networks",
@@ -290,9 +290,9 @@ ZORRO = Paper(
         Experiment(
             "emnist",
             "LeNet-5 on EMNIST",
-            STANDARD | FORMS,
+            _STANDARD | _FORMS,
             "relu",
-            _scales(EMNIST_DRAWN, EMNIST, epochs=50),
+            _scales(_EMNIST_DRAWN, _EMNIST, epochs=50),
             (Claim("Zorro is more accurate than ReLU on EMNIST", "section 4", "P", Better("zorro_asymmetric", ("relu",))),),
             train_once,
             needs="EMNIST",
@@ -300,9 +300,9 @@ ZORRO = Paper(
         Experiment(
             "vision-transformer",
             "A small vision transformer on CIFAR-10",
-            {name: FUNCTIONS[name] for name in ("relu", "gelu", "silu", *STEADY)},
+            {name: _FUNCTIONS[name] for name in ("relu", "gelu", "silu", *_STEADY)},
             "gelu",
-            _scales(IMAGES_DRAWN, IMAGES, epochs=100),
+            _scales(_IMAGES_DRAWN, _IMAGES, epochs=100),
             (
                 Claim(
                     "Zorro is a stable replacement for ReLU and GELU in vision transformers",
@@ -316,9 +316,9 @@ ZORRO = Paper(
         Experiment(
             "characters",
             "A transformer on Tiny Shakespeare",
-            {name: FUNCTIONS[name] for name in ("relu", "gelu", *STEADY)},
+            {name: _FUNCTIONS[name] for name in ("relu", "gelu", *_STEADY)},
             "gelu",
-            _scales(CHARACTERS_DRAWN, CHARACTERS, epochs=30),
+            _scales(_CHARACTERS_DRAWN, _CHARACTERS, epochs=30),
             (
                 Claim(
                     "Zorro is a stable replacement for ReLU and GELU in language models",
@@ -339,9 +339,9 @@ ZORRO = Paper(
         Experiment(
             "lstm-forecasting",
             "LSTM forecasts of three series with Zorro gates",
-            CELLS,
+            _CELLS,
             "sigmoid and tanh",
-            _scales(FORECAST_DRAWN, FORECASTS, epochs=200, seeds=5),
+            _scales(_FORECAST_DRAWN, _FORECASTS, epochs=200, seeds=5),
             (
                 Claim(
                     "An LSTM with Zorro gates forecasts as well as one with sigmoid and tanh",
@@ -356,9 +356,9 @@ ZORRO = Paper(
         Experiment(
             "lstm-classification",
             "An LSTM that reads MNIST row by row with Zorro gates",
-            CELLS,
+            _CELLS,
             "sigmoid and tanh",
-            _scales(ROWS_DRAWN, ROWS, epochs=50),
+            _scales(_ROWS_DRAWN, _ROWS, epochs=50),
             (
                 Claim(
                     "An LSTM with Zorro gates classifies sequences as well as one with sigmoid and tanh",
