@@ -54,6 +54,7 @@ OTHERS = {
         Measure("time ratio", _of_no_outputs, digits=2),
         Measure("dead units", _of_no_outputs, scale=100, digits=1, unit=" %", gain="{} points"),
         Measure("gradient decades", _of_no_outputs, digits=2),
+        Measure("gradient growth", _of_no_outputs, digits=2),
         Measure("largest difference", _of_no_outputs, digits=7),
     )
 }

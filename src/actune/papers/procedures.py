@@ -68,7 +68,8 @@ def train_and_look_inside(task: Task, choice: FunctionChoice, seed: int, device:
     """Train a network and look at its layers before and after.
 
     scores   "dead units": the share, after training, of units whose slope is zero for every input;
-             "gradient decades": log10 of the largest over the smallest gradient of a layer, before training
+             "gradient decades", "gradient growth": log10 of the largest gradient of a layer before training over the smallest, and
+             over that of the last layer, from where gradients come
     layers   for each layer, the gradient before and after, and the share of dead units after
     """
     shown = task.split(seed).validation
@@ -83,7 +84,8 @@ def train_and_look_inside(task: Task, choice: FunctionChoice, seed: int, device:
     found = _plain(outcome)
     found["scores"] |= {
         "dead units": statistics.fmean(s.dead for s in end),
-        "gradient decades": _finite(_decades([s.gradient for s in begin])),
+        "gradient decades": _decades([s.gradient for s in begin], min(s.gradient for s in begin)),
+        "gradient growth": _decades([s.gradient for s in begin], begin[-1].gradient),
     }
     found["layers"] = {
         "gradient before": [_short(s.gradient) for s in begin],
@@ -93,9 +95,9 @@ def train_and_look_inside(task: Task, choice: FunctionChoice, seed: int, device:
     return found
 
 
-def _decades(gradients: list[float]) -> float:
-    least, most = min(gradients), max(gradients)
-    return math.log10(most / least) if least > 0 and math.isfinite(most) else math.inf
+def _decades(gradients: list[float], least: float) -> float | None:
+    most = max(gradients)
+    return math.log10(most / least) if least > 0 and math.isfinite(most) else None
 
 
 # -- against the clock ----------------------------------------------------------------------------------------------------

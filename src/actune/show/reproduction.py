@@ -47,7 +47,8 @@ def findings_table(findings: Sequence[Finding]) -> Table:
 
 
 def _claim(f: Finding) -> str:
-    return f.claim.says + (f" ({f.claim.part})" if f.claim.part else "")
+    part = f.claim.part
+    return f.claim.says if part is None or part in f.claim.says else f"{f.claim.says} ({part})"
 
 
 def _verdict(f: Finding) -> str:
@@ -198,7 +199,16 @@ def _functions(figure: Any, experiment: Experiment, scale: str, table: RunTable)
     return bool(order)
 
 
+def _line_styles(functions: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """A colour and a dash pattern for each function; ten colours, and then again with other dashes."""
+    dashes = ("-", "--", "-.", ":")
+    return {
+        f: {"color": f"C{i % 10}", "linestyle": dashes[i // 10 % 4], "linewidth": 1, "label": f} for i, f in enumerate(functions)
+    }
+
+
 def _learning_curves(axes: Axes, order: Sequence[str], table: RunTable) -> None:
+    styles = _line_styles(order)
     for function in order:
         histories = [
             line["history"] for (f, _), runs in table.items() if f == function for line in runs.values() if "history" in line
@@ -206,7 +216,7 @@ def _learning_curves(axes: Axes, order: Sequence[str], table: RunTable) -> None:
         whole = [h for h in histories if len(h) == max(map(len, histories)) and None not in h]
         if whole:
             means = [fmean(values) for values in zip(*(h for h in whole if len(h) == len(whole[0])), strict=True)]
-            axes.plot(range(1, len(means) + 1), means, linewidth=1, label=function)
+            axes.plot(range(1, len(means) + 1), means, **styles[function])
     axes.set_xlabel("epoch")
     axes.set_title("validation loss, mean over seeds and parts", fontsize=9)
     axes.legend(fontsize=6)
@@ -217,13 +227,14 @@ def _layers(figure: Any, experiment: Experiment, scale: str, table: RunTable) ->
     deepest = list(experiment.scales[scale].parts)[-1]
     figure.set_size_inches(9, 4)
     left, right = figure.subplots(1, 2)
+    styles = _line_styles(experiment.functions)
     for function in experiment.functions:
         lines = [runs[deepest]["layers"] for (f, _), runs in table.items() if f == function and deepest in runs]
         if lines:
             for axes, what in ((left, "gradient before"), (right, "dead after")):
                 columns = zip(*(line[what] for line in lines), strict=True)
                 means = [fmean(v or 0.0 for v in values) for values in columns]
-                axes.plot(range(1, len(means) + 1), means, linewidth=1, label=function)
+                axes.plot(range(1, len(means) + 1), means, **styles[function])
     left.set_yscale("log")
     left.set_title(f"gradient before training, {deepest} layers", fontsize=9)
     right.set_title("share of dead units after training", fontsize=9)
