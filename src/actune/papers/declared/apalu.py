@@ -17,7 +17,7 @@ from ...experiments.models.flow import differnet
 from ...experiments.models.googlenet import googlenet_cifar
 from ...experiments.models.mobilenet import mobilenet_v1
 from ...experiments.models.recurrent import gru_forecaster
-from ...experiments.models.small import mlp, strided
+from ...experiments.models.small import mlp
 from ...experiments.models.svdd import deep_svdd, find_centre, pretrain_and_centre
 from ...experiments.recipe import Recipe
 from ...experiments.tasks import Task
@@ -112,13 +112,13 @@ _SVDD = {
 
 # -- little data, tables, series -----------------------------------------------------------------------------------------
 
-_SIGNS_MODEL = partial(strided, side=64, widths=(16, 32, 32, 32), outputs=10)
+_SIGNS_MODEL = partial(mobilenet_v1, multiplier=0.25, stem="imagenet", colours=1)
 _SIGNS = Task(
     "sign-digits-long",
     "1,238 images of hands that show digits",
     sign_digits,
     _SIGNS_MODEL,
-    Recipe(epochs=40, batch_size=32, learning_rate=2e-3, schedule="one cycle", augmentation="crop"),
+    Recipe(epochs=30, batch_size=32, learning_rate=4e-3, schedule="one cycle", augmentation="crop"),
 )
 _SIGN_SCALES = {
     "smoke": Scale({"": Task("signs-drawn", "drawn images", partial(drawn_images, 1, 64), _SIGNS_MODEL, _QUICK)}, seeds=1),
@@ -326,7 +326,7 @@ APALU = Paper(
         ),
         Experiment(
             "sign-digits",
-            "Hands that show digits, with little data",
+            "Hands that show digits, with little data, by a small MobileNet",
             _FUNCTIONS,
             "relu",
             _SIGN_SCALES,
@@ -339,7 +339,11 @@ APALU = Paper(
                     published={"apalu": 100.0},
                 ),
                 Claim(
-                    "A small network with ReLU reaches 97 %", "our check of the training", "M", Within("relu", least=97), check=True
+                    "A small MobileNet with ReLU reaches 97 %",
+                    "our check of the training",
+                    "M",
+                    Within("relu", least=97),
+                    check=True,
                 ),
             ),
             train_once,
