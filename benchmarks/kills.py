@@ -1,11 +1,15 @@
-"""Searches whose processes are killed at random moments: is anything lost?
+"""Searches and reproductions whose processes are killed at random moments: is anything lost?
 
     python benchmarks/kills.py --runs 30 --json results/kills.jsonl     # goes on where it was stopped
+    python benchmarks/kills.py --reproduce --runs 1
     python benchmarks/kills.py --table
 
 Each run is a search of 20 trials by 2 or 3 workers. Six times, at random moments, a worker (most often one that has begun to
 train) or the command itself gets SIGKILL; the command is then given again. What the command had reported as finished is
 compared with the study in the end. From the third on no trial ends before the first kill, or a quick search might see none.
+
+With --reproduce each run is `actune reproduce --scale smoke --workers 2`, all experiments of all papers. Ten times a worker, the
+command or both get SIGKILL; in the end each run must be one line of the results and one finished trial of the study.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,16 +30,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import optuna
 import torch
+from optuna.trial import TrialState
 
 import actune
 from actune.discovery import Settings, Workers, best, replay, screen, suggest_activation
 from actune.discovery.study.counting import finished, superseded
 from actune.discovery.study.storage.opening import open_storage
 from actune.kernels.operators import evaluate
+from actune.papers import read_runs
+from actune.papers.runs import planned_runs, run_key, select_experiments
 
 TRIALS, KILLS = 20, 6
 KILLED = "killed"  # a file that is there after the first kill
 HEAD = ("storage", "runs", "killed workers", "killed commands", "trials run again", "runs with something wrong")
+REPRODUCTION = "SQLite, `actune reproduce`"
 SETTINGS = Settings(start=6, population=12, sample=4)
 
 
@@ -124,10 +133,61 @@ def check(storage: str, reported: Path, trials: int) -> dict[str, object]:
     return {"trials": len(all_trials), "finished": len(done), "run again": len(superseded(all_trials)), "wrong": wrong}
 
 
+# -- actune reproduce ------------------------------------------------------------------------------------------------------
+
+
+def reproduce(seed: int, folder: Path, selection: str | None = None, kills: int = 10) -> dict[str, object]:
+    """One reproduction with `kills` kills, and what is wrong with its results."""
+    rng, killed, start = Random(seed), {"worker": 0, "command": 0}, time.monotonic()
+    code = f"import sys; sys.path[:0] = {sys.path!r}; from actune.cli import main\nif __name__ == '__main__': main()"
+    arguments = [*([selection] if selection else []), "--scale", "smoke", "--workers", "2", "--results", str(folder)]
+    while True:
+        with (folder / "errors.txt").open("a") as errors:
+            command = subprocess.Popen(
+                [sys.executable, "-c", code, "reproduce", *arguments],
+                stdout=subprocess.DEVNULL, stderr=errors, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        while command.poll() is None and not (crew := children(command.pid)):
+            time.sleep(0.05)
+        while command.poll() is None and sum(killed.values()) < kills:
+            time.sleep(rng.uniform(0, 4))
+            crew = children(command.pid)
+            if command.poll() is None and crew:
+                whom = rng.choice(("worker", "command", "both"))
+                killed["worker" if whom == "worker" else "command"] += 1
+                if whom == "both":
+                    os.killpg(command.pid, signal.SIGKILL)
+                else:
+                    os.kill(rng.choice(crew) if whom == "worker" else command.pid, signal.SIGKILL)
+        if command.wait() == 0:
+            break
+        if command.returncode != -signal.SIGKILL:
+            raise RuntimeError(f"the reproduction ended with {command.returncode}: {(folder / 'errors.txt').read_text()[-2000:]}")
+    wrong = check_runs(folder, selection)
+    return {"seed": seed, "workers": 2, "killed": killed, "seconds": round(time.monotonic() - start, 1), **wrong}
+
+
+def check_runs(folder: Path, selection: str | None) -> dict[str, object]:
+    """How many trials the reproduction's study has, and what is wrong with them and with the lines."""
+    storage = open_storage(folder / "runs.db", 10, 30)
+    study = optuna.load_study(study_name=f"reproduce {selection or 'all'} smoke", storage=storage)
+    trials = study.get_trials()
+    keys = {run_key(run) for paper, e in select_experiments(selection) for run in planned_runs(paper, e, "smoke")}
+    lines = Counter(line["key"] for line in read_runs(folder))
+    done = Counter(t.user_attrs["key"] for t in finished(trials) if t.state == TrialState.COMPLETE)
+    wrong = [
+        f"{what}: {len(keys - counts.keys())} runs lost, {sum(counts.values()) - len(counts)} twice"
+        for what, counts in (("lines", lines), ("trials", done))
+        if counts != Counter(keys)
+    ]
+    return {"trials": len(trials), "finished": len(finished(trials)), "run again": len(superseded(trials)), "wrong": wrong}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--json", type=Path, default=Path("results/kills.jsonl"))
+    parser.add_argument("--reproduce", action="store_true", help="kill `actune reproduce`, not searches")
     parser.add_argument("--table", action="store_true", help="write what is stored into README.md")
     given = parser.parse_args()
     import report  # here, so that the tests can import this file from anywhere
@@ -136,11 +196,15 @@ def main() -> None:
     if given.table:
         report.write_block("kills", f"{report.markdown_table(HEAD, rows(stored))}\n\n{report.source_line(stored[-1])}")
         return
-    for seed in sorted(set(range(given.runs)) - {r["seed"] for r in stored}):
+    known = {r["seed"] for r in stored if (r["storage"] == REPRODUCTION) == given.reproduce}
+    for seed in sorted(set(range(given.runs)) - known):
         with tempfile.TemporaryDirectory() as folder:
-            kind = "journal" if seed % 3 == 2 else "SQLite"
-            storage = f"{'journal:' if kind == 'journal' else ''}{folder}/study.{'log' if kind == 'journal' else 'db'}"
-            result = {"storage": kind, **run(seed, storage, Path(folder))}
+            if given.reproduce:
+                result = {"storage": REPRODUCTION, **reproduce(seed, Path(folder))}
+            else:
+                kind = "journal" if seed % 3 == 2 else "SQLite"
+                storage = f"{'journal:' if kind == 'journal' else ''}{folder}/study.{'log' if kind == 'journal' else 'db'}"
+                result = {"storage": kind, **run(seed, storage, Path(folder))}
         print(result, flush=True)
         report.append_result(given.json, report.provenance(seed=seed) | result)
 

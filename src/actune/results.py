@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -38,26 +39,42 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     return {"python": platform.python_version()} | {p: v for p in packages if (v := _version(p))}
 
 
-def append_result(path: Path, line: dict[str, Any]) -> None:
-    """Append one result to a file; a number that JSON does not have (nan, inf) raises ValueError."""
+def append_result(path: Path, line: dict[str, Any], once: str | None = None) -> bool:
+    """Append one result to a file, to which other processes may append too; a number that JSON does not have raises ValueError.
+
+    once   a name: nothing is appended where a line of the file has the same value under it, and the answer is False
+    """
     written = json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
+        _lock(file)
         _drop_torn_line(file)
+        file.seek(0)
+        if once is not None and any(json.loads(known)[once] == line[once] for known in file):
+            return False
         file.write(written.encode())
+        return True
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Wait until no other process writes to this file, and let none do so until it is closed; Windows has no such lock."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _drop_torn_line(file: IO[bytes]) -> None:
     """Cut off a last line without an end, which a crash in the middle of writing leaves."""
-    if file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
+    if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The results in a file, in their order; none if there is no file. A last line that a crash has torn is left out."""
-    whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
-    return [json.loads(line) for line in whole.splitlines()]
+    whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+    return [json.loads(line) for line in whole.split(b"\n") if line]
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

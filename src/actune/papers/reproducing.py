@@ -11,12 +11,13 @@ storage. Each finished run is a line of the results, written by the process that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..discovery.searching import search
@@ -42,7 +43,7 @@ class Reproduction:
 
     done     the number of runs whose results are there now, and of them new ones
     failed   runs that raised, with the message
-    absent   experiments that cannot be run here, with the reason
+    absent   experiments that cannot be run here, or parts of them, with the reason
     """
 
     done: int
@@ -68,12 +69,14 @@ def reproduce(
     scale      "smoke" (drawn data, decides nothing), "laptop" or "full"
     seeds      runs of each function on each part (default: as declared)
     workers    as `search` takes them: processes, or Workers(…) for a GPU or a Ray cluster
-    storage    where runs in progress are kept, as `search` takes it; default: a file in `results`. Commands on one storage share
-               the work
+    storage    where runs in progress are kept, as `search` takes it; default: a file in `results`. Commands with equal selection,
+               scale and seeds share the work on one storage; others know of each other by the finished lines only
 
-    Experiments whose data is not here are left out, with the reason in the answer.
+    Experiments, and parts of them, whose data is not here are left out, with the reason in the answer. A run that raises is
+    reported, and run again by the next call; ten in a row raise SearchError, as in `search`.
     """
     where, folder = as_workers(workers), Path(results)
+    where.check(for_task=False, is_open=False)
     storage = folder / "runs.db" if storage is None else storage
     absent: dict[str, str] = {}
     runs = list(_possible(select_experiments(selection), scale, seeds, absent))
@@ -86,27 +89,37 @@ def reproduce(
     if len(there) < len(keys):
         folder.mkdir(parents=True, exist_ok=True)
         name = " ".join(["reproduce", selection or "all", scale, *([] if seeds is None else [str(seeds)])])
-        opened = open_storage(storage, where.heartbeat, where.grace)
         with quiet_optuna():
+            opened = open_storage(storage, where.heartbeat, where.grace)
             study = optuna.create_study(study_name=name, storage=opened, load_if_exists=True)
             _queue(study, keys, there, writer)
-        trials = _count(study)
-        study = search(
-            RunObjective(where.device, storage, command), trials=trials, workers=where, storage=storage, study=name,
-            progress=lambda _, trial: writer.write(trial),
-        )  # fmt: skip
+        objective = RunObjective(where.device, storage, command)
+        # Once, unless another command queues runs meanwhile: they count too, so that ours are not all finished by then.
+        while _is_unfinished(study, keys.keys() - there):
+            search(
+                objective, trials=_count(study), workers=where, storage=storage, study=name,
+                progress=lambda _, trial: writer.write(trial),
+            )  # fmt: skip
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                writer.write(trial)
         failed = _failures(study, keys, there)
     return Reproduction(len(there), len(there) - before, failed, absent)
 
 
 def _possible(chosen: Iterable[tuple[Paper, Experiment]], scale: str, seeds: int | None, absent: dict[str, str]) -> Iterable[Run]:
+    """The runs of these experiments whose data is here; what is left out is written into `absent`, with the reason."""
     for paper, experiment in chosen:
-        runs = list(planned_runs(paper, experiment, scale, seeds))
-        reason = absence(experiment, scale) if runs else f"it has no scale {scale!r}"
-        if reason is None:
-            yield from runs
+        name, runs = f"{paper.name}/{experiment.name}", list(planned_runs(paper, experiment, scale, seeds))
+        if not runs:
+            absent[name] = f"it has no scale {scale!r}"
+            continue
+        reasons = {part: absence(experiment, scale, part) for part in experiment.scales[scale].parts}
+        missing = {part: reason for part, reason in reasons.items() if reason is not None}
+        if len(missing) == len(reasons):
+            absent[name] = next(iter(missing.values()))
         else:
-            absent[f"{paper.name}/{experiment.name}"] = reason
+            absent.update({f"{name} {part}": reason for part, reason in missing.items()})
+        yield from (run for run in runs if run.part not in missing)
 
 
 @dataclass(frozen=True)
@@ -135,23 +148,15 @@ def _was_queued_before(trial: Trial, key: str) -> bool:
     """Whether two commands queued the same run at the same moment: the lower number is the one that runs."""
     trials = trial.study.get_trials(deepcopy=False)
     gone = superseded(trials)
-    return any(
-        t.number < trial.number and t.number not in gone and t.user_attrs.get(KEY) == key and ERROR_MESSAGE not in t.user_attrs
-        and t.state != TrialState.PRUNED
-        for t in trials
-    )  # fmt: skip
+    before = [t for t in trials if t.number < trial.number and t.user_attrs.get(KEY) == key and t.number not in gone]
+    return any(t.state == TrialState.COMPLETE or not t.state.is_finished() or is_left(t) for t in before)
 
 
 def _queue(study: optuna.Study, keys: dict[str, Run], there: set[str], writer: _Writer) -> None:
     """Write what the study has finished already; queue what it does not have."""
-    known = set()
-    trials = study.get_trials(deepcopy=False)
-    gone = superseded(trials)
-    for t in trials:
-        if t.state == TrialState.COMPLETE:
-            writer.write(t)
-        elif t.state in (TrialState.WAITING, TrialState.RUNNING) or (is_left(t) and t.number not in gone):
-            known.add(t.user_attrs.get(KEY))
+    for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        writer.write(t)
+    known = {t.user_attrs.get(KEY) for t in _unfinished(study)}
     for key, run in keys.items():
         if key not in there and key not in known:
             study.enqueue_trial({}, user_attrs={RUN: asdict(run), KEY: key})
@@ -159,10 +164,23 @@ def _queue(study: optuna.Study, keys: dict[str, Run], there: set[str], writer: _
 
 def _count(study: optuna.Study) -> int:
     """The finished trials that the study is to have: those that it has, and one for each that waits, runs or is to be run again."""
+    return len(finished(study.get_trials(deepcopy=False))) + len(_unfinished(study))
+
+
+def _is_unfinished(study: optuna.Study, missing: Collection[str]) -> bool:
+    """Whether one of the missing runs, by its key, waits, runs or is to be run again.
+
+    In a journal, which has no signs of life, nobody can tell whether what others run will ever end: that is not waited for.
+    """
+    is_waited_for = is_heartbeat_enabled(study._storage)
+    unfinished = [t for t in _unfinished(study) if is_waited_for or t.state != TrialState.RUNNING]
+    return any(t.user_attrs.get(KEY) in missing for t in unfinished)
+
+
+def _unfinished(study: optuna.Study) -> list[FrozenTrial]:
     trials = study.get_trials(deepcopy=False)
     gone = superseded(trials)
-    rest = [t for t in trials if not t.state.is_finished() or (is_left(t) and t.number not in gone)]
-    return len(finished(trials)) + len(rest)
+    return [t for t in trials if not t.state.is_finished() or (is_left(t) and t.number not in gone)]
 
 
 @dataclass
@@ -178,7 +196,7 @@ class _Writer:
         line = trial.user_attrs.get(RESULT)
         if line is None or line["key"] in self.there or line["key"] not in self.keys:
             return
-        append_result(runs_file(self.folder, line["paper"]), line)
+        append_result(runs_file(self.folder, line["paper"]), line, once="key")  # another command may have written it
         self.there.add(line["key"])
         self.tell(str(self.keys[line["key"]]))
 

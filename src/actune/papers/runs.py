@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -115,14 +115,12 @@ def perform(run: Run, *, device: str, storage: str | Path | None, command: str) 
     return line | provenance(command, {"device": device}, ("actune", "torch"))
 
 
-def absence(experiment: Experiment, scale: str, parts: Sequence[str] = ()) -> str | None:
-    """Why an experiment cannot be run here, in a line: data or weights that are missing; None if nothing is."""
-    tasks = experiment.scales[scale].parts
-    for name in parts or list(tasks)[:1]:
-        task = tasks[name]
-        try:
-            task.split(experiment.first_seed)
-            network_builder(task, activation_choice(experiment.functions[experiment.baseline], task.scope))()
-        except FileNotFoundError as error:
-            return str(error)
+def absence(experiment: Experiment, scale: str, part: str) -> str | None:
+    """Why a part of an experiment cannot be run here, in a line: data or weights that are missing; None if nothing is."""
+    task = experiment.scales[scale].parts[part]
+    try:
+        task.split(experiment.first_seed)
+        network_builder(task, activation_choice(experiment.functions[experiment.baseline], task.scope))()
+    except FileNotFoundError as error:
+        return str(error)
     return None
