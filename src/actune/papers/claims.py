@@ -3,8 +3,9 @@
 A claim is a sentence and the question that decides on it, one of four about numbers that runs measured: is one function better than
 others, are two equivalent, is one not worse, does a number lie in a range. The answer is computed, never written down.
 
-    Better("sau", over=("relu",), by=5.12)      +1.3 points (+0.4 to +2.2) over three seeds: reproduced
-                                                +0.1 points (-0.9 to +1.1): not reproduced, for the interval excludes +5.12
+    Better("sau", over=("relu",), by=5.12)      +4.3 points (+2.9 to +5.7) over three seeds: reproduced
+                                                +1.3 points (+0.4 to +2.2): not reproduced, for the interval excludes +5.12;
+                                                at a smaller scale than the paper's, where only the direction counts, reproduced
                                                 +2.0 points (-3.0 to +7.0): not testable, for it has both 0 and +5.12 in it
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Literal, Protocol
 
 from ..experiments.measures import MEASURES, Measure
@@ -109,7 +109,7 @@ class Claim:
     source      where it stands: "abstract", "Table 3"
     certainty   how sure the statement is what the paper says: "P" as published (abstract, code, or two independent accounts), "R"
                 reconstructed by us, "M" commonly reported and not checked
-    question   how it is decided
+    question    how it is decided
     measure     what it is about; left out, the measure of the experiment's task
     published   the figures of the paper by function, in the unit in which the measure is printed
     part        the only part of the experiment that it is about; None: all
@@ -126,17 +126,18 @@ class Claim:
     check: bool = False
 
 
-def judge(claims: Sequence[Claim], numbers: Numbers, default: Measure, full: bool) -> list[Verdict]:
-    """A verdict for each claim of an experiment, from numbers of which none is missing."""
+def judge(claims: Sequence[Claim], numbers: Sequence[Numbers], default: Measure, full: bool) -> list[Verdict]:
+    """A verdict for each claim of an experiment, from its numbers, of which none is missing; all tests are corrected together."""
     measures = [default if c.measure is None else measure_named(c.measure) for c in claims]
-    found = [c.question.tests(numbers, m) for c, m in zip(claims, measures, strict=True)]
+    found = [c.question.tests(n, m) for c, n, m in zip(claims, numbers, measures, strict=True)]
     flat = [p for ps in found for p in ps if not math.isnan(p)]
     after = iter(holm(flat))
     corrected = [[math.nan if math.isnan(p) else next(after) for p in ps] for ps in found]
-    return [c.question.answer(numbers, m, ps, full) for c, m, ps in zip(claims, measures, corrected, strict=True)]
+    rows = zip(claims, numbers, measures, corrected, strict=True)
+    return [claim.question.answer(n, m, ps, full) for claim, n, m, ps in rows]
 
 
-# -- questions ----------------------------------------------------------------------------------------------------------
+# -- questions -----------------------------------------------------------------------------------------------------------
 
 
 def _gains(numbers: Numbers, measure: Measure, of: str, over: str) -> list[float]:
@@ -145,14 +146,15 @@ def _gains(numbers: Numbers, measure: Measure, of: str, over: str) -> list[float
     return [measure.over(a, b) for a, b in pairs]
 
 
-def _interval(e: Estimate, measure: Measure) -> str:
-    if math.isnan(e.low):
-        return f"{measure.signed(e.mean)}{measure.unit}"
-    return f"{measure.signed(e.mean)} ({measure.signed(e.low)} to {measure.signed(e.high)}){measure.unit}"
+def _is_excluded(e: Estimate, gain: float) -> bool:
+    """Whether the measurements exclude a gain of this size: it lies above the interval, or the function diverged, not the other."""
+    return e.high < gain or e.mean == -math.inf
 
 
 def _gain_in_words(e: Estimate, measure: Measure, over: str) -> str:
-    return f"{_interval(e, measure)} against {over}"
+    """For example "+2.0 (+1.8 to +2.2) points against relu"; without an interval only the mean."""
+    interval = "" if math.isnan(e.low) else f" ({measure.signed(e.low)} to {measure.signed(e.high)})"
+    return f"{measure.gain.format(measure.signed(e.mean) + interval)} against {over}"
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Better:
     by   the claimed gain, in the unit in which the measure is printed; None where only the direction is claimed
 
     Reproduced: each gain is positive beyond chance, and, at the paper's scale, its interval reaches the claimed one. Not
-    reproduced: some interval excludes the claimed gain, or any gain where no size is claimed. All else is not testable.
+    reproduced: some interval excludes any gain, at the paper's scale the claimed one. All else is not testable.
     """
 
     of: str
@@ -179,19 +181,18 @@ class Better:
     def answer(self, numbers: Numbers, measure: Measure, corrected: Sequence[float], full: bool) -> Verdict:
         found = {other: estimate(_gains(numbers, measure, self.of, other)) for other in self.over}
         says = "; ".join(_gain_in_words(e, measure, other) for other, e in found.items())
-        claimed = 0.0 if self.by is None else self.by / measure.scale
-        shown = [e.mean > 0 and p < LEVEL for e, p in zip(found.values(), corrected, strict=True)]
-        if all(shown) and not (full and any(e.high < claimed for e in found.values())):
-            return Verdict(REPRODUCED, says)
-        below = any(e.high < claimed for e, is_shown in zip(found.values(), shown, strict=True) if full or not is_shown)
-        return Verdict(NOT_REPRODUCED if below else NOT_TESTABLE, says)
+        claimed = self.by / measure.scale if full and self.by is not None else 0.0
+        if any(_is_excluded(e, claimed) for e in found.values()):
+            return Verdict(NOT_REPRODUCED, says)
+        shown = all(e.mean > 0 and p < LEVEL for e, p in zip(found.values(), corrected, strict=True))
+        return Verdict(REPRODUCED if shown else NOT_TESTABLE, says)
 
 
 @dataclass(frozen=True)
 class Equivalent:
     """Do two functions agree to within a margin, in the unit in which the measure is printed?
 
-    Reproduced: the interval of the difference lies within the margin; not reproduced: it lies outside.
+    Reproduced: the interval of the difference lies within the margin; not reproduced: it lies outside, or one of them diverged.
     """
 
     of: str
@@ -207,10 +208,11 @@ class Equivalent:
 
     def answer(self, numbers: Numbers, measure: Measure, corrected: Sequence[float], full: bool) -> Verdict:
         e, margin = estimate(_gains(numbers, measure, self.of, self.over)), self.within / measure.scale
-        says = f"{_gain_in_words(e, measure, self.over)}; margin ±{self.within:g}{measure.unit}"
+        says = f"{_gain_in_words(e, measure, self.over)}; margin ±{self.within:g}"
         if -margin <= e.low and e.high <= margin:
             return Verdict(REPRODUCED, says)
-        return Verdict(NOT_REPRODUCED if e.low > margin or e.high < -margin else NOT_TESTABLE, says)
+        is_outside = e.low > margin or e.high < -margin or math.isinf(e.mean)
+        return Verdict(NOT_REPRODUCED if is_outside else NOT_TESTABLE, says)
 
 
 @dataclass(frozen=True)
@@ -232,15 +234,15 @@ class NotWorse:
         found = {other: estimate(_gains(numbers, measure, self.of, other)) for other in self.over}
         margin = self.within / measure.scale
         says = "; ".join(_gain_in_words(e, measure, other) for other, e in found.items())
-        says += f"; margin {self.within:g}{measure.unit}"
+        says += f"; margin {self.within:g}"
         if all(e.low > -margin for e in found.values()):
             return Verdict(REPRODUCED, says)
-        return Verdict(NOT_REPRODUCED if any(e.high < -margin for e in found.values()) else NOT_TESTABLE, says)
+        return Verdict(NOT_REPRODUCED if any(_is_excluded(e, -margin) for e in found.values()) else NOT_TESTABLE, says)
 
 
 @dataclass(frozen=True)
 class Within:
-    """Does the mean of a function's numbers lie in a range, in the unit in which the measure is printed?"""
+    """Does the mean of a function's numbers lie in a range, in the unit in which the measure is printed? One seed is no mean."""
 
     of: str
     least: float = -math.inf
@@ -261,5 +263,7 @@ class Within:
             says += f" ({measure.show(e.low)} to {measure.show(e.high)})"
         bounds = [f"at least {self.least:g}"] * (self.least > -math.inf) + [f"at most {self.most:g}"] * (self.most < math.inf)
         says += f"; {' and '.join(bounds)}{measure.unit}"
-        inside = self.least <= measure.scale * fmean(values) <= self.most
-        return Verdict(REPRODUCED if inside else NOT_REPRODUCED, says)
+        if len(values) == 1:
+            return Verdict(NOT_TESTABLE, says)
+        is_inside = self.least <= measure.scale * e.mean <= self.most
+        return Verdict(REPRODUCED if is_inside else NOT_REPRODUCED, says)

@@ -71,16 +71,10 @@ def _findings(paper: Paper, experiment: Experiment, known: Mapping[str, Line]) -
 def _judged(
     paper: Paper, experiment: Experiment, scale: str, seeds: Mapping[Claim, tuple[int, ...]], table: RunTable
 ) -> list[Finding]:
-    """Judge the claims that a scale decides, by the seeds of each; those on the same parts and seeds are corrected together."""
-    found: list[Finding] = []
-    groups = {claim: (_parts(experiment, scale, claim), used) for claim, used in seeds.items()}
-    for parts, used in dict.fromkeys(groups.values()):
-        together = [claim for claim, group in groups.items() if group == (parts, used)]
-        functions = {f for claim in together for f in claim.question.functions}
-        numbers = seed_numbers(table, sorted(functions), used, parts)
-        verdicts = judge(together, numbers, experiment.measure, full=scale == "full")
-        found += [Finding(paper, experiment, c, v, scale, len(used)) for c, v in zip(together, verdicts, strict=True)]
-    return found
+    """Judge the claims that a scale decides, each by its seeds and parts; their tests are corrected together."""
+    numbers = [seed_numbers(table, c.question.functions, used, _parts(experiment, scale, c)) for c, used in seeds.items()]
+    verdicts = judge(list(seeds), numbers, experiment.measure, full=scale == "full")
+    return [Finding(paper, experiment, c, v, scale, len(seeds[c])) for c, v in zip(seeds, verdicts, strict=True)]
 
 
 def gather_runs(paper: Paper, experiment: Experiment, scale: str, known: Mapping[str, Line]) -> RunTable:
@@ -125,10 +119,12 @@ def _why_not(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTable
     """Why there is no verdict: how many of the runs are there, and what they need."""
     scale = next(reversed(list(tables)))  # the smallest that decides
     functions, parts = set(claim.question.functions), set(_parts(experiment, scale, claim))
-    wanted = len(functions) * len(parts) * experiment.scales[scale].seeds
-    there = sum(len(parts & found.keys()) for (f, _), found in tables[scale].items() if f in functions)
+    seeds = experiment.scales[scale].seeds
+    counts = Counter((f, part) for (f, _), found in tables[scale].items() if f in functions for part in parts & found.keys())
+    there = sum(min(count, seeds) for count in counts.values())
     needs = [experiment.needs] * bool(experiment.needs) + ["the full scale"] * (scale == "full")
-    return f"{there} of {wanted} runs are there" + (f"; they need {' and '.join(needs)}" if needs else "")
+    asked = f"{there} of {len(functions) * len(parts) * seeds} runs are there"
+    return asked + (f"; they need {' and '.join(needs)}" if needs else "")
 
 
 def seed_numbers(table: RunTable, functions: Iterable[str], seeds: Iterable[int], parts: Iterable[str]) -> Numbers:
@@ -138,7 +134,9 @@ def seed_numbers(table: RunTable, functions: Iterable[str], seeds: Iterable[int]
 
 
 def _by_measure(runs: Sequence[Sequence[Line]]) -> dict[str, list[float]]:
-    names = runs[0][0]["scores"] if runs else {}
+    """By measure, of those that all runs have: a search that found nothing has no seconds, say."""
+    scores = [line["scores"] for parts in runs for line in parts]
+    names = [name for name in (scores[0] if scores else ()) if all(name in s for s in scores)]
     return {name: [fmean(_number(name, line) for line in parts) for parts in runs] for name in names}
 
 
