@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,10 @@ import torch
 from PIL import Image
 
 from actune.experiments import Part, Recipe, Split, task, train, train_together
+from actune.experiments.data import drawn
 from actune.experiments.data.anomalies import mvtec, one_class
 from actune.experiments.data.images import cifar100, emnist, idx_images
+from actune.experiments.data.parts import shortened
 from actune.experiments.data.sources import PICKLES
 from actune.experiments.data.tables import uci, uci_by_seed
 
@@ -43,6 +46,37 @@ def write_images(root: Path, stem: str, n: int, classes: np.ndarray) -> np.ndarr
     write_idx(root / f"{stem}-images-idx3-ubyte.gz", images)
     write_idx(root / f"{stem}-labels-idx1-ubyte.gz", classes)
     return images
+
+
+# -- parts, and what is drawn ----------------------------------------------------------------------------------------------
+
+
+def test_a_shortened_split_has_the_first_inputs() -> None:
+    whole = drawn.drawn_table()
+    short = shortened(drawn.drawn_table, 20, 5)
+    assert [len(p) for p in (short.train, short.validation, short.test)] == [20, 5, 16]
+    assert torch.equal(short.train.inputs, whole.train.inputs[:20])
+    assert torch.equal(short.validation.targets, whole.validation.targets[:5])
+    assert len(shortened(drawn.drawn_table, 1000).train) == 32
+    assert len(shortened(drawn.drawn_table, 20, test=3).test) == 3
+
+
+@pytest.mark.parametrize("make", [getattr(drawn, name) for name in drawn.__all__])
+def test_what_is_drawn_is_the_same_every_time_and_differs_by_part(make: Callable[[], Split]) -> None:
+    first, second = make(), make()
+    parts = (first.train, first.validation, first.test)
+    for a, b in zip(parts, (second.train, second.validation, second.test), strict=True):
+        assert torch.equal(a.inputs, b.inputs)
+        assert torch.equal(a.targets, b.targets)
+        assert len(a.inputs) == len(a.targets) > 0
+    assert not torch.equal(first.train.inputs[:16], first.validation.inputs)
+    assert not torch.equal(first.validation.inputs, first.test.inputs)
+
+
+def test_anomalies_are_drawn_for_the_test_part_only() -> None:
+    for split in (drawn.drawn_one_class(), drawn.drawn_pictures(32)):
+        assert int(split.train.targets.sum()) == int(split.validation.targets.sum()) == 0
+        assert set(split.test.targets.tolist()) == {0, 1}
 
 
 # -- images ----------------------------------------------------------------------------------------------------------------

@@ -209,6 +209,24 @@ def test_outcome_is_what_the_trained_network_does():
     assert outcome.seconds > 0
 
 
+def test_a_network_can_be_looked_at_before_its_first_step_and_after_its_last():
+    built: list[nn.Module] = []
+    looks: list[list[Tensor]] = []
+
+    def look(model: nn.Module) -> None:
+        looks.append([p.detach().clone() for p in model.parameters()])
+
+    t = watched(built)
+    outcome = train(t, nn.Tanh, 0, inspect=look)
+    assert len(looks) == 2
+    train(t, nn.Tanh, 0, inspect=look, report=lambda *_: True)  # one epoch
+    assert all(torch.equal(a, b) for a, b in zip(looks[0], looks[2], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(looks[1], looks[3], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(looks[1], built[0].parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(looks[0], looks[1], strict=True))
+    assert train(t, nn.Tanh, 0) == outcome  # to look changes nothing
+
+
 def test_networks_are_evaluated_in_pieces(monkeypatch):
     whole = train(TINY, nn.Tanh, 0, test=True)
     seen: list[nn.Module] = []

@@ -67,7 +67,7 @@ def _short(value: float) -> float | None:
 def train_and_look_inside(task: Task, choice: FunctionChoice, seed: int, device: str, place: Place = None) -> dict[str, Any]:
     """Train a network and look at its layers before and after.
 
-    scores   "dead units": the share, after training, of units whose slope is zero for every input;
+    scores   "dead units": the share, after training, of units whose slope is zero for every input, the mean over the layers;
              "gradient decades", "gradient growth": log10 of the largest gradient of a layer before training over the smallest, and
              over that of the last layer, from where gradients come
     layers   for each layer, the gradient before and after, and the share of dead units after
@@ -96,8 +96,9 @@ def train_and_look_inside(task: Task, choice: FunctionChoice, seed: int, device:
 
 
 def _decades(gradients: list[float], least: float) -> float | None:
-    most = max(gradients)
-    return math.log10(most / least) if least > 0 and math.isfinite(most) else None
+    """How many powers of ten the largest gradient is above `least`; None, the worst, where one is 0, infinite or nan."""
+    is_usable = least > 0 and all(map(math.isfinite, gradients))
+    return math.log10(max(gradients) / least) if is_usable else None
 
 
 # -- against the clock ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ class LayerSignal:
     """One activation of a network, seen over some inputs.
 
     gradient   the root mean square of the gradient of the loss in what enters the activation
-    dead       the share of its units whose slope is zero, to 1e-6, for every one of the inputs
+    dead       the share of its units whose slope exceeds 1e-6 for none of the inputs: it is zero, or, where the network diverged,
+               nan
     """
 
     gradient: float
@@ -61,4 +62,4 @@ def _dead_share(module: Activation, x: Tensor) -> float:
     with torch.enable_grad():
         (slope,) = torch.autograd.grad(module(at).sum(), at)
     units = slope.movedim(module.dim, -1).flatten(0, -2)
-    return float((units.abs() <= _FLAT).all(0).float().mean())
+    return 1 - float((units.abs() > _FLAT).any(0).double().mean())
