@@ -18,7 +18,7 @@ from .show import list_command, show_command
 __all__ = ["app", "main"]
 
 EXIT_INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
-RESUME = "interrupted; with --storage the same command goes on where it stopped"
+RESUME = "interrupted; given again, reproduce goes on where it stopped, and so does search with --storage"
 
 app = typer.Typer(
     name="actune",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .terminal import Device, Json, bar, command, out, print_json
+
+if TYPE_CHECKING:
+    from ..papers import Reproduction
 
 __all__ = ["reproduce_command"]
 
@@ -35,21 +38,11 @@ def reproduce_command(
     """Carry out the experiments of papers; stopped and started again, it goes on. --table shows what came of them."""
     from .. import papers
 
-    if listed or table:
-        from ..show.reproduction import experiments_table, findings_table, write_document
-
     if listed:
-        out.print(experiments_table(selection))
+        _show_experiments(selection, as_json)
         return
     if table:
-        findings = papers.weigh(papers.read_runs(results), papers.selected_papers(selection))
-        if as_json:
-            print_json({"command": command(), "claims": [f.to_json() for f in findings]})
-            return
-        out.print(findings_table(findings))
-        if selection is None:
-            write_document(DOCUMENT, findings, papers.read_runs(results))
-            out.print(f"Written: {DOCUMENT}", highlight=False)
+        _show_claims(selection, results, as_json)
         return
     where = papers.Workers(count=workers, device=device, ray=ray, gpus_per_worker=gpus_per_worker)
     with bar("reproducing", as_json) as advance:
@@ -63,11 +56,42 @@ def reproduce_command(
             command=command(),
             progress=advance,
         )
+    _show_runs(done, results, as_json)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+def _show_experiments(selection: str | None, as_json: bool) -> None:
+    from ..show.reproduction import count_runs, experiments_table
+
+    if as_json:
+        print_json(count_runs(selection))
+    else:
+        out.print(experiments_table(selection))
+
+
+def _show_claims(selection: str | None, results: Path, as_json: bool) -> None:
+    """Show claims beside measurements; those of all papers are also written into the document."""
+    from .. import papers
+    from ..show.reproduction import findings_table, write_document
+
+    lines = papers.read_runs(results)
+    findings = papers.weigh(lines, papers.selected_papers(selection))
+    if as_json:
+        print_json({"command": command(), "claims": [f.to_json() for f in findings]})
+        return
+    out.print(findings_table(findings))
+    if selection is None:
+        write_document(DOCUMENT, findings, lines)
+        out.print(f"Written: {DOCUMENT}", highlight=False)
+
+
+def _show_runs(done: Reproduction, results: Path, as_json: bool) -> None:
     if as_json:
         print_json({"command": command(), "done": done.done, "new": done.new, "failed": done.failed, "absent": done.absent})
         return
     for name, reason in done.absent.items():
-        out.print(f"not run: {name}: {reason}", highlight=False)
+        out.print(f"not run: {name}: {reason}", highlight=False, markup=False)
     for name, reason in done.failed.items():
-        out.print(f"failed: {name}: {reason}", highlight=False)
+        out.print(f"failed: {name}: {reason}", highlight=False, markup=False)
     out.print(f"{done.done} runs are there, {done.new} of them new, in {results}. Next:  actune reproduce --table", highlight=False)

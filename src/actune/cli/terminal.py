@@ -73,7 +73,8 @@ def bar(title: str, quiet: bool) -> Iterator[Any]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    progress = Progress(*columns, console=err, disable=quiet, transient=True)
+    # One step may take minutes: the time left follows from the speed of the last hours, not of rich's half a minute.
+    progress = Progress(*columns, console=err, disable=quiet, transient=True, speed_estimate_period=4 * 3600)
     bar = progress.add_task(title, total=None, note="")
 
     def advance(done: int, total: int, note: str = "") -> None:

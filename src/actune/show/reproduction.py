@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from ..experiments.stats import estimate
 from ..papers.claims import MISSING, NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
-from ..papers.declaration import Experiment, Paper
+from ..papers.declaration import SCALES, Experiment, Paper
 from ..papers.evidence import DECISIVE, STATUSES, Finding, RunTable, gather_runs, seed_numbers
 from ..papers.runs import planned_runs, select_experiments
 from ..results import markdown_table
@@ -19,7 +20,7 @@ from ..results import markdown_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["count_verdicts", "experiments_table", "findings_table", "verdict_table", "write_document"]
+__all__ = ["count_runs", "count_verdicts", "experiments_table", "findings_table", "verdict_table", "write_document"]
 
 COLOURS = {REPRODUCED: "green", NOT_REPRODUCED: "red", NOT_TESTABLE: "yellow", MISSING: "dim"}
 COMMAND = "actune reproduce --table"
@@ -28,12 +29,19 @@ COMMAND = "actune reproduce --table"
 # -- terminal -------------------------------------------------------------------------------------------------------------
 
 
+def count_runs(selection: str | None = None) -> dict[str, dict[str, Any]]:
+    """The experiments by PAPER/EXPERIMENT: what is compared, and the number of runs at each scale."""
+    return {
+        f"{paper.name}/{e.name}": {"summary": e.summary} | {scale: len(list(planned_runs(paper, e, scale))) for scale in SCALES}
+        for paper, e in select_experiments(selection)
+    }
+
+
 def experiments_table(selection: str | None = None) -> Table:
-    """The experiments, with the number of runs at each scale."""
-    table = Table("experiment", "what is compared", "runs: laptop", "full")
-    for paper, experiment in select_experiments(selection):
-        runs = [str(len(list(planned_runs(paper, experiment, scale)))) for scale in ("laptop", "full")]
-        table.add_row(f"{paper.name}/{experiment.name}", experiment.summary, *runs)
+    """The experiments, with the number of runs at each scale; a dash where there is no such scale."""
+    table = Table("experiment", "what is compared", *(f"runs: {SCALES[0]}", *SCALES[1:]))
+    for name, row in count_runs(selection).items():
+        table.add_row(name, row["summary"], *(str(row[scale] or "–") for scale in SCALES))
     return table
 
 
@@ -184,8 +192,9 @@ def _functions(figure: Any, experiment: Experiment, scale: str, table: RunTable)
     """The measure by function, with intervals, and the validation loss over the epochs."""
     numbers, measure = _means(experiment, scale, table), experiment.shown
     order = sorted(numbers, key=lambda f: fmean(numbers[f]), reverse=not measure.larger)
-    figure.set_size_inches(9, max(2.4, 0.28 * len(order) + 1))
-    left, right = figure.subplots(1, 2)
+    curves = _learning_curves(order, table)
+    figure.set_size_inches(9 if curves else 5, max(2.4, 0.28 * len(order) + 1))
+    left, *right = figure.subplots(1, 2 if curves else 1, squeeze=False)[0]
     for i, function in enumerate(order):
         e = estimate([measure.scale * v for v in numbers[function]])
         colour = "#D55E00" if function == experiment.baseline else "#0072B2"
@@ -195,7 +204,8 @@ def _functions(figure: Any, experiment: Experiment, scale: str, table: RunTable)
     left.set_yticks(range(len(order)), order)
     left.set_xlabel(measure.name + measure.unit)
     left.set_title(f"mean and 95 % interval; baseline {experiment.baseline}", fontsize=9)
-    _learning_curves(right, order, table)
+    for axes in right:
+        _draw_curves(axes, curves)
     return bool(order)
 
 
@@ -207,24 +217,33 @@ def _line_styles(functions: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _learning_curves(axes: Axes, order: Sequence[str], table: RunTable) -> None:
-    styles = _line_styles(order)
+def _draw_curves(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None:
+    styles = _line_styles(curves)
+    for function, losses in curves.items():
+        axes.plot(range(1, len(losses) + 1), losses, **styles[function])
+    axes.set_xlabel("epoch")
+    axes.set_title("validation loss, mean over seeds and parts", fontsize=9)
+    axes.legend(fontsize=6)
+
+
+def _learning_curves(order: Sequence[str], table: RunTable) -> dict[str, list[float]]:
+    """For each function the mean of its validation losses after each epoch, over the longest runs that did not diverge."""
+    curves: dict[str, list[float]] = {}
     for function in order:
         histories = [
             line["history"] for (f, _), runs in table.items() if f == function for line in runs.values() if "history" in line
         ]
         whole = [h for h in histories if len(h) == max(map(len, histories)) and None not in h]
         if whole:
-            means = [fmean(values) for values in zip(*(h for h in whole if len(h) == len(whole[0])), strict=True)]
-            axes.plot(range(1, len(means) + 1), means, **styles[function])
-    axes.set_xlabel("epoch")
-    axes.set_title("validation loss, mean over seeds and parts", fontsize=9)
-    axes.legend(fontsize=6)
+            curves[function] = [fmean(values) for values in zip(*whole, strict=True)]
+    return curves
 
 
 def _layers(figure: Any, experiment: Experiment, scale: str, table: RunTable) -> bool:
     """The gradient at each layer before training, and the share of dead units after, in the deepest network."""
     deepest = list(experiment.scales[scale].parts)[-1]
+    if not any(deepest in runs for runs in table.values()):
+        return False
     figure.set_size_inches(9, 4)
     left, right = figure.subplots(1, 2)
     styles = _line_styles(experiment.functions)
@@ -233,7 +252,7 @@ def _layers(figure: Any, experiment: Experiment, scale: str, table: RunTable) ->
         if lines:
             for axes, what in ((left, "gradient before"), (right, "dead after")):
                 columns = zip(*(line[what] for line in lines), strict=True)
-                means = [fmean(v or 0.0 for v in values) for values in columns]
+                means = [fmean(math.nan if v is None else v for v in values) for values in columns]
                 axes.plot(range(1, len(means) + 1), means, **styles[function])
     left.set_yscale("log")
     left.set_title(f"gradient before training, {deepest} layers", fontsize=9)
