@@ -147,18 +147,16 @@ def reproduce(seed: int, folder: Path, selection: str | None = None, kills: int 
                 [sys.executable, "-c", code, "reproduce", *arguments],
                 stdout=subprocess.DEVNULL, stderr=errors, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
-        while command.poll() is None and not (crew := children(command.pid)):
-            time.sleep(0.05)
         while command.poll() is None and sum(killed.values()) < kills:
-            time.sleep(rng.uniform(0, 4))
-            crew = children(command.pid)
-            if command.poll() is None and crew:
+            time.sleep(rng.uniform(0, 2))
+            busy = [pid for pid in children(command.pid) if pid in running(folder, selection)]
+            if command.poll() is None and busy:
                 whom = rng.choice(("worker", "command", "both"))
                 killed["worker" if whom == "worker" else "command"] += 1
                 if whom == "both":
                     os.killpg(command.pid, signal.SIGKILL)
                 else:
-                    os.kill(rng.choice(crew) if whom == "worker" else command.pid, signal.SIGKILL)
+                    os.kill(rng.choice(busy) if whom == "worker" else command.pid, signal.SIGKILL)
         if command.wait() == 0:
             break
         if command.returncode != -signal.SIGKILL:
@@ -167,11 +165,24 @@ def reproduce(seed: int, folder: Path, selection: str | None = None, kills: int 
     return {"seed": seed, "workers": 2, "killed": killed, "seconds": round(time.monotonic() - start, 1), **wrong}
 
 
+def runs_study(folder: Path, selection: str | None) -> optuna.Study:
+    return optuna.load_study(study_name=f"reproduce {selection or 'all'} smoke", storage=open_storage(folder / "runs.db", 10, 30))
+
+
+def running(folder: Path, selection: str | None) -> set[int]:
+    """The processes that are at a run."""
+    if not (folder / "runs.db").exists():
+        return set()
+    try:
+        trials = runs_study(folder, selection).get_trials(states=(TrialState.RUNNING,))
+    except KeyError:  # the study is not there yet
+        return set()
+    return {int(t.user_attrs["actune:worker"].rpartition(":")[2]) for t in trials if "actune:worker" in t.user_attrs}
+
+
 def check_runs(folder: Path, selection: str | None) -> dict[str, object]:
     """How many trials the reproduction's study has, and what is wrong with them and with the lines."""
-    storage = open_storage(folder / "runs.db", 10, 30)
-    study = optuna.load_study(study_name=f"reproduce {selection or 'all'} smoke", storage=storage)
-    trials = study.get_trials()
+    trials = runs_study(folder, selection).get_trials()
     keys = {run_key(run) for paper, e in select_experiments(selection) for run in planned_runs(paper, e, "smoke")}
     lines = Counter(line["key"] for line in read_runs(folder))
     done = Counter(t.user_attrs["key"] for t in finished(trials) if t.state == TrialState.COMPLETE)
