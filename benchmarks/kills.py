@@ -145,7 +145,7 @@ def reproduce(seed: int, folder: Path, selection: str | None = None, kills: int 
         with (folder / "errors.txt").open("a") as errors:
             command = subprocess.Popen(
                 [sys.executable, "-c", code, "reproduce", *arguments],
-                stdout=subprocess.DEVNULL, stderr=errors, stdin=subprocess.DEVNULL, start_new_session=True,
+                stdout=errors, stderr=errors, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         while command.poll() is None and sum(killed.values()) < kills:
             time.sleep(rng.uniform(0, 2))
