@@ -13,6 +13,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
 from ..messages import shorten, suggestion
@@ -50,7 +51,7 @@ class Expr:
             if found is None:
                 found = object.__new__(cls)
                 leaf = op in ("const", "symbol")
-                values = (op, args, leaf, () if leaf else args, None)
+                values = (op, args, leaf, () if leaf else args, () if leaf else None)
                 for name, value in zip(("op", "args", "is_leaf", "children", "_below"), values, strict=True):
                     object.__setattr__(found, name, value)
                 _INTERNED[op, args] = found
@@ -132,7 +133,12 @@ class Expr:
         """The distinct nodes, every one after its arguments; the formula itself is last."""
         below = self._below
         if below is None:
-            below = order(self.children)
+            # A formula is mostly made of known ones, and in their order its nodes are those of its arguments one after the other.
+            known = [(*child._below, child) for child in self.children if child._below is not None]
+            if len(known) < len(self.children):
+                below = order(self.children)
+            else:
+                below = known[0] if len(known) == 1 else tuple(dict.fromkeys(chain.from_iterable(known)))
             object.__setattr__(self, "_below", below)
         return (*below, self)
 

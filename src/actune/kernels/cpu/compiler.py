@@ -111,7 +111,19 @@ def formula_assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: tor
     outputs, nodes = ordered(exprs)
     inputs = {name: Value(lanes.code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}
     found = emit(lanes, outputs, nodes, {"x": read_elements(lanes, dtype, "x"), **inputs})
-    return strip_assembly(lanes, dtype, found, len(names), columns, backward)
+    return strip_assembly(lanes, dtype, found, len(names), columns, backward, flushed=is_flushed(outputs[0]))
+
+
+_CHOICES = ("where", "max", "min", "neg", "abs")  # they give what they are given, a subnormal number too
+_ARITHMETIC = ("add", "sub", "mul", "div", "square", "reciprocal", "sqrt")  # the processor flushes their results
+
+
+@functools.lru_cache(maxsize=512)
+def is_flushed(e: Expr) -> bool:
+    """Whether a formula never gives a subnormal number as it is computed: its last operations are arithmetic."""
+    if e.op in _CHOICES:
+        return all(is_flushed(a) for a in e.args[e.op == "where" :])
+    return e.op in _ARITHMETIC or (e.op == "const" and not 0 < abs(e.args[0]) < torch.finfo(torch.float32).tiny)
 
 
 def strip_assembly(
@@ -141,7 +153,7 @@ def strip_assembly(
         counted = Value(code, "i1", "%alive") if counted is None else counted
         sums = [added(lanes, counted, g, other, f"%sum.{k}") for k, other in enumerate(others)]
         first = g * first
-    result = rounded_elements(lanes, dtype, first, flushed)
+    result = rounded_elements(lanes, dtype, first, flushed or backward)  # a product with the gradient is arithmetic
     zero = f"{vector(lanes.kind)} [zeroinitializer, %entry]"
     carried = "".join(f"\n  %sum.{k} = phi {zero}, [{s.name}, %put.done]" for k, s in enumerate(sums))
     entry = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(parameters)) + before
