@@ -110,7 +110,7 @@ def stood_in(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def data(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real files where ACTUNE_DATA is set."""
-    if "ACTUNE_DATA" not in os.environ:
+    if not os.environ.get("ACTUNE_DATA"):
         monkeypatch.setenv("ACTUNE_DATA", str(made))
         give_checksums(made, monkeypatch)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..experiments.stats import estimate
 from ..papers.claims import MISSING, NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
@@ -39,7 +39,7 @@ def count_runs(selection: str | None = None) -> dict[str, dict[str, Any]]:
 
 def experiments_table(selection: str | None = None) -> Table:
     """The experiments, with the number of runs at each scale; a dash where there is no such scale."""
-    table = Table("experiment", "what is compared", *(f"runs: {SCALES[0]}", *SCALES[1:]))
+    table = Table(_whole("experiment"), "what is compared", *(f"runs: {SCALES[0]}", *SCALES[1:]))
     for name, row in count_runs(selection).items():
         table.add_row(name, row["summary"], *(str(row[scale] or "–") for scale in SCALES))
     return table
@@ -47,11 +47,16 @@ def experiments_table(selection: str | None = None) -> Table:
 
 def findings_table(findings: Sequence[Finding]) -> Table:
     """A row for each claim: what is said, and what was measured."""
-    table = Table("experiment", "claim", "verdict", "measured")
+    table = Table(_whole("experiment"), "claim", "verdict", "measured")
     for f in findings:
         verdict = f"[{COLOURS[f.verdict.status]}]{_verdict(f)}[/]"
         table.add_row(f"{f.paper.name}/{f.experiment.name}", _claim(f), verdict, f.verdict.measured)
     return table
+
+
+def _whole(title: str) -> Column:
+    """A column whose words are to be copied: it is never cut."""
+    return Column(title, no_wrap=True, overflow="ignore")
 
 
 def _claim(f: Finding) -> str:

@@ -111,7 +111,9 @@ def formula_assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: tor
     outputs, nodes = ordered(exprs)
     inputs = {name: Value(lanes.code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}
     found = emit(lanes, outputs, nodes, {"x": read_elements(lanes, dtype, "x"), **inputs})
-    return strip_assembly(lanes, dtype, found, len(names), columns, backward, flushed=is_flushed(outputs[0]))
+    # Backward the first slope is multiplied by the gradient.
+    flushed = not may_be_constant(outputs[0]) if backward else is_flushed(outputs[0])
+    return strip_assembly(lanes, dtype, found, len(names), columns, backward, flushed=flushed)
 
 
 _CHOICES = ("where", "max", "min", "neg", "abs")  # they give what they are given, a subnormal number too
@@ -120,10 +122,25 @@ _ARITHMETIC = ("add", "sub", "mul", "div", "square", "reciprocal", "sqrt")  # th
 
 @functools.lru_cache(maxsize=512)
 def is_flushed(e: Expr) -> bool:
-    """Whether a formula never gives a subnormal number as it is computed: its last operations are arithmetic."""
+    """Whether a formula never gives a subnormal number as it is computed: its last operations are arithmetic.
+
+    Not so where LLVM may do without it: x*where(x > 0, 1, 0) is a choice between x and 0 to it.
+    """
     if e.op in _CHOICES:
-        return all(is_flushed(a) for a in e.args[e.op == "where" :])
-    return e.op in _ARITHMETIC or (e.op == "const" and not 0 < abs(e.args[0]) < torch.finfo(torch.float32).tiny)
+        return all(is_flushed(a) for a in _chosen(e))
+    return e.op in _ARITHMETIC and not any(may_be_constant(a) for a in e.args)
+
+
+@functools.lru_cache(maxsize=512)
+def may_be_constant(e: Expr) -> bool:
+    """Whether the value is a number that LLVM knows, for some x at least."""
+    if e.op in _CHOICES:
+        return any(may_be_constant(a) for a in _chosen(e))
+    return e.op in ("const", "sign") or (e.op in _ARITHMETIC and all(may_be_constant(a) for a in e.args))
+
+
+def _chosen(e: Expr) -> tuple[Expr, ...]:
+    return e.args[1:] if e.op == "where" else e.args
 
 
 def strip_assembly(
@@ -153,7 +170,7 @@ def strip_assembly(
         counted = Value(code, "i1", "%alive") if counted is None else counted
         sums = [added(lanes, counted, g, other, f"%sum.{k}") for k, other in enumerate(others)]
         first = g * first
-    result = rounded_elements(lanes, dtype, first, flushed or backward)  # a product with the gradient is arithmetic
+    result = rounded_elements(lanes, dtype, first, flushed)
     zero = f"{vector(lanes.kind)} [zeroinitializer, %entry]"
     carried = "".join(f"\n  %sum.{k} = phi {zero}, [{s.name}, %put.done]" for k, s in enumerate(sums))
     entry = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(parameters)) + before
