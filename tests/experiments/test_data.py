@@ -26,7 +26,7 @@ from actune.experiments.data.parts import shortened
 from actune.experiments.data.sources import PICKLES
 from actune.experiments.data.tables import uci, uci_by_seed
 
-REAL = os.environ.get("ACTUNE_DATA")
+REAL = os.environ.get("ACTUNE_DATA") or None
 
 
 @pytest.fixture

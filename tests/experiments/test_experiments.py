@@ -24,9 +24,9 @@ from actune.experiments import Comparison, Outcome, Part, Row, Split, Task, comp
 from actune.experiments.data.parts import digits
 from actune.experiments.models.small import mlp
 from actune.experiments.stats import Estimate, estimate, holm, paired_p
+from actune.experiments.training import steps
 
 compare_module = sys.modules["actune.experiments.comparison"]
-training_module = sys.modules["actune.experiments.training.loop"]
 WINNER = "tanh(x) + erf(erf(expm1(x)))"
 
 
@@ -231,7 +231,7 @@ def test_networks_are_evaluated_in_pieces(monkeypatch):
     whole = train(TINY, nn.Tanh, 0, test=True)
     seen: list[nn.Module] = []
     sizes: list[int] = []
-    monkeypatch.setattr(training_module, "EVALUATED", 7)
+    monkeypatch.setattr(steps, "EVALUATED", 7)
     monkeypatch.setattr(nn.Sequential, "forward", counted(nn.Sequential.forward, sizes))
     pieces = train(watched(seen), nn.Tanh, 0, test=True)
     assert pieces.history == pytest.approx(whole.history)
