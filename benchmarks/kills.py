@@ -205,7 +205,8 @@ def main() -> None:
 
     stored = report.read_results(given.json)
     if given.table:
-        report.write_block("kills", f"{report.markdown_table(HEAD, rows(stored))}\n\n{report.source_line(stored[-1])}")
+        sources = {r["command"]: report.source_line(r) for r in stored}  # the latest of each
+        report.write_block("kills", "\n\n".join([report.markdown_table(HEAD, rows(stored)), *sources.values()]))
         return
     known = {r["seed"] for r in stored if (r["storage"] == REPRODUCTION) == given.reproduce}
     for seed in sorted(set(range(given.runs)) - known):
