@@ -95,13 +95,11 @@ def reproduce(
             _queue(study, keys, there, writer)
         objective = RunObjective(where.device, storage, command)
         # Once, unless another command queues runs meanwhile: they count too, so that ours are not all finished by then.
-        while _is_unfinished(study, keys.keys() - there):
+        while _is_left_to_do(study, keys, writer):
             search(
                 objective, trials=_count(study), workers=where, storage=storage, study=name,
                 progress=lambda _, trial: writer.write(trial),
             )  # fmt: skip
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                writer.write(trial)
         failed = _failures(study, keys, there)
     return Reproduction(len(there), len(there) - before, failed, absent)
 
@@ -152,10 +150,19 @@ def _was_queued_before(trial: Trial, key: str) -> bool:
     return any(t.state == TrialState.COMPLETE or not t.state.is_finished() or is_left(t) for t in before)
 
 
+def _is_left_to_do(study: optuna.Study, keys: dict[str, Run], writer: _Writer) -> bool:
+    """Write what is finished; whether more is to come.
+
+    In this order: what another command finishes between the two looks is written here, and would be missed the other way round.
+    """
+    found = _is_unfinished(study, keys.keys() - writer.there)
+    writer.write_finished(study)
+    return found
+
+
 def _queue(study: optuna.Study, keys: dict[str, Run], there: set[str], writer: _Writer) -> None:
     """Write what the study has finished already; queue what it does not have."""
-    for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        writer.write(t)
+    writer.write_finished(study)
     known = {t.user_attrs.get(KEY) for t in _unfinished(study)}
     for key, run in keys.items():
         if key not in there and key not in known:
@@ -199,6 +206,11 @@ class _Writer:
         append_result(runs_file(self.folder, line["paper"]), line, once="key")  # another command may have written it
         self.there.add(line["key"])
         self.tell(str(self.keys[line["key"]]))
+
+    def write_finished(self, study: optuna.Study) -> None:
+        """Write every run that the study has finished."""
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            self.write(trial)
 
     def tell(self, note: str) -> None:
         if self.progress is not None:
