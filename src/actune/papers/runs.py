@@ -41,6 +41,11 @@ class Run:
     def task(self) -> Task:
         return self.declared.scales[self.scale].parts[self.part]
 
+    @property
+    def procedure(self) -> partial[dict[str, Any]]:
+        """What the run does, with what its scale tells besides."""
+        return partial(self.declared.procedure, **self.declared.scales[self.scale].arguments)
+
     def __str__(self) -> str:
         where = f"{self.paper}/{self.experiment}" + (f" {self.part}" if self.part else "")
         return f"{where}: {self.function}, seed {self.seed}"
@@ -88,8 +93,7 @@ def run_key(run: Run) -> str:
 
     When one of them changes, old results no longer count: the table never shows a number of another experiment.
     """
-    declared, task = run.declared, run.task
-    procedure = partial(declared.procedure, **declared.scales[run.scale].arguments)
+    declared, task, procedure = run.declared, run.task, run.procedure
     arguments = {k: _words(v) for k, v in procedure.keywords.items()}
     what = {
         "run": asdict(run), "task": recipe(task), "choice": choice_text(declared.functions[run.function]),
@@ -109,8 +113,7 @@ def perform(run: Run, *, device: str, storage: str | Path | None, command: str) 
     declared, key = run.declared, run_key(run)
     place = None if storage is None else (storage, f"{run.paper}/{run.experiment} {run.scale} {run.function} {run.seed} {key}")
     choice = declared.functions[run.function]
-    procedure = partial(declared.procedure, **declared.scales[run.scale].arguments)
-    found = procedure(task=run.task, choice=choice, seed=run.seed, device=device, place=place)
+    found = run.procedure(task=run.task, choice=choice, seed=run.seed, device=device, place=place)
     line = {"key": key} | asdict(run) | {"choice": choice_text(choice)} | found
     return line | provenance(command, {"device": device}, ("actune", "torch"))
 

@@ -24,6 +24,7 @@ from ...experiments.tasks import Task
 from ..claims import Better, Claim, NotWorse, Within
 from ..declaration import Experiment, FunctionChoice, Paper, Scale, Variant
 from ..procedures import train_once
+from ..recipes import LAPTOP_IMAGES, LONG_SGD, SMOKE_RECIPE
 
 __all__ = ["APALU"]
 
@@ -31,23 +32,10 @@ _FUNCTIONS: dict[str, FunctionChoice] = {name: name for name in ("relu", "leaky_
 _OTHERS = ("relu", "leaky_relu", "elu", "gelu")
 _PUBLISHED_SLOPE = Variant("leaky_relu", initial=(("negative_slope", 0.1),))  # of Deep SVDD's own code
 
-_QUICK = Recipe(epochs=1, batch_size=16)
-_LAPTOP = Recipe(epochs=6, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
-_FULL = Recipe(
-    epochs=200,
-    batch_size=128,
-    learning_rate=0.1,
-    optimizer="sgd",
-    optimizer_options={"momentum": 0.9, "nesterov": True},
-    weight_decay=5e-4,
-    schedule="cosine",
-    augmentation="crop and flip",
-)
-
 
 def _images(name: str, small: Any, full: Any, images: int) -> dict[str, Scale]:
     return {
-        "smoke": Scale({"": Task(f"{name}-drawn", f"drawn images by a small {name}", drawn_images, small, _QUICK)}, seeds=1),
+        "smoke": Scale({"": Task(f"{name}-drawn", f"drawn images by a small {name}", drawn_images, small, SMOKE_RECIPE)}, seeds=1),
         "laptop": Scale(
             {
                 "": Task(
@@ -55,11 +43,11 @@ def _images(name: str, small: Any, full: Any, images: int) -> dict[str, Scale]:
                     f"{images:,} images of CIFAR-10 by a small {name}",
                     partial(shortened, cifar10, images, 1_000),
                     small,
-                    _LAPTOP,
+                    LAPTOP_IMAGES,
                 )
             }
         ),
-        "full": Scale({"": Task(name, f"CIFAR-10 by {name}", cifar10, full, _FULL)}),
+        "full": Scale({"": Task(name, f"CIFAR-10 by {name}", cifar10, full, LONG_SGD)}),
     }
 
 
@@ -98,7 +86,7 @@ _SVDD = {
                 "Deep SVDD of drawn images",
                 drawn_one_class,
                 deep_svdd,
-                _QUICK,
+                SMOKE_RECIPE,
                 loss="score",
                 scope="layer",
                 prepare=find_centre,
@@ -121,7 +109,7 @@ _SIGNS = Task(
     Recipe(epochs=30, batch_size=32, learning_rate=4e-3, schedule="one cycle", augmentation="crop"),
 )
 _SIGN_SCALES = {
-    "smoke": Scale({"": Task("signs-drawn", "drawn images", partial(drawn_images, 1, 64), _SIGNS_MODEL, _QUICK)}, seeds=1),
+    "smoke": Scale({"": Task("signs-drawn", "drawn images", partial(drawn_images, 1, 64), _SIGNS_MODEL, SMOKE_RECIPE)}, seeds=1),
     "laptop": Scale({"": _SIGNS}, seeds=5),
     "full": Scale({"": _SIGNS.with_recipe(epochs=200)}, seeds=10),
 }
@@ -161,7 +149,7 @@ _TABLE_SCALES = {
                 "drawn numbers",
                 drawn_table,
                 partial(mlp, inputs=8, outputs=1, width=16, layers=3),
-                _QUICK,
+                SMOKE_RECIPE,
                 loss="mse",
                 measures=("RMSE in original units", "loss"),
             )
@@ -209,7 +197,7 @@ def _forecast(name: str, data: Any, recipe: Recipe) -> Task:
 
 
 _SERIES_SCALES = {
-    "smoke": Scale({"sunspots": _forecast("drawn", drawn_windows, _QUICK)}, seeds=1),
+    "smoke": Scale({"sunspots": _forecast("drawn", drawn_windows, SMOKE_RECIPE)}, seeds=1),
     "laptop": Scale(
         {
             name: _forecast(name, data, Recipe(epochs=epochs, batch_size=128, learning_rate=3e-3))
@@ -244,7 +232,7 @@ _TINY_STUDENT = partial(knowledge_distillation, teacher=random_extractor, widths
 
 def _defects(name: str, what: str, tiny: Any, model: Any, side: int, recipe: Recipe) -> dict[str, Scale]:
     smoke = Task(
-        f"{name}-drawn", f"drawn pictures by {what}", partial(drawn_pictures, 32), tiny, _QUICK, loss="score", scope="layer"
+        f"{name}-drawn", f"drawn pictures by {what}", partial(drawn_pictures, 32), tiny, SMOKE_RECIPE, loss="score", scope="layer"
     )
     full = {
         category: Task(

@@ -15,6 +15,7 @@ from ...experiments.tasks import Task
 from ..claims import Better, Claim, Equivalent, Within
 from ..declaration import Experiment, Paper, Scale, Variant
 from ..procedures import race, train_once
+from ..recipes import SMOKE_RECIPE
 
 __all__ = ["UNIFICATION"]
 
@@ -64,13 +65,12 @@ _CIFAR10 = Task(
     measures=("accuracy", "macro F1"),
     scope="layer",
 )
-_SMOKE = Recipe(epochs=1, batch_size=16)
 _GREY = Task(
     "lenet5-drawn",
     "drawn images by LeNet-5",
     partial(drawn_images, 1, 28),
     lenet5,
-    _SMOKE,
+    SMOKE_RECIPE,
     measures=("accuracy", "macro F1"),
     scope="layer",
 )
@@ -79,7 +79,7 @@ _COLOUR = Task(
     "drawn images by LeNet-5",
     drawn_images,
     partial(lenet5, colours=3, side=32),
-    _SMOKE,
+    SMOKE_RECIPE,
     measures=("accuracy", "macro F1"),
     scope="layer",
 )

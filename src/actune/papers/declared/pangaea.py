@@ -17,6 +17,7 @@ from ...experiments.tasks import Task
 from ..claims import Better, Claim
 from ..declaration import Experiment, FunctionChoice, Paper, Scale, Variant
 from ..procedures import search_and_train, train_once
+from ..recipes import LAPTOP_IMAGES, LONG_SGD, SMOKE_RECIPE
 
 __all__ = ["PANGAEA"]
 
@@ -26,20 +27,8 @@ _REPORTED: dict[str, FunctionChoice] = {
 }
 _FUNCTIONS: dict[str, FunctionChoice] = {"relu": "relu", "silu": "silu", **_REPORTED}
 
-_QUICK = Recipe(epochs=1, batch_size=16)
-_LAPTOP = Recipe(epochs=6, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
 # 200 epochs, as the evaluation of the paper; rates as the networks' own papers have them.
-_FULL = Recipe(
-    epochs=200,
-    batch_size=128,
-    learning_rate=0.1,
-    optimizer="sgd",
-    optimizer_options={"momentum": 0.9, "nesterov": True},
-    weight_decay=5e-4,
-    schedule="steps",
-    schedule_options={"at": (0.3, 0.6, 0.8), "factor": 0.2},
-    augmentation="crop and flip",
-)
+_FULL = replace(LONG_SGD, schedule="steps", schedule_options={"at": (0.3, 0.6, 0.8), "factor": 0.2})
 
 _NETWORKS: dict[str, Any] = {
     "wrn-10-4": wide_resnet,
@@ -62,8 +51,8 @@ def _networks(data: str, classes: int) -> dict[str, Scale]:
     drawn = partial(drawn_images, classes=classes)
     scales = {}
     for scale, models, images, recipe, seeds in (
-        ("smoke", _SMALL, drawn, _QUICK, 1),
-        ("laptop", _SMALL, some, _LAPTOP, 3),
+        ("smoke", _SMALL, drawn, SMOKE_RECIPE, 1),
+        ("laptop", _SMALL, some, LAPTOP_IMAGES, 3),
         ("full", _NETWORKS, source, _FULL, 10),
     ):
         tasks = {
@@ -93,7 +82,11 @@ _SEARCHED = Task(
     Recipe(epochs=4),
 )
 _SEARCHED_DRAWN = Task(
-    "search-drawn", "drawn images by a small All-CNN", drawn_images, partial(all_convolutional, widths=(8, 8), outputs=10), _QUICK
+    "search-drawn",
+    "drawn images by a small All-CNN",
+    drawn_images,
+    partial(all_convolutional, widths=(8, 8), outputs=10),
+    SMOKE_RECIPE,
 )
 _METHODS = {"pangaea, as published": "pangaea", "our search": "better"}
 

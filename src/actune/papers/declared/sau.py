@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
@@ -18,6 +19,7 @@ from ...experiments.tasks import Task
 from ..claims import Better, Claim, Equivalent, Within
 from ..declaration import Experiment, FunctionChoice, Paper, Scale, Variant
 from ..procedures import train_once
+from ..recipes import LAPTOP_IMAGES, LONG_SGD, SMOKE_RECIPE
 
 __all__ = ["SAU"]
 
@@ -28,19 +30,7 @@ _SMOOTH: dict[str, FunctionChoice] = {
     "relu": "relu",
 }
 
-_QUICK = Recipe(epochs=1, batch_size=16)
-_LAPTOP = Recipe(epochs=7, batch_size=64, learning_rate=3e-3, schedule="one cycle", augmentation="crop and flip")
-# As the paper's networks of CIFAR-100 are commonly trained; the abstract does not say.
-_FULL = Recipe(
-    epochs=200,
-    batch_size=128,
-    learning_rate=0.1,
-    optimizer="sgd",
-    optimizer_options={"momentum": 0.9, "nesterov": True},
-    weight_decay=5e-4,
-    schedule="cosine",
-    augmentation="crop and flip",
-)
+_LAPTOP = replace(LAPTOP_IMAGES, epochs=7)
 
 _SHUFFLENET = {
     "smoke": Scale(
@@ -50,7 +40,7 @@ _SHUFFLENET = {
                 "drawn images by ShuffleNet V2 0.5×",
                 partial(drawn_images, classes=100),
                 partial(shufflenet_v2, size=0.5, classes=100),
-                _QUICK,
+                SMOKE_RECIPE,
             )
         },
         seeds=1,
@@ -74,7 +64,7 @@ _SHUFFLENET = {
                 "CIFAR-100 by ShuffleNet V2 2.0×",
                 cifar100,
                 partial(shufflenet_v2, size=2.0, classes=100),
-                _FULL,
+                LONG_SGD,
                 measures=("accuracy", "top-5 accuracy"),
             )
         }
@@ -92,8 +82,8 @@ def _resnet(name: str, what: str, model: Callable[..., nn.Module], depth: int, s
         _FUNCTIONS,
         "relu",
         {
-            "smoke": Scale({"": Task(f"{name}-drawn", f"drawn images by {what}", drawn, few, _QUICK)}, seeds=1),
-            "full": Scale({"": Task(name, f"CIFAR-100 by {what}", cifar100, partial(model, depth=depth, classes=100), _FULL)}),
+            "smoke": Scale({"": Task(f"{name}-drawn", f"drawn images by {what}", drawn, few, SMOKE_RECIPE)}, seeds=1),
+            "full": Scale({"": Task(name, f"CIFAR-100 by {what}", cifar100, partial(model, depth=depth, classes=100), LONG_SGD)}),
         },
         (
             Claim(
@@ -106,7 +96,7 @@ def _resnet(name: str, what: str, model: Callable[..., nn.Module], depth: int, s
 
 _SMOOTHNESS = {
     "smoke": Scale(
-        {"": Task("smoothness-drawn", "drawn images by LeNet-5", drawn_images, partial(lenet5, colours=3, side=32), _QUICK)},
+        {"": Task("smoothness-drawn", "drawn images by LeNet-5", drawn_images, partial(lenet5, colours=3, side=32), SMOKE_RECIPE)},
         seeds=1,
     ),
     "laptop": Scale(

@@ -19,6 +19,7 @@ from ...experiments.tasks import Task
 from ..claims import Better, Claim, NotWorse, Within
 from ..declaration import Experiment, FunctionChoice, Paper, Scale
 from ..procedures import train_and_look_inside, train_once
+from ..recipes import SMOKE_RECIPE
 
 __all__ = ["ZORRO"]
 
@@ -29,7 +30,6 @@ _FORMS: dict[str, FunctionChoice] = {
 _PRESETS: dict[str, FunctionChoice] = {f"zorro_{name}": f"zorro_{name}" for name in ("gelu", "silu", "dgelu", "dsilu")}
 _FUNCTIONS = _STANDARD | _FORMS | _PRESETS
 
-_QUICK = Recipe(epochs=1, batch_size=16)
 _ONE_CYCLE = Recipe(epochs=5, batch_size=64, learning_rate=2e-3, schedule="one cycle")
 
 
@@ -47,7 +47,7 @@ _DENSE = {
     )
     for name in ("mnist", "fashion-mnist")
 }
-_DENSE_DRAWN = Task("dense-drawn", "drawn images by two hidden layers", partial(drawn_images, 1, 28), image_mlp, _QUICK)
+_DENSE_DRAWN = Task("dense-drawn", "drawn images by two hidden layers", partial(drawn_images, 1, 28), image_mlp, SMOKE_RECIPE)
 
 _DEEP = {
     str(layers): Task(
@@ -77,12 +77,16 @@ _CONVOLUTIONAL = {
     ),
 }
 _CONVOLUTIONAL_DRAWN = {
-    "fashion-mnist": Task("lenet5-drawn-grey", "drawn images by LeNet-5", partial(drawn_images, 1, 28), _GREY, _QUICK),
+    "fashion-mnist": Task("lenet5-drawn-grey", "drawn images by LeNet-5", partial(drawn_images, 1, 28), _GREY, SMOKE_RECIPE),
 }
 _EMNIST = {"balanced": Task("lenet5-emnist", "EMNIST, balanced, by LeNet-5", emnist, partial(lenet5, classes=47), _ONE_CYCLE)}
 _EMNIST_DRAWN = {
     "balanced": Task(
-        "lenet5-emnist-drawn", "drawn images by LeNet-5", partial(drawn_images, 1, 28, 47), partial(lenet5, classes=47), _QUICK
+        "lenet5-emnist-drawn",
+        "drawn images by LeNet-5",
+        partial(drawn_images, 1, 28, 47),
+        partial(lenet5, classes=47),
+        SMOKE_RECIPE,
     )
 }
 
@@ -96,7 +100,7 @@ _IMAGES = {
         replace(_ONE_CYCLE, epochs=6, augmentation="crop and flip"),
     )
 }
-_IMAGES_DRAWN = {"": Task("vit-drawn", "drawn images by a small vision transformer", drawn_images, _SMALL_VIT, _QUICK)}
+_IMAGES_DRAWN = {"": Task("vit-drawn", "drawn images by a small vision transformer", drawn_images, _SMALL_VIT, SMOKE_RECIPE)}
 
 _SMALL_GPT = partial(character_transformer, symbols=128, length=64, width=128, depth=3, heads=4)
 _CHARACTERS = {
@@ -116,7 +120,7 @@ _CHARACTERS_DRAWN = {
         "drawn text by a small transformer",
         drawn_text,
         _SMALL_GPT,
-        _QUICK,
+        SMOKE_RECIPE,
         loss="next_character",
         measures=("nats per character",),
     )
@@ -153,7 +157,7 @@ _FORECAST_DRAWN = {
         "drawn waves by an LSTM",
         drawn_windows,
         partial(lstm_forecaster, width=8),
-        _QUICK,
+        SMOKE_RECIPE,
         loss="mse",
         measures=("loss", "RMSE"),
         scope="layer",
@@ -175,7 +179,7 @@ _ROWS_DRAWN = {
         "drawn images row by row",
         partial(drawn_images, 1, 28),
         partial(lstm_classifier, width=8),
-        _QUICK,
+        SMOKE_RECIPE,
         scope="layer",
     )
 }
