@@ -21,6 +21,7 @@ from ..experiments.tasks import Task
 from ..experiments.training.loop import Outcome, begin_training, seeded, train
 from ..experiments.training.networks import network_builder
 from ..experiments.training.signals import layer_signals
+from ..experiments.training.steps import take_step
 from .declaration import FunctionChoice, activation_choice, choice_text
 
 __all__ = ["race", "search_and_train", "train_and_look_inside", "train_once"]
@@ -146,9 +147,7 @@ def _steps(task: Task, choice: FunctionChoice, seed: int, part: Part, device: st
         start = time.perf_counter()
         for _ in range(steps):
             batch = batches[step % len(batches)].to(device)
-            optimizer.zero_grad()
-            loss(model(part.inputs[batch]), part.targets[batch]).backward()
-            optimizer.step()
+            take_step(model, optimizer, loss, part.inputs[batch], part.targets[batch], task.recipe.clip)
             step += 1
         if torch.device(device).type == "cuda":
             torch.cuda.synchronize()

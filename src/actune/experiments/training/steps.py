@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 
 from ..data.augmentation import AUGMENTATIONS
 from ..data.parts import Part
 from ..recipe import Recipe, learning_rate_at, make_optimizer, model_groups
 
-__all__ = ["EVALUATED", "compute_outputs", "draw_orders", "fit_epochs"]
+__all__ = ["EVALUATED", "compute_outputs", "draw_orders", "fit_epochs", "take_step"]
 
 EVALUATED = 512  # inputs at a time, for the memory of a convolutional network
 
@@ -48,13 +49,25 @@ def fit_epochs(
             inputs = part.inputs[batch]
             if augment is not None and draw is not None:
                 inputs = augment(inputs, draw)
-            optimizer.zero_grad()
-            loss(model(inputs), part.targets[batch]).backward()
-            if recipe.clip is not None:
-                clip_grad_norm_(model.parameters(), recipe.clip)
-            optimizer.step()
+            take_step(model, optimizer, loss, inputs, part.targets[batch], recipe.clip)
             step += 1
         yield number
+
+
+def take_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    clip: float | None = None,
+) -> None:
+    """One step of a training: gradients of the loss, not longer than `clip`, and what the optimizer makes of them."""
+    optimizer.zero_grad()
+    loss(model(inputs), targets).backward()
+    if clip is not None:
+        clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
 
 
 @torch.no_grad()
