@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 
 from ...catalogue.registry import FAMILIES, Family, family
@@ -74,12 +75,8 @@ def sketch_child(history: History, rng: Random, settings: Settings) -> Sketch:
     begun = _parent(history, rng, settings)
     if begun is None:
         return sketch_random(history, rng, settings)
-    parent, e = begun
-    kinds: list[str] = []
-    for _ in range(rng.randint(1, settings.mutations)):
-        kind, e = mutate(e, rng, settings.space)
-        kinds.append(kind)
-    return Sketch(e, "+".join(kinds), (parent.number,))
+    steps = rng.randint(1, settings.mutations)
+    return next(islice(_descendants(*begun, rng, settings.space), steps - 1, None))
 
 
 def evolve(history: History, rng: Random, settings: Settings, probe: Probe | None = None) -> Draft:
@@ -91,15 +88,20 @@ def evolve(history: History, rng: Random, settings: Settings, probe: Probe | Non
     begun = _parent(history, rng, settings) if settings.screening else None
     if begun is None:
         return sketch_child(history, rng, settings).with_parameters(rng, settings.space)
-    parent, e = begun
-    kinds: list[str] = []
-    for _ in range(settings.mutations):
-        kind, e = mutate(e, rng, settings.space)
-        kinds.append(kind)
-        child = Sketch(e, "+".join(kinds), (parent.number,)).with_parameters(rng, settings.space)
+    for sketch in islice(_descendants(*begun, rng, settings.space), settings.mutations):
+        child = sketch.with_parameters(rng, settings.space)
         if not history.has_seen(screen(child.function).fingerprint):
             break
     return child
+
+
+def _descendants(parent: FinishedTrial, e: Expr, rng: Random, space: Space) -> Iterator[Sketch]:
+    """The children of a trial, whose formula this is, after one mutation, after two, and so on."""
+    kinds: list[str] = []
+    while True:
+        kind, e = mutate(e, rng, space)
+        kinds.append(kind)
+        yield Sketch(e, "+".join(kinds), (parent.number,))
 
 
 def _parent(history: History, rng: Random, settings: Settings) -> tuple[FinishedTrial, Expr] | None:

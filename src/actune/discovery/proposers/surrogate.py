@@ -125,7 +125,12 @@ def predict_ranks(
     probe   functions are as alike as outputs and probe say in the mean; of the history those count of which it told something
     least   with fewer functions to learn from, all are equal
     """
-    return _predict(history, _look_at(history, functions, probe), least)
+    recorded = None if probe is None else [past.probed for past in history]
+    told = None if probe is None else [probe_numbers(probe, f) for f in functions]
+    lengths = sorted({len(numbers) for numbers in (*(recorded or ()), *(told or ())) if numbers is not None})
+    if len(lengths) > 1:
+        raise ValueError(f"the probe of a study must always give as many numbers; it gave {' and '.join(map(str, lengths))}")
+    return _predict(history, _look_at(history, functions, recorded, told), least)
 
 
 @dataclass(frozen=True)
@@ -142,14 +147,13 @@ class _Sight:
     here: list[Array]
 
 
-def _look_at(history: Sequence[FinishedTrial], functions: Sequence[Expr | Family], probe: Probe | None = None) -> _Sight:
-    recorded = None if probe is None else [past.probed for past in history]
-    told = None if probe is None else [probe_numbers(probe, f) for f in functions if isinstance(f, Family)]
-    lengths = sorted({len(numbers) for numbers in (*(recorded or ()), *(told or ())) if numbers is not None})
-    if len(lengths) > 1:
-        raise ValueError(f"the probe of a study must always give as many numbers; it gave {' and '.join(map(str, lengths))}")
-    known, there = _described([past.function for past in history], recorded)
-    return _Sight(len(functions), known, there, *_described(functions, told))
+_Told = Sequence[Sequence[float] | None] | None  # what a probe tells of each function; None without one
+
+
+def _look_at(
+    history: Sequence[FinishedTrial], functions: Sequence[Expr | Family], recorded: _Told = None, told: _Told = None
+) -> _Sight:
+    return _Sight(len(functions), *_described([past.function for past in history], recorded), *_described(functions, told))
 
 
 def _predict(history: Sequence[FinishedTrial], sight: _Sight, least: int = 2) -> list[float]:
@@ -179,9 +183,7 @@ def _recognise(sight: _Sight, nearest: float) -> list[bool]:
     return [bool(near.get(i, False)) for i in range(sight.count)]
 
 
-def _described(
-    functions: Sequence[Expr | Family | None], told: Sequence[Sequence[float] | None] | None
-) -> tuple[list[int], list[Array]]:
+def _described(functions: Sequence[Expr | Family | None], told: _Told) -> tuple[list[int], list[Array]]:
     """The indices of the functions about which everything is known, and the matrices of a `_Sight`, with a row for each."""
     outputs = [None if f is None else output_features(f) for f in functions]
     places = [i for i, z in enumerate(outputs) if z is not None and (told is None or told[i] is not None)]
