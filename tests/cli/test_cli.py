@@ -8,19 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import run
 
 import actune
-from actune.cli import app, main
-
-
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, output, errors of `actune ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["actune", *arguments])
-    monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as ended:
-        main()
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
+from actune.cli import app
 
 
 @pytest.fixture

@@ -284,7 +284,7 @@ def test_parts_keep_their_deviation() -> None:
 
 
 def test_a_prediction_of_the_mean_has_the_deviation_as_its_error(root: Path, yacht: np.ndarray) -> None:
-    """Of the training rows, in the numbers of the file."""
+    """It is that of the training rows, in the numbers of the file."""
     split = uci("yacht", 1)
     with np.load(root / "uci/yacht_splits.npz") as arrays:
         rest = np.random.RandomState(0).permutation(np.setdiff1d(np.arange(60), arrays["test_1"]))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run
 from rich.console import Console
 
-from actune.cli import main
 from actune.papers import PAPERS, Scale, reproduce, weigh
 from actune.papers.claims import MISSING
 from actune.papers.runs import perform, planned_runs, run_key
@@ -25,22 +25,12 @@ import declared_paper as little
 TRAINED = ("zorro/depth", "pangaea/parameters", "sau/smoothness")  # with each kind of picture
 
 
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, output, errors of `actune reproduce ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["actune", "reproduce", *arguments])
-    monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as ended:
-        main()
-    printed = capsys.readouterr()
-    return int(ended.value.code or 0), printed.out, printed.err
-
-
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """`actune reproduce`, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ACTUNE_DATA", raising=False)
-    return lambda *arguments: run(capsys, monkeypatch, *arguments)
+    return lambda *arguments: run(capsys, monkeypatch, "reproduce", *arguments)
 
 
 @pytest.fixture
