@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 
 from actune import Activation
 from actune.experiments import Part, Recipe, Split, Task, train, train_together
-from actune.experiments.data.augmentation import AUGMENTATIONS, crop, flip
+from actune.experiments.data.augmentation import AUGMENTATIONS, SHIFT, TURN, ZOOM, affine, crop, flip
 from actune.experiments.recipe import OPTIMIZERS, SCHEDULES, learning_rate_at, make_optimizer, model_groups
 from actune.experiments.training import steps
 from actune.experiments.training.together import is_stackable, why_alone
@@ -231,6 +231,27 @@ def test_a_crop_is_a_window_of_the_padded_image_at_every_place():
         assert len(at) == 1
         places |= set(at)
     assert len(places) == 81
+
+
+def test_an_affine_change_turns_zooms_and_shifts_within_its_bounds():
+    # The colours are the row and the column of each pixel, so that a changed image tells where its pixels come from.
+    height, width = 24, 40
+    row, column = torch.meshgrid(torch.arange(height) - 11.5, torch.arange(width) - 19.5, indexing="ij")
+    where = torch.stack([column, row]).float()
+    changed = affine(where.expand(300, 2, height, width), torch.Generator().manual_seed(1))
+    centre = (slice(None), slice(None), slice(9, 15), slice(17, 23))  # never from outside
+    here = torch.cat([where[centre[1:]].flatten(1), torch.ones(1, 36)])
+    matrices = torch.linalg.lstsq(here.T.expand(300, 36, 3), changed[centre].flatten(2).mT).solution.mT  # (300, 2, 3)
+    size = torch.linalg.det(matrices[:, :, :2]).sqrt()
+    turn = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0])
+    straight = torch.stack([torch.stack([turn.cos(), -turn.sin()], 1), torch.stack([turn.sin(), turn.cos()], 1)], 1)
+    torch.testing.assert_close(matrices[:, :, :2], size[:, None, None] * straight, atol=1e-3, rtol=0)  # no shear
+    shifts = matrices[:, :, 2] / torch.tensor([width, height])
+    for found, bound in ((size - 1, ZOOM), (turn, TURN), (shifts[:, 0], SHIFT), (shifts[:, 1], SHIFT)):
+        assert 0.9 * bound < float(found.max()) < 1.001 * bound
+        assert 0.9 * bound < -float(found.min()) < 1.001 * bound
+    grey = torch.full((3, 1, 8, 10), 7, dtype=torch.uint8)
+    assert torch.equal(affine(grey, torch.Generator().manual_seed(1)), grey)  # what comes in from outside is no black
 
 
 def two_kinds() -> Split:

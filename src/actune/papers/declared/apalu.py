@@ -17,7 +17,7 @@ from ...experiments.models.flow import differnet
 from ...experiments.models.googlenet import googlenet_cifar
 from ...experiments.models.mobilenet import mobilenet_v1
 from ...experiments.models.recurrent import gru_forecaster
-from ...experiments.models.small import mlp
+from ...experiments.models.small import mlp, strided
 from ...experiments.models.svdd import deep_svdd, find_centre, pretrain_and_centre
 from ...experiments.recipe import Recipe
 from ...experiments.tasks import Task
@@ -100,18 +100,19 @@ _SVDD = {
 
 # -- little data, tables, series -----------------------------------------------------------------------------------------
 
-_SIGNS_MODEL = partial(mobilenet_v1, multiplier=0.25, stem="imagenet", colours=1)
+# Chosen with ReLU on two other seeds: this network 97.7 %, MobileNet 0.25× 94.8 %; with crops alone 96.7 and 92.2 %.
+_SIGNS_MODEL = partial(strided, side=64, widths=(16, 32, 32, 32), outputs=10)
 _SIGNS = Task(
     "sign-digits-long",
     "1,238 images of hands that show digits",
     sign_digits,
     _SIGNS_MODEL,
-    Recipe(epochs=30, batch_size=32, learning_rate=4e-3, schedule="one cycle", augmentation="crop"),
+    Recipe(epochs=120, batch_size=32, learning_rate=2e-3, schedule="one cycle", augmentation="affine"),
 )
 _SIGN_SCALES = {
     "smoke": Scale({"": Task("signs-drawn", "drawn images", partial(drawn_images, 1, 64), _SIGNS_MODEL, SMOKE_RECIPE)}, seeds=1),
     "laptop": Scale({"": _SIGNS}, seeds=5),
-    "full": Scale({"": _SIGNS.with_recipe(epochs=200)}, seeds=10),
+    "full": Scale({"": _SIGNS.with_recipe(epochs=400)}, seeds=10),
 }
 
 # Rows, inputs, epochs; and the RMSE that is commonly reported for one hidden layer: probabilistic backpropagation
@@ -314,7 +315,7 @@ APALU = Paper(
         ),
         Experiment(
             "sign-digits",
-            "Hands that show digits, with little data, by a small MobileNet",
+            "Hands that show digits, with little data, by four convolutions",
             _FUNCTIONS,
             "relu",
             _SIGN_SCALES,
@@ -327,7 +328,7 @@ APALU = Paper(
                     published={"apalu": 100.0},
                 ),
                 Claim(
-                    "A small MobileNet with ReLU reaches 97 %",
+                    "Four convolutions with ReLU reach 97 %",
                     "our check of the training",
                     "M",
                     Within("relu", least=97),
