@@ -47,7 +47,7 @@ _SMALL: dict[str, Any] = {
 def _networks(data: str, classes: int) -> dict[str, Scale]:
     """The four networks of the paper on a data set; at laptop scale narrower and shallower, on some of the images."""
     source = {"cifar10": cifar10, "cifar100": cifar100}[data]
-    some = partial(shortened, source, 6_000, 1_000)
+    some = partial(shortened, source, 5_000, 1_000)
     drawn = partial(drawn_images, classes=classes)
     scales = {}
     for scale, models, images, recipe, seeds in (

@@ -49,8 +49,8 @@ _SHUFFLENET = {
         {
             "": Task(
                 "shufflenet-cifar100",
-                "10,000 images of CIFAR-100 by ShuffleNet V2 0.5×",
-                partial(shortened, cifar100, 10_000, 1_000),
+                "9,000 images of CIFAR-100 by ShuffleNet V2 0.5×",
+                partial(shortened, cifar100, 9_000, 1_000),
                 partial(shufflenet_v2, size=0.5, classes=100),
                 _LAPTOP,
                 measures=("accuracy", "top-5 accuracy"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
 from ...experiments.data.drawn import drawn_images, drawn_text, drawn_windows
 from ...experiments.data.images import cifar10, emnist, idx_images
-from ...experiments.data.parts import digits, shortened
+from ...experiments.data.parts import Split, digits, shortened
 from ...experiments.data.sequences import series, text
 from ...experiments.models.lenet import lenet5
 from ...experiments.models.recurrent import lstm_classifier, lstm_forecaster
@@ -33,9 +34,20 @@ _FUNCTIONS = _STANDARD | _FORMS | _PRESETS
 _ONE_CYCLE = Recipe(epochs=5, batch_size=64, learning_rate=2e-3, schedule="one cycle")
 
 
-def _scales(smoke: Mapping[str, Task], laptop: Mapping[str, Task], epochs: int, seeds: int = 3) -> dict[str, Scale]:
-    """Three scales of which full trains the laptop's tasks for longer."""
-    full = {part: t.with_recipe(epochs=epochs) for part, t in laptop.items()}
+_Data = Callable[..., Split]
+_WHOLE: dict[str, _Data] = {name: partial(idx_images, name, images=60_000) for name in ("mnist", "fashion-mnist")}
+_WHOLE["cifar10"] = cifar10
+
+
+def _scales(
+    smoke: Mapping[str, Task],
+    laptop: Mapping[str, Task],
+    epochs: int,
+    seeds: int = 3,
+    whole: Mapping[str, _Data] = MappingProxyType({}),
+) -> dict[str, Scale]:
+    """Three scales of which full trains the laptop's tasks for longer, and on the whole data of those parts that have some here."""
+    full = {part: replace(t.with_recipe(epochs=epochs), data=whole.get(part, t.data)) for part, t in laptop.items()}
     return {"smoke": Scale(smoke, seeds=1), "laptop": Scale(laptop, seeds=seeds), "full": Scale(full, seeds=5)}
 
 
@@ -68,12 +80,16 @@ _CONVOLUTIONAL = {
     "fashion-mnist": Task(
         "lenet5-fashion-mnist",
         "Fashion-MNIST by LeNet-5 without normalisation",
-        partial(idx_images, "fashion-mnist", images=60_000),
+        partial(idx_images, "fashion-mnist", images=24_000),
         _GREY,
         _ONE_CYCLE,
     ),
     "cifar10": Task(
-        "lenet5-cifar10-plain", "CIFAR-10 by LeNet-5 without normalisation", cifar10, _COLOUR, replace(_ONE_CYCLE, epochs=6)
+        "lenet5-cifar10-plain",
+        "CIFAR-10 by LeNet-5 without normalisation",
+        partial(shortened, cifar10, 20_000, 2_000),
+        _COLOUR,
+        replace(_ONE_CYCLE, epochs=6),
     ),
 }
 _CONVOLUTIONAL_DRAWN = {
@@ -94,7 +110,7 @@ _SMALL_VIT = partial(vit, width=64, depth=4, heads=4, patch=8)
 _IMAGES = {
     "": Task(
         "vit-cifar10",
-        "20,000 images of CIFAR-10 by a small vision transformer",
+        "CIFAR-10 by a small vision transformer",
         partial(shortened, cifar10, 20_000, 2_000),
         _SMALL_VIT,
         replace(_ONE_CYCLE, epochs=6, augmentation="crop and flip"),
@@ -166,7 +182,7 @@ _FORECAST_DRAWN = {
 _ROWS = {
     "": Task(
         "lstm-rows",
-        "10,000 of MNIST, row by row, by an LSTM of 64",
+        "MNIST, row by row, by an LSTM of 64",
         partial(idx_images, "mnist"),
         partial(lstm_classifier, width=64),
         replace(_ONE_CYCLE, epochs=4, batch_size=128, learning_rate=4e-3),
@@ -196,7 +212,7 @@ ZORRO = Paper(
             "Two hidden layers without normalisation",
             _FUNCTIONS,
             "relu",
-            _scales({"mnist": _DENSE_DRAWN}, _DENSE, epochs=50),
+            _scales({"mnist": _DENSE_DRAWN}, _DENSE, epochs=50, whole=_WHOLE),
             (
                 Claim(
                     "Zorro's asymmetric form replaces ReLU and GELU in dense networks without loss",
@@ -268,7 +284,7 @@ ZORRO = Paper(
             "LeNet-5 without normalisation",
             _FUNCTIONS,
             "relu",
-            _scales(_CONVOLUTIONAL_DRAWN, _CONVOLUTIONAL, epochs=50),
+            _scales(_CONVOLUTIONAL_DRAWN, _CONVOLUTIONAL, epochs=50, whole=_WHOLE),
             (
                 Claim(
                     "Zorro is more accurate than ReLU, GELU and Swish in convolutional networks",
@@ -306,7 +322,7 @@ ZORRO = Paper(
             "A small vision transformer on CIFAR-10",
             {name: _FUNCTIONS[name] for name in ("relu", "gelu", "silu", *_STEADY)},
             "gelu",
-            _scales(_IMAGES_DRAWN, _IMAGES, epochs=100),
+            _scales(_IMAGES_DRAWN, _IMAGES, epochs=100, whole={"": cifar10}),
             (
                 Claim(
                     "Zorro is a stable replacement for ReLU and GELU in vision transformers",
@@ -362,7 +378,7 @@ ZORRO = Paper(
             "An LSTM that reads MNIST row by row with Zorro gates",
             _CELLS,
             "sigmoid and tanh",
-            _scales(_ROWS_DRAWN, _ROWS, epochs=50),
+            _scales(_ROWS_DRAWN, _ROWS, epochs=50, whole={"": _WHOLE["mnist"]}),
             (
                 Claim(
                     "An LSTM with Zorro gates classifies sequences as well as one with sigmoid and tanh",
