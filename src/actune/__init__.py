@@ -13,7 +13,7 @@ from .kernels.tables.special import mittag_leffler
 from .language.expr import Expr, FormulaError
 from .language.parser import parse
 from .module import Activation
-from .surgery import SwapReport, parameter_groups, restore, swap
+from .surgery import SwapPlan, SwapReport, parameter_groups, plan, restore, swap
 
 if TYPE_CHECKING:
     from .discovery import Proof, SearchError, best, leaders, prove, search, suggest_activation
@@ -33,6 +33,7 @@ __all__ = [
     "Param",
     "Proof",
     "SearchError",
+    "SwapPlan",
     "SwapReport",
     "best",
     "compare",
@@ -45,6 +46,7 @@ __all__ = [
     "mittag_leffler",
     "parameter_groups",
     "parse",
+    "plan",
     "prove",
     "resolve",
     "restore",

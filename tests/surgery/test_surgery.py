@@ -79,6 +79,11 @@ def kinds(model: nn.Module) -> list[str]:
     return [type(module).__name__ for module in model.modules()]
 
 
+def told(kept: tuple[Any, ...]) -> list[tuple[str, str, str]]:
+    """What is said of each place that keeps its function, but for where it stands in the source."""
+    return [(k.name, k.function, k.reason) for k in kept]
+
+
 def activations(model: nn.Module) -> dict[str, Activation]:
     return {name: module for name, module in model.named_modules() if isinstance(module, Activation)}
 
@@ -117,8 +122,8 @@ def test_default_replaces_activations_and_reports_the_rest():
         (("1",), "ReLU", "x*sigmoid(b*x); b=1.5", None, -1),
         (("4",), "Tanh", "x*sigmoid(b*x); b=1.5", None, -1),
     ]
-    assert report.skipped == (("6", "Softmax", "not elementwise"),)
-    assert report.functional_calls is None
+    assert told(report.skipped) == [("6", "Softmax", "not elementwise")]
+    assert (report.gates, report.note) == ((), "")
     assert kinds(model) == ["Sequential", "Linear", "Activation", "Dropout", "Linear", "Activation", "Linear", "Softmax"]
     x = torch.randn(2, 5)
     hidden = model[0](x)
@@ -147,12 +152,12 @@ def test_where(where, expected):
 
 def test_what_a_pattern_or_function_means_but_cannot_replace_is_reported():
     skipped = swap(mlp(), FIXED, where="*").skipped
-    assert [(name, kind) for name, kind, _ in skipped] == [
+    assert [(k.name, k.function) for k in skipped] == [
         ("0", "Linear"), ("2", "Dropout"), ("3", "Linear"), ("5", "Linear"), ("6", "Softmax"),
     ]  # fmt: skip
     model = mlp()
     report = swap(model, FIXED, where=lambda name, module: name in ("3", "4"))
-    assert report.skipped == (("3", "Linear", "not an activation; where=its class replaces it all the same"),)
+    assert told(report.skipped) == [("3", "Linear", "not an activation; where=its class replaces it all the same")]
     assert isinstance(model[3], nn.Linear)
 
 
@@ -164,7 +169,7 @@ def test_a_function_may_choose_an_activation_that_no_table_knows():
     norm = MySwish()
     norm.weight = nn.Parameter(torch.ones(1))  # too much for a function that may have meant a whole block
     model = nn.Sequential(norm, nn.ReLU())
-    assert [name for name, _, _ in swap(model, FIXED, where=lambda name, module: name != "").skipped] == ["0"]
+    assert [k.name for k in swap(model, FIXED, where=lambda name, module: name != "").skipped] == ["0"]
     assert [r.old for r in swap(model, FIXED, where=MySwish).replaced] == ["MySwish"]
 
 
@@ -182,7 +187,7 @@ def test_where_that_matches_nothing(where, message):
 
 
 def test_a_model_without_activation_modules():
-    with pytest.raises(ValueError, match="the model has no activation modules"):
+    with pytest.raises(ValueError, match=r"^the model has no activation function that can be replaced$"):
         swap(nn.Linear(2, 2), FIXED)
 
 
@@ -272,7 +277,9 @@ def test_channels_without_an_example():
 def test_channels_with_an_example(training):
     model = Tagger().train(training)
     report = swap(model, LEARNING, scope="channel", example=torch.randn(2, 9, 5))
-    assert [(r.names, r.channels, r.dim) for r in report.replaced] == [(("act",), 8, 1)]
+    assert [(r.names, r.channels, r.dim) for r in report.replaced] == [
+        (("act",), 8, 1), (("act_1",), 6, -1), (("act_2",), 8, -1),
+    ]  # fmt: skip
     assert model(torch.randn(3, 4, 5)).shape == (3, 4, 2)
 
 
@@ -344,33 +351,40 @@ def test_a_dimension_that_cannot_be_told_is_an_error():
 def test_a_block_that_uses_one_activation_twice():
     block = Block()
     x = torch.randn(2, 4, 5, 5)
-    assert [(r.channels, r.dim) for r in swap(block, LEARNING, scope="channel").replaced] == [(None, 1)]
+    assert [(r.names, r.channels, r.dim) for r in swap(block, LEARNING, scope="channel").replaced] == [
+        (("relu",), None, 1), (("relu_1",), None, 1),
+    ]  # fmt: skip
     assert block(x).shape == x.shape
-    assert [(r.channels, r.dim) for r in swap(Block(), LEARNING, scope="channel", example=x).replaced] == [(4, 1)]
+    assert [(r.channels, r.dim) for r in swap(Block(width=6), LEARNING, scope="channel", example=x).replaced] == [(6, 1), (4, 1)]
+    block = Block()
+    assert [(r.channels, r.dim) for r in swap(block, LEARNING, scope="channel", shared=True).replaced] == [(None, 1)]
+    assert block(x).shape == x.shape
+    assert [(r.channels, r.dim) for r in swap(Block(), LEARNING, scope="channel", example=x, shared=True).replaced] == [(4, 1)]
 
 
 def test_different_widths_at_one_module():
     block = Block(width=6)
     x = torch.randn(2, 4, 5, 5)
-    report = swap(block, LEARNING, scope="channel", example=x)
+    report = swap(block, LEARNING, scope="channel", example=x, shared=True)
     reason = "called with 6, 4 channels, which one set of channel parameters cannot serve"
     assert report.replaced == ()
-    assert report.skipped == (("relu", "ReLU", reason),)
+    assert told(report.skipped) == [("relu", "ReLU", reason)]
     assert isinstance(block.relu, nn.ReLU)
     assert reason in str(report)
-    assert swap(block, FIXED, scope="channel", example=x).replaced  # no parameters, no conflict
-    assert swap(Block(width=6), LEARNING, example=x).replaced
+    assert swap(block, FIXED, scope="channel", example=x, shared=True).replaced  # no parameters, no conflict
+    assert swap(Block(width=6), LEARNING, example=x, shared=True).replaced
     shared = nn.ReLU()
     model = nn.Sequential(nn.Linear(2, 3), shared, nn.Linear(3, 4), shared)
-    assert swap(model, LEARNING, scope="channel").skipped == (("1", "ReLU", reason.replace("6, 4", "3, 4")),)
-    ((_, _, reason),) = swap(model, LEARNING, scope="neuron", example=torch.randn(1, 2)).skipped
-    assert reason == "called with (3,), (4,) neurons, which one set of neuron parameters cannot serve"
+    refused = swap(model, LEARNING, scope="channel", shared=True).skipped
+    assert told(refused) == [("1", "ReLU", reason.replace("6, 4", "3, 4"))]
+    (kept,) = swap(model, LEARNING, scope="neuron", example=torch.randn(1, 2), shared=True).skipped
+    assert kept.reason == "called with (3,), (4,) neurons, which one set of neuron parameters cannot serve"
 
 
 def test_a_width_known_at_one_of_two_places_is_left_to_the_first_call():
     shared = nn.ReLU()
     model = nn.Sequential(nn.Linear(2, 3), shared, nn.Unflatten(1, (3, 1)), nn.Flatten(), shared)
-    assert [(r.channels, r.dim) for r in swap(model, LEARNING, scope="channel").replaced] == [(None, -1)]
+    assert [(r.channels, r.dim) for r in swap(model, LEARNING, scope="channel", shared=True).replaced] == [(None, -1)]
 
 
 def test_different_dimensions_at_one_module():
@@ -385,10 +399,10 @@ def test_different_dimensions_at_one_module():
             return self.act(self.linear(x.mean((2, 3)))) if x.shape[-1] != 5 else self.act(self.wide(x))
 
     # In two dimensions the last is also dimension 1, in four it is not.
-    (fits,) = swap(Net(), LEARNING, scope="channel", example=torch.randn(2, 3, 4, 4)).replaced
+    (fits,) = swap(Net(), LEARNING, scope="channel", example=torch.randn(2, 3, 4, 4), shared=True).replaced
     assert (fits.channels, fits.dim) == (4, 1)
-    ((_, _, reason),) = swap(Net(), LEARNING, scope="channel", example=torch.randn(2, 3, 4, 5)).skipped
-    assert reason == "called with channels in dimensions 1, -1, which one module cannot serve"
+    (kept,) = swap(Net(), LEARNING, scope="channel", example=torch.randn(2, 3, 4, 5), shared=True).skipped
+    assert kept.reason == "called with channels in dimensions 1, -1, which one module cannot serve"
 
 
 # --- The run on the example leaves no trace ------------------------------------------------------------------------------
@@ -453,11 +467,11 @@ def test_a_lazy_model_must_run_before_an_example_does():
 # --- Functional calls ----------------------------------------------------------------------------------------------------
 
 
-def test_functional_calls_are_counted_and_fused_ones_reported():
+def test_what_runs_inside_one_fused_call_is_reported():
     report = swap(Tagger(), LEARNING, example=torch.randn(2, 9, 5))
-    assert report.functional_calls == 2
-    assert report.skipped == (("lstm", "LSTM", "its activations run inside one fused call"),)
-    assert swap(nn.Sequential(nn.Linear(2, 2), GELUActivation()), LEARNING, example=torch.randn(1, 2)).functional_calls == 0
+    assert told(report.skipped) == [("lstm", "LSTM", "its activations run inside one fused call")]
+    model = nn.Sequential(nn.Linear(2, 2), GELUActivation())  # its own call of F.gelu is no further place
+    assert [r.names for r in swap(model, LEARNING, example=torch.randn(1, 2)).replaced] == [("1",)]
 
 
 FUNCTIONAL = [
@@ -470,24 +484,34 @@ FUNCTIONAL = [
 
 
 @pytest.mark.parametrize("function", FUNCTIONAL, ids=lambda f: getattr(f, "__name__", ""))
-def test_each_functional_activation_counts_once(function):
+def test_each_functional_activation_is_one_place(function):
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.relu = nn.ReLU()
+            self.relu, self.out = nn.ReLU(), nn.Linear(3, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return function(F.softmax(self.relu(x).exp(), -1) + 1.0)
+            return self.out(function(F.softmax(self.relu(x).exp(), -1) + 1.0))
 
-    assert swap(Net(), FIXED, example=torch.randn(2, 3)).functional_calls == 1
+    model = Net()
+    assert [r.names for r in swap(model, "0*x", example=torch.randn(2, 3)).replaced] == [("relu",), ("act",)]
+    assert torch.equal(model(torch.randn(2, 3)), model.out.bias.expand(2, 3))
 
 
 def test_a_transformer_layer_with_a_function():
-    model = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.ReLU())
-    report = swap(model, LEARNING, example=torch.randn(2, 5, 8))
-    assert report.skipped == (("0.activation", "relu", "a function, not a module"),)
-    assert report.functional_calls == 1
-    assert [r.names for r in report.replaced] == [("1",)]
+    model = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.ReLU()).eval()
+    x = torch.randn(2, 5, 8)
+    before = model(x)
+    report = swap(model, "0*x", example=x)
+    assert [(r.names, r.old) for r in report.replaced] == [(("1",), "ReLU"), (("0.activation",), "relu")]
+    assert isinstance(model[0].activation, Activation)
+    layer = model[0]
+    with torch.no_grad():
+        attended = layer.norm1(x + layer.self_attn(x, x, x)[0])
+        torch.testing.assert_close(layer(x), layer.norm2(attended + layer.linear2.bias))
+    restore(model, report)
+    assert torch.equal(model(x), before)
+    assert layer.activation is F.relu
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")  # the old model's own
@@ -504,7 +528,6 @@ def test_a_fused_transformer_uses_the_new_activation():
     before = outputs()
     report = swap(model, "0*x", example=(x,))
     assert [(r.names, r.dim) for r in report.replaced] == [(("layers.0.activation",), -1), (("layers.1.activation",), -1)]
-    assert report.functional_calls == 0
     fused, plain = outputs()
     torch.testing.assert_close(fused, plain)
     assert not torch.allclose(fused, before[0], atol=1e-2)
@@ -523,6 +546,10 @@ def test_one_module_under_several_names_stays_one():
     block = nn.Sequential(nn.Linear(2, 2), shared)
     model = nn.ModuleDict({"a": block, "b": block, "c": nn.Sequential(nn.Linear(2, 2), shared), "d": nn.ReLU()})
     report = swap(model, LEARNING)
+    assert [r.names for r in report.replaced] == [("a.1", "b.1"), ("c.1",), ("d",)]
+    assert model["a"][1] is model["b"][1] is not model["c"][1]
+    restore(model, report)
+    report = swap(model, LEARNING, shared=True)
     assert [r.names for r in report.replaced] == [("a.1", "b.1", "c.1"), ("d",)]
     assert model["a"][1] is model["b"][1] is model["c"][1] is not model["d"]
     assert "a.1 = b.1 = c.1: ReLU -> " in str(report)
@@ -861,7 +888,7 @@ def test_an_optimizer_needs_sizes():
     with pytest.raises(ValueError, match="cannot hold the parameters of 'relu', whose size is unknown; pass example="):
         swap(block, LEARNING, scope="channel", optimizer=optimizer)
     swap(block, LEARNING, scope="channel", optimizer=optimizer, example=torch.randn(1, 4, 3, 3))
-    assert optimizer.param_groups[1]["params"] == [block.relu.b]
+    assert list(map(id, optimizer.param_groups[1]["params"])) == [id(block.relu.b), id(block.relu_1.b)]
 
 
 def test_parameter_groups():
@@ -884,9 +911,13 @@ def test_parameter_groups():
 def test_the_report_reads():
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.LSTM(3, 3), nn.LSTM(3, 3))
     assert str(swap(model, LEARNING, scope="channel")) == (
-        "replaced 1 module\n"
+        "replaced 1 activation function\n"
         "  1: ReLU -> x*sigmoid(b*x); b=1.5 channels=3 dim=-1\n"
         "skipped 2 places\n"
         "  2 and 1 more: LSTM: its activations run inside one fused call"
     )
-    assert str(swap(mlp(), FIXED, example=torch.randn(1, 5))).endswith("\n0 functional activation calls out of reach")
+    text = str(swap(Block(), LEARNING, example=torch.randn(2, 4, 5, 5)))
+    assert re.search(
+        r"relu_1: ReLU -> x\*sigmoid\(b\*x\); b=1\.5  dim=1  \[Block\.forward, test_surgery\.py:\d+\]".replace("  dim", " dim"),
+        text,
+    )

@@ -26,13 +26,13 @@ from .declaration import FunctionChoice, activation_choice, choice_text
 
 __all__ = ["race", "search_and_train", "train_and_look_inside", "train_once"]
 
-Place = tuple[str | Path, str] | None
+_Place = tuple[str | Path, str] | None
 _SHOWN = 512  # inputs on which the layers are looked at
 _FRESH = 10_000  # added to the seed of a search for the training that is measured
 
 
 def train_once(
-    task: Task, choice: FunctionChoice, seed: int, device: str, place: Place = None, *, course: bool = False
+    task: Task, choice: FunctionChoice, seed: int, device: str, place: _Place = None, *, course: bool = False
 ) -> dict[str, Any]:
     """Train a network and measure it on the test part.
 
@@ -65,7 +65,7 @@ def _short(value: float) -> float | None:
 # -- through the layers ---------------------------------------------------------------------------------------------------
 
 
-def train_and_look_inside(task: Task, choice: FunctionChoice, seed: int, device: str, place: Place = None) -> dict[str, Any]:
+def train_and_look_inside(task: Task, choice: FunctionChoice, seed: int, device: str, place: _Place = None) -> dict[str, Any]:
     """Train a network and look at its layers before and after.
 
     scores   "dead units": the share, after training, of units whose slope is zero for every input, the mean over the layers;
@@ -110,7 +110,7 @@ def race(
     choice: FunctionChoice,
     seed: int,
     device: str,
-    place: Place = None,
+    place: _Place = None,
     *,
     pairs: Mapping[str, FunctionChoice],
     turns: int = 30,
@@ -160,7 +160,7 @@ def _steps(task: Task, choice: FunctionChoice, seed: int, part: Part, device: st
 
 
 def search_and_train(
-    task: Task, choice: FunctionChoice, seed: int, device: str, place: Place = None, *, methods: Mapping[str, str], trials: int
+    task: Task, choice: FunctionChoice, seed: int, device: str, place: _Place = None, *, methods: Mapping[str, str], trials: int
 ) -> dict[str, Any]:
     """Search a function for the task, then train it with a seed that the search did not use; other choices are only trained.
 

@@ -2,6 +2,7 @@
 
 from .activations import is_activation
 from .optimizer import parameter_groups
-from .swapping import Replacement, SwapReport, restore, swap
+from .report import Replacement, SwapPlan
+from .swapping import SwapReport, plan, restore, swap
 
-__all__ = ["Replacement", "SwapReport", "is_activation", "parameter_groups", "restore", "swap"]
+__all__ = ["Replacement", "SwapPlan", "SwapReport", "is_activation", "parameter_groups", "plan", "restore", "swap"]

@@ -66,7 +66,7 @@ def look_before(root: nn.Module, name: str) -> Use:
         return Use()
     prefix, _, key = name.rpartition(".")
     parent = root.get_submodule(prefix)
-    if isinstance(parent, nn.Sequential):
+    if isinstance(parent, nn.Sequential) and key in parent._modules:
         children = list(parent._modules.items())
         before = children[: [child for child, _ in children].index(key)]
         return _last_layer(module for _, module in reversed(before)) or look_before(root, prefix)

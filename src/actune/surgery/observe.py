@@ -1,10 +1,13 @@
-"""One run of a model on an example, to see what reaches its activations. It leaves no trace in the model."""
+"""Runs of a model on an example, to see which activation functions it calls, where, and on what. They leave no trace in it."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+import sys
+import types
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +19,12 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .activations import TORCH_FUNCTIONS, is_activation
+from .gates import GateWatch, can_be_gate
+from .handwritten import TORCH_FOLDER
 from .layout import Use, channel_layout
-from .select import ModulePlace
+from .sites import CallSite, find_site
 
-__all__ = ["HOOKS", "observe_uses"]
+__all__ = ["HOOKS", "ObservedCall", "observe_calls"]
 
 HOOKS = (
     "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks", "_forward_hooks_with_kwargs",
@@ -27,61 +32,126 @@ HOOKS = (
 )  # fmt: skip
 
 
-class _CountFunctions(TorchFunctionMode):
-    """Counts functional activation calls outside of activation modules."""
+@dataclass
+class ObservedCall:
+    """One call of an activation function in a run of the model.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-        self.depth = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls += self.depth == 0 and getattr(func, "__name__", "").strip("_") in TORCH_FUNCTIONS
-        return func(*args, **(kwargs or {}))
-
-
-def observe_uses(model: nn.Module, example: object, places: list[ModulePlace]) -> tuple[dict[nn.Module, list[Use]], int]:
-    """Run the model once on an example.
-
-    Returns the uses of the module of each place, in the order of the calls, and the number of functional activation calls outside
-    of activation modules.
+    function  the class of the module, or the name of the function
+    module    the module that was called; None for a function
+    site      where the call stands in the source; for what has no such place the reason, in words
+    use       what its input looked like
+    gate      why it is a gate; "" if it is none
     """
+
+    function: str
+    module: nn.Module | None
+    site: CallSite | str
+    use: Use
+    gate: str = ""
+
+
+def observe_calls(model: nn.Module, example: object, chosen: Collection[nn.Module]) -> tuple[list[ObservedCall], str]:
+    """Run the model on an example, in its own mode and in the other one (training or evaluation).
+
+    Returns the calls of activation functions, in their order, of `chosen` modules too; and why the other mode could not be run, ""
+    if it could. In the model's own mode, an error is raised.
+    """
+    found = _run(model, example, chosen, model.training)
+    other = not model.training
+    try:
+        return found + _run(model, example, chosen, other), ""
+    except Exception as error:  # a batch norm that trains wants more than one example, say
+        first = str(error).partition("\n")[0]
+        return found, f"in {'training' if other else 'evaluation'} the example fails: {type(error).__name__}: {first}"
+
+
+class _Observer:
+    """Hears what happens in a run, and writes down the calls of activation functions."""
+
     # Which layer made the input of an activation? Most often that very tensor was the output of a layer: `made_by` knows. Otherwise
     # it was computed from one, as in act(conv(x) + x): then the latest layer with an output of that shape is taken (`latest`).
-    # `counter.depth` is above 0 inside an activation module, whose own calls such as F.relu do not count as functional.
-    seen: dict[nn.Module, list[Use]] = {place.module: [] for place in places}
-    made_by = WeakTensorKeyDictionary()
-    latest: list[tuple[nn.Module, torch.Size]] = []
-    counter = _CountFunctions()
+    # While modules are `entered`, calls such as F.relu are their own and do not count.
 
-    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        counter.depth += 1
-        x = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
-        if x is not None and module in seen:
-            seen[module].append(_use_on(x, [made_by.get(x), *(layer for layer, shape in latest if shape == x.shape)]))
+    def __init__(self, owners: Collection[nn.Module]):
+        self.owners = owners
+        self.calls: list[ObservedCall] = []
+        self.entered: list[tuple[int, torch.Tensor | None]] = []
+        self.made_by = WeakTensorKeyDictionary()
+        self.latest: tuple[nn.Module, torch.Size] | None = None
+        self.gates = GateWatch(self._tell_gate)
 
-    def leave(module: nn.Module, args: object, output: object) -> None:
-        counter.depth -= 1
+    def _tell_gate(self, key: int, reason: str) -> None:
+        self.calls[key].gate = self.calls[key].gate or reason
 
-    def layer(module: nn.Module, args: object, output: Any) -> None:
+    def _write(self, function: str, module: nn.Module | None, site: CallSite | str, x: torch.Tensor | None) -> int:
+        use = Use()
+        if x is not None:
+            layers = [self.latest[0]] if self.latest is not None and self.latest[1] == x.shape else []
+            use = _use_on(x, [self.made_by.get(x), *layers])
+        self.calls.append(ObservedCall(function, module, site, use))
+        return len(self.calls) - 1
+
+    def function(self, func: Any, args: Any, kwargs: Any, frame: types.FrameType) -> Any:
+        """Call one of torch's functions, which this frame calls, and note what it gives."""
+        name, key = getattr(func, "__name__", "").strip("_"), None
+        if not self.entered and name in TORCH_FUNCTIONS:
+            is_method = isinstance(func, types.MethodDescriptorType) and not frame.f_code.co_filename.startswith(TORCH_FOLDER)
+            site = find_site(frame, self.owners, name, "method" if is_method else "function")
+            key = self._write(name, None, site, _first_tensor(args, kwargs))
+        output = func(*args, **kwargs)
+        self.gates.see(name, (args, kwargs), output)
+        if key is not None and can_be_gate(name):
+            self.gates.mark(output, key, _first_tensor(args, kwargs))
+        return output
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x, site = _first_tensor(args, kwargs), find_site(sys._getframe(1), self.owners, type(module).__name__, "module")
+        self.entered.append((self._write(type(module).__name__, module, site, x), x))
+
+    def leave(self, module: nn.Module, args: object, output: object) -> None:
+        key, given = self.entered.pop()
+        if can_be_gate(module):
+            self.gates.mark(output, key, given)
+
+    def layer(self, module: nn.Module, args: object, output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple) else output
         if isinstance(tensor, torch.Tensor):
-            made_by[tensor] = module
-            latest[:] = [(module, tensor.shape)]
+            self.made_by[tensor] = module
+            self.latest = (module, tensor.shape)
 
+
+class _Watch(TorchFunctionMode):
+    """Hands each call of one of torch's functions to an observer, with the frame that calls it."""
+
+    def __init__(self, observer: _Observer):
+        super().__init__()
+        self.observer = observer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.observer.function(func, args, kwargs or {}, sys._getframe(1))
+
+
+def _run(model: nn.Module, example: object, chosen: Collection[nn.Module], training: bool) -> list[ObservedCall]:
+    observer = _Observer({m for m in model.modules() if m not in chosen and not is_activation(m)})
     inputs: Any = dict(example) if isinstance(example, Mapping) else example
     inputs = tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)  # the first layer may work in place
     args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (inputs if isinstance(inputs, tuple) else (inputs,), {})
     with _untouched(model), torch.no_grad(), _every_module_called():
+        if training != model.training:
+            model.train(training)
         for module in model.modules():
-            if module in seen or is_activation(module):
-                module.register_forward_pre_hook(enter, with_kwargs=True)
-                module.register_forward_hook(leave)
+            if module in chosen or is_activation(module):
+                module.register_forward_pre_hook(observer.enter, with_kwargs=True)
+                module.register_forward_hook(observer.leave)
             elif channel_layout(module) is not None:
-                module.register_forward_hook(layer)
-        with counter:
-            model(*args, **kwargs)
-    return seen, counter.calls
+                module.register_forward_hook(observer.layer)
+        with _Watch(observer):
+            observer.gates.returned(model(*args, **kwargs))
+    return observer.calls
+
+
+def _first_tensor(args: Any, kwargs: Mapping[str, Any]) -> torch.Tensor | None:
+    return next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
 
 
 def _use_on(x: torch.Tensor, layers: list[nn.Module | None]) -> Use:

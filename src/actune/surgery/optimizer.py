@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from .activations import check_model, is_activation
-from .plan import Change
+from .changes import Change
 
 __all__ = ["Removed", "add", "check", "parameter_groups", "put_back", "take_out"]
 

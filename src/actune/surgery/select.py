@@ -1,4 +1,4 @@
-"""The modules of a model that a user means: by name pattern, class or predicate."""
+"""The modules of a model that a user means, by name pattern, class or predicate, and the attributes that hold them."""
 
 from __future__ import annotations
 
@@ -8,34 +8,23 @@ from typing import NamedTuple
 
 from torch import nn
 
-from .activations import NOT_ELEMENTWISE, RECURRENT, is_activation, is_function, is_stateless
+from .activations import NOT_ELEMENTWISE, RECURRENT, is_activation, is_stateless
 
-__all__ = ["ModulePlace", "Selector", "select_places"]
+__all__ = ["Selector", "Slot", "chosen_modules", "matcher", "module_slots", "takes_gate", "why_not_replaceable"]
 
 # What a user may pass as `where`.
 Selector = str | type | Sequence[str] | Sequence[type] | Callable[[str, nn.Module], bool] | None
 
 
 class Slot(NamedTuple):
-    """An attribute of a parent that holds a module. It has several names if the parent has. The root's slot has no parent."""
+    """An attribute of a parent that holds a module, or will. It has several names if the parent has. The root's has no parent."""
 
     parent: nn.Module | None
     key: str
     names: tuple[str, ...]
 
 
-class ModulePlace(NamedTuple):
-    """A module to replace and the slots to replace it in."""
-
-    module: nn.Module
-    slots: tuple[Slot, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(name for slot in self.slots for name in slot.names)
-
-
-def _slots(model: nn.Module) -> dict[nn.Module, list[Slot]]:
+def module_slots(model: nn.Module) -> dict[nn.Module, list[Slot]]:
     """Every module with the slots that hold it, in the order of the tree.
 
     A shared module has several slots: model.a.act and model.b.act. A slot of a shared parent has several names: in a model whose
@@ -52,7 +41,7 @@ def _slots(model: nn.Module) -> dict[nn.Module, list[Slot]]:
     return slots
 
 
-def _matcher(where: Selector) -> tuple[Callable[[str, nn.Module], bool], Callable[[nn.Module], bool]]:
+def matcher(where: Selector) -> tuple[Callable[[str, nn.Module], bool], Callable[[nn.Module], bool]]:
     """(meant, replaceable): whether `where` means the module of this name, and whether a module that is meant may be replaced.
 
     A class is taken at its word and replaces whatever is of it. Patterns choose among activation modules only: "encoder.*" is not
@@ -76,37 +65,15 @@ def _unknown(module: nn.Module) -> bool:
     return is_stateless(module) and not type(module).__module__.startswith("torch.nn.modules.")
 
 
-def select_places(model: nn.Module, where: Selector) -> tuple[list[ModulePlace], list[tuple[str, str, str]]]:
-    """The places to replace, and (name, class, reason) for what is meant and cannot be replaced.
-
-    Raises ValueError if nothing is to be replaced, or if one module to replace is inside another.
-    """
-    meant, replaceable = _matcher(where)
-    places: list[ModulePlace] = []
-    skipped: list[tuple[str, str, str]] = []
-    for module, slots in _slots(model).items():
-        name = slots[0].names[0]
-        chosen = tuple(slot for slot in slots if any(meant(name, module) for name in slot.names))
-        reason = _why_kept(module, where)
-        if chosen and replaceable(module):
-            places.append(ModulePlace(module, chosen))
-        elif chosen and reason:
-            skipped.append((chosen[0].names[0], type(module).__name__, reason))
-        # A function that is held as an attribute, self.act = F.relu, is no module and cannot be replaced: say so.
-        if not is_activation(module) and not callable(where):
-            held = {f"{name}.{key}".lstrip("."): value for key, value in vars(module).items() if is_function(value)}
-            skipped += [(path, value.__name__, "a function, not a module") for path, value in held.items() if meant(path, module)]
-    if not places:
-        raise ValueError(_nothing(model, where, skipped))
-    inside = {child: place for place in places for child in place.module.modules() if child is not place.module}
-    for place in places:
-        if place.module in inside:
-            outer = inside[place.module].names[0] or "(root)"
-            raise ValueError(f"where={where!r} matches {outer!r} and {place.names[0]!r} inside it; let it match one of them")
-    return places, skipped
+def takes_gate(where: Selector, names: Sequence[str]) -> bool:
+    """Whether `where` means a gate, too: it is named in full, or by its class, or a function chose it."""
+    items = [where] if isinstance(where, str) else list(where) if isinstance(where, Sequence) else []
+    if all(isinstance(item, str) for item in items):
+        return any(item in names for item in items) or (callable(where) and not isinstance(where, str))
+    return True
 
 
-def _why_kept(module: nn.Module, where: Selector) -> str | None:
+def why_not_replaceable(module: nn.Module, where: Selector) -> str | None:
     """Why a module is not replaced; None if nobody would expect it to be."""
     if isinstance(module, NOT_ELEMENTWISE):
         return "not elementwise"
@@ -115,11 +82,7 @@ def _why_kept(module: nn.Module, where: Selector) -> str | None:
     return None if where is None or module._modules else "not an activation; where=its class replaces it all the same"
 
 
-def _nothing(model: nn.Module, where: Selector, skipped: list[tuple[str, str, str]]) -> str:
-    """The message of an error: nothing is to be replaced, and what the model has instead."""
-    found = [f"{name or '(root)'} ({type(module).__name__})" for name, module in model.named_modules() if is_activation(module)]
-    if not found:
-        held = f"; it holds {', '.join(f'{name} ({kind}: {reason})' for name, kind, reason in skipped[:6])}" if skipped else ""
-        return f"the model has no activation modules{held}; calls such as F.relu(x) are out of reach: make them modules"
-    rest = f" and {len(found) - 6} more" if len(found) > 6 else ""
-    return f"where={where!r} matches no activation module; the model has {', '.join(found[:6])}{rest}"
+def chosen_modules(model: nn.Module, where: Selector) -> set[nn.Module]:
+    """The modules that `where` means and that may be replaced."""
+    meant, replaceable = matcher(where)
+    return {m for m, slots in module_slots(model).items() if replaceable(m) and any(meant(n, m) for s in slots for n in s.names)}

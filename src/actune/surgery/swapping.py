@@ -1,108 +1,31 @@
-"""Swap the activation modules of a network that exists, and put the old ones back.
+"""Swap the activation functions of a network that exists, and put the old ones back.
 
-A swap is first planned on the whole model (which modules, which dimension holds the channels, how many there are), then applied as
-a list of assignments. So an error leaves the model as it was, and `restore` undoes the same list backwards.
+A swap is first planned on the whole model (which places, which dimension holds the channels, how many there are, how methods are
+rewritten), then applied as a list of assignments. So an error leaves the model as it was, and `restore` undoes the same list
+backwards.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 
 from ..messages import shorten
-from ..module import Activation
 from . import optimizer as optimizers
 from .activations import check_model
-from .observe import HOOKS, observe_uses
-from .plan import Act, Change, module_maker, plan_change
-from .select import Selector, select_places
+from .changes import Act, Change, module_maker, plan_change
+from .edits import ClassEdit, Edit, edits_of_changes, edits_of_classes, is_in_force
+from .observe import observe_calls
+from .places import Kept, find_places
+from .report import SwapPlan, describe
+from .select import Selector, chosen_modules
 
-__all__ = ["Replacement", "SwapReport", "restore", "swap"]
+__all__ = ["SwapReport", "plan", "restore", "swap"]
 
 Scope = Literal["layer", "channel", "neuron"]
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """One module that was replaced, with all its names."""
-
-    names: tuple[str, ...]
-    old: str
-    new: str
-    channels: int | tuple[int, ...] | None
-    dim: int | None
-
-    def __str__(self) -> str:
-        fit = [f"channels={self.channels}"] * (self.channels is not None) + [f"dim={self.dim}"] * (self.dim is not None)
-        return f"{' = '.join(name or '(root)' for name in self.names)}: {self.old} -> {self.new} {' '.join(fit)}".rstrip()
-
-
-@dataclass(frozen=True, eq=False)
-class SwapReport:
-    """What a swap did.
-
-    model             the model to use from now on: the one given, unless that was an activation itself
-    replaced          one entry per module
-    skipped           (name, class, reason) of what holds an activation, or was meant by `where`, and was not replaced
-    functional_calls  the number of calls such as `F.relu(x)` that one run of the model on `example` made outside of activation
-                      modules, which no swap reaches; None without an example
-    """
-
-    model: nn.Module = field(repr=False)
-    replaced: tuple[Replacement, ...]
-    skipped: tuple[tuple[str, str, str], ...]
-    functional_calls: int | None
-    _undo: _Undo = field(repr=False)
-
-    def __str__(self) -> str:
-        lines = [f"replaced {_count(len(self.replaced), 'module')}", *(f"  {replacement}" for replacement in self.replaced)]
-        if self.skipped:
-            groups = Counter((kind, reason) for _, kind, reason in self.skipped)
-            first = {(kind, reason): name for name, kind, reason in reversed(self.skipped)}
-            lines.append(f"skipped {_count(len(self.skipped), 'place')}")
-            for key, count in groups.items():
-                more = f" and {count - 1} more" if count > 1 else ""
-                lines.append(f"  {first[key] or '(root)'}{more}: {key[0]}: {key[1]}")
-        if self.functional_calls is not None:
-            lines.append(f"{_count(self.functional_calls, 'functional activation call')} out of reach")
-        return "\n".join(lines)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
-
-
-class Edit(NamedTuple):
-    """One reversible assignment."""
-
-    table: dict[str, Any]
-    key: str
-    old: Any
-    new: Any
-
-
-def _edits(model: nn.Module, changes: list[Change]) -> Iterator[Edit]:
-    """The assignments that put the new modules in place. Each shares the hook tables of the old one, so that handles stay valid."""
-    fused: set[nn.Module] = set()
-    for place, new, _, _ in changes:
-        old, parents = place.module, [slot.parent for slot in place.slots]
-        if not any(vars(new)[key] for key in HOOKS):
-            yield from (Edit(vars(new), key, vars(new)[key], vars(old)[key]) for key in HOOKS)
-        elif any(vars(old)[key] for key in HOOKS):
-            raise ValueError(f"{place.names[0]!r} and the new {type(new).__name__} both have hooks; remove those of one side")
-        yield from (Edit(slot.parent._modules, slot.key, old, new) for slot in place.slots if slot.parent is not None)
-        fused |= {parent for parent in parents if isinstance(parent, nn.TransformerEncoderLayer)}
-    # In inference torch's fused encoder would go on with the old function.
-    for module in model.modules():
-        if module in fused:
-            yield Edit(vars(module), "activation_relu_or_gelu", vars(module)["activation_relu_or_gelu"], 0)
-        elif isinstance(module, nn.TransformerEncoder) and fused.intersection(module.modules()):
-            yield Edit(vars(module), "use_nested_tensor", vars(module)["use_nested_tensor"], False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,25 +34,84 @@ class _Undo:
 
     root: nn.Module
     pairs: tuple[tuple[nn.Module, nn.Module], ...]
-    edits: tuple[Edit, ...]
+    edits: tuple[Edit | ClassEdit, ...]
     optimizer: torch.optim.Optimizer | None
     removed: tuple[optimizers.Removed, ...]
     added: tuple[nn.Parameter, ...]
 
 
-def _make_edits(model: nn.Module, root: nn.Module, changes: list[Change], optimizer: torch.optim.Optimizer | None) -> _Undo:
-    edits = tuple(_edits(model, changes))
-    pairs = tuple((change.place.module, change.new) for change in changes)
+@dataclass(frozen=True, eq=False)
+class SwapReport(SwapPlan):
+    """What a swap did: what a plan says, and the model to use from now on, the one given unless that was an activation itself."""
+
+    model: nn.Module = field(repr=False)
+    _undo: _Undo = field(repr=False)
+
+
+def _make_edits(
+    model: nn.Module, root: nn.Module, changes: list[Change], classes: list[ClassEdit], optimizer: torch.optim.Optimizer | None
+) -> _Undo:
+    edits: tuple[Edit | ClassEdit, ...] = (*edits_of_changes(model, changes), *classes)
+    pairs = tuple((change.place.module, change.new) for change in changes if change.place.module is not None)
     removed: tuple[optimizers.Removed, ...] = ()
     added: tuple[nn.Parameter, ...] = ()
     if optimizer is not None:
         added = optimizers.add(optimizer, changes)  # the only step that may fail, so it comes first
     for edit in edits:
-        edit.table[edit.key] = edit.new
+        edit.put(edit.new)
     if optimizer is not None:
         alive = {id(p) for p in root.parameters()}
         removed = optimizers.take_out(optimizer, {id(p) for old, _ in pairs for p in old.parameters()} - alive)
     return _Undo(model, pairs, edits, optimizer, removed, added)
+
+
+class _Planned(NamedTuple):
+    changes: list[Change]
+    classes: list[ClassEdit]
+    gates: list[Kept]
+    skipped: list[Kept]
+    note: str
+
+
+def _planned(
+    model: nn.Module, act: Act, where: Selector, example: object, scope: Scope | None, gates: bool, shared: bool
+) -> _Planned:
+    check_model(model)
+    fit_scope, make = module_maker(act, scope)
+    observed, note = (None, "") if example is None else observe_calls(model, example, chosen_modules(model, where))
+    found = find_places(model, where, observed, with_gates=gates, shared=shared)
+    classes, refused = edits_of_classes(found.places)
+    skipped = found.skipped + [Kept(place.names[0], place.function, reason, place.text) for place, reason in refused.items()]
+    changes: list[Change] = []
+    for place in found.places:
+        if place in refused:
+            continue
+        change = plan_change(model, place, fit_scope, make)
+        if isinstance(change, str):
+            skipped.append(Kept(place.names[0], place.function, change, place.text))
+        else:
+            changes.append(change)
+    if len({change.new for change in changes} - set(model.modules())) < len(changes):
+        raise ValueError(f"act={act!r} returned a module that is already in use; let it make a new one at each call")
+    done = {change.place for change in changes}
+    if any(place.sites and place not in done and place not in refused for place in found.places):
+        classes, _ = edits_of_classes([place for place in found.places if place in done])
+    return _Planned(changes, classes, found.gates, skipped, note)
+
+
+def plan(
+    model: nn.Module,
+    act: Act,
+    *,
+    where: Selector = None,
+    example: object = None,
+    scope: Scope | None = None,
+    gates: bool = False,
+    shared: bool = False,
+) -> SwapPlan:
+    """What `swap` with these arguments would do, while nothing is changed."""
+    made = _planned(model, act, where, example, scope, gates, shared)
+    return SwapPlan(tuple(map(describe, made.changes)), tuple(made.gates), tuple(made.skipped), made.note)
 
 
 def swap(
@@ -140,50 +122,44 @@ def swap(
     example: object = None,
     optimizer: torch.optim.Optimizer | None = None,
     scope: Scope | None = None,
+    gates: bool = False,
+    shared: bool = False,
 ) -> SwapReport:
-    """Replace activation modules of a model in place. Use `report.model` from then on.
+    """Replace the activation functions of a model in place: modules, functions that attributes hold, and calls such as F.gelu(x).
+
+    Use `report.model` from then on.
 
     act        a family name, a formula, a Family or an Activation (a fresh one with the same settings and initial values, not the
                learned ones, goes to each place), another module (copied), what makes one, or the Path of a file of `save`:
                `"sau"`, `"x*sigmoid(b*x); b=1"`, `Activation("swish", beta=2.0)`, `nn.GELU`, `Path("best.json")`
-    where      one name pattern (`"layer1.*"`) or several, to choose among the activation modules; a class or several, to replace
+    where      one name pattern (`"layer1.*"`) or several, to choose among the activation functions; a class or several, to replace
                whatever is of that class; or a function of (name, module), to choose among activation modules and bare modules
-               that are not torch's. Default: every elementwise activation module, gates and outputs included
-    example    an input of the model: a tensor, a tuple of arguments or a dict of keyword arguments. The model runs on it once, and
-               is left without a trace of that, to see which dimension holds the channels and how many there are
+               that are not torch's. Default: every elementwise activation function that is no gate
+    example    an input of the model: a tensor, a tuple of arguments or a dict of keyword arguments. The model runs on it in
+               training and in evaluation, and is left without a trace of that, to see which functions are called, where, on how
+               many channels, and which are gates. Without it, the source of the model's classes is read, which tells less
     optimizer  the model's: parameters that disappear leave it, new ones join it in a copy of their neighbours' group without
                weight decay
     scope      "layer", "channel" or "neuron", if another than that of `act`
+    gates      whether gates are replaced, too: a sigmoid, tanh or softplus whose output multiplies another tensor or is what the
+               model returns. One that `where` names in full, or by its class, is replaced anyway
+    shared     whether a module that several places call stays one; otherwise each place gets its own
 
-    A module held under several names stays one module under these names. New parameters have the dtype and device of those
-    around; new modules have the mode (train or eval) and the hooks of the old, and none works in place, as
-    `nn.ReLU(inplace=True)` does. What was not replaced is in `report.skipped`, with the reason.
+    A call in a method becomes one of a new module, `self.act(x)`: the module that has the method gets a subclass of its class with
+    the same name, in which the method is rewritten. New parameters have the dtype and device of those around; new modules have
+    the mode (train or eval) and the hooks of the old, and none works in place, as `nn.ReLU(inplace=True)` does. What was not
+    replaced is in `report.gates` and `report.skipped`, with the reason.
     Raises ValueError where `where` matches no activation or the arguments do not fit the model, TypeError for an argument of
     another kind. The model is then as it was.
     """
-    check_model(model)
-    fit_scope, make = module_maker(act, scope)
-    places, skipped = select_places(model, where)
-    seen, calls = ({}, None) if example is None else observe_uses(model, example, places)
-    changes: list[Change] = []
-    for place in places:
-        change = plan_change(model, place, seen.get(place.module, []), fit_scope, make)
-        if isinstance(change, str):
-            skipped.append((place.names[0], type(place.module).__name__, change))
-        else:
-            changes.append(change)
-    if len({change.new for change in changes} - set(model.modules())) < len(changes):
-        raise ValueError(f"act={act!r} returned a module that is already in use; let it make a new one at each call")
+    made = _planned(model, act, where, example, scope, gates, shared)
     if optimizer is not None:
-        optimizers.check(optimizer, model, changes)
-    root = next((change.new for change in changes if change.place.module is model), model)
-    undo = _make_edits(model, root, changes, optimizer)
-    return SwapReport(root, tuple(map(_replacement, changes)), tuple(skipped), calls, undo)
-
-
-def _replacement(change: Change) -> Replacement:
-    new = str(change.new.family) if isinstance(change.new, Activation) else type(change.new).__name__
-    return Replacement(change.place.names, type(change.place.module).__name__, new, change.fit.channels, change.fit.dim)
+        optimizers.check(optimizer, model, made.changes)
+    root = next((change.new for change in made.changes if change.place.module is model), model)
+    undo = _make_edits(model, root, made.changes, made.classes, optimizer)
+    return SwapReport(
+        tuple(map(describe, made.changes)), tuple(made.gates), tuple(made.skipped), made.note, root, undo
+    )  # fmt: skip
 
 
 def restore(model: nn.Module, report: SwapReport) -> nn.Module:
@@ -198,13 +174,13 @@ def restore(model: nn.Module, report: SwapReport) -> nn.Module:
     undo = report._undo
     if model is not report.model:
         raise ValueError(f"model={type(model).__name__} is not the one of this report; pass report.model")
-    if any(edit.table.get(edit.key) is not edit.new for edit in undo.edits if isinstance(edit.new, dict | nn.Module)):
+    if not all(map(is_in_force, undo.edits)):
         raise ValueError("report is out of date: its swap was undone, or the model was changed since; undo later swaps first")
     for old, new in undo.pairs:
         old.train(new.training)
         vars(old)["_is_full_backward_hook"] = vars(new)["_is_full_backward_hook"]  # a hook may have joined the shared table
     for edit in reversed(undo.edits):
-        edit.table[edit.key] = edit.old
+        edit.put(edit.old)
     if undo.optimizer is not None:
         optimizers.put_back(undo.optimizer, undo.removed, undo.added)
     return undo.root

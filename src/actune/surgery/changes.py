@@ -15,7 +15,7 @@ from ..catalogue.files import load
 from ..catalogue.registry import Family, resolve
 from ..module import Activation
 from .layout import Use, look_before
-from .select import ModulePlace
+from .places import Place
 
 __all__ = ["Act", "Change", "Fit", "module_maker", "plan_change"]
 
@@ -30,9 +30,9 @@ class Fit(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A module, the one that takes its place, and the parameters nearby, nearest first, whose optimizer group the new ones join."""
+    """A place, the module that goes there, and the parameters nearby, nearest first, whose optimizer group the new ones join."""
 
-    place: ModulePlace
+    place: Place
     new: nn.Module
     fit: Fit
     near: tuple[nn.Parameter, ...]
@@ -87,11 +87,9 @@ def module_maker(act: Act, scope: str | None) -> tuple[str | None, Callable[...,
     return None, fresh
 
 
-def plan_change(
-    model: nn.Module, place: ModulePlace, uses: list[Use], scope: str | None, make: Callable[..., nn.Module]
-) -> Change | str:
+def plan_change(model: nn.Module, place: Place, scope: str | None, make: Callable[..., nn.Module]) -> Change | str:
     """The change at a place, or the reason why there can be none."""
-    uses = uses or [look_before(model, name) for name in place.names]
+    uses = list(place.uses) or [look_before(model, name) for name in place.names]
     fit = _fit(uses, scope)
     if isinstance(fit, str):
         return fit
@@ -101,16 +99,19 @@ def plan_change(
     like = next((p for p in near if p.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)), None)
     device = next((use.device for use in uses if use.device is not None), like.device if like is not None else None)
     new = make(channels=fit.channels, dim=fit.dim, device=device, dtype=like.dtype if like is not None else None)
-    new.train(place.module.training)
-    owned = list(place.module.parameters())
+    there = place.module if place.module is not None else place.parent
+    assert there is not None
+    new.train(there.training)
+    owned = [] if place.module is None else list(place.module.parameters())
     if owned and not any(p.requires_grad for p in owned):  # a frozen PReLU is followed by a frozen activation
         new.requires_grad_(False)
     return Change(place, new, fit, near)
 
 
-def _parameters_near(model: nn.Module, place: ModulePlace, uses: list[Use]) -> tuple[nn.Parameter, ...]:
+def _parameters_near(model: nn.Module, place: Place, uses: list[Use]) -> tuple[nn.Parameter, ...]:
     """The parameters of the model from near to far: of the module, the layer before it, its parent, the parent of that, …"""
     path = place.names[0].split(".")[:-1]
     around = [model.get_submodule(".".join(path[:depth])) for depth in range(len(path), -1, -1)]
-    modules = [place.module, *(use.layer for use in uses if use.layer is not None), *around]
+    own = [] if place.module is None else [place.module]
+    modules = [*own, *(use.layer for use in uses if use.layer is not None), *around]
     return tuple({id(p): p for module in modules for p in module.parameters()}.values())
