@@ -24,6 +24,7 @@ FLOORS = [
     "initial",
     "module",
     "surgery export",
+    "integrations",
     "experiments",
     "bench",
     "discovery",

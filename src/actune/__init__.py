@@ -9,6 +9,7 @@ from .catalogue.families.mittag_leffler import interpolate
 from .catalogue.files import load, save
 from .catalogue.registry import Family, Param, declare, family, list_families, resolve
 from .catalogue.smoothing import smooth
+from .integrations import tell_libraries
 from .kernels.tables.special import mittag_leffler
 from .language.expr import Expr, FormulaError
 from .language.parser import parse
@@ -69,3 +70,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+tell_libraries()

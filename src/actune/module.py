@@ -170,6 +170,7 @@ class Activation(nn.Module):
         stored = p.stored()
         shape = (*stored.shape, *tail)
         stored = stored.reshape(*stored.shape, *(1 for _ in tail)).expand(shape)
+        device = torch.get_default_device() if device is None else device
         return stored.to(device=device, dtype=dtype or torch.get_default_dtype()).clone()
 
     def _ready(self, name: str) -> Tensor:

@@ -20,7 +20,7 @@ from ..messages import shorten
 from .interval import Closed
 from .registry import FAMILIES, Family, Param, nonnegative, positive, real, resolve
 
-__all__ = ["load", "save"]
+__all__ = ["function_of_record", "function_record", "load", "save"]
 
 VERSION = 1
 # How a constraint is written: its name in the file -> what makes it, and its attributes that are the arguments of that.
@@ -36,6 +36,16 @@ CONSTRAINTS: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 
 
+def function_record(function: str | Family) -> dict[str, Any]:
+    """A function as plain data that JSON can hold; raises ValueError for a constraint that it cannot."""
+    f = resolve(function)
+    parameters = {name: _written(name, p) for name, p in f.params.items()}
+    return {
+        "actune": VERSION, "function": str(f), "formula": str(f.expr), "parameters": parameters, "paper": f.paper,
+        "summary": f.summary, "notes": f.notes, "name": f.name, "tree": json.loads(to_json(f.expr)),
+    }  # fmt: skip
+
+
 def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> None:
     """Write a function to a file that `load`, `Activation.from_file`, `swap` and the command line read.
 
@@ -44,12 +54,7 @@ def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> 
 
     The file appears as a whole or not at all. Raises ValueError for a constraint that a file cannot hold.
     """
-    f = resolve(function)
-    parameters = {name: _written(name, p) for name, p in f.params.items()}
-    record = {
-        "actune": VERSION, "function": str(f), "formula": str(f.expr), "parameters": parameters, "paper": f.paper,
-        "summary": f.summary, "notes": f.notes, "name": f.name, "tree": json.loads(to_json(f.expr)), "facts": facts,
-    }  # fmt: skip
+    record = function_record(function) | {"facts": facts}
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     # Written beside the target and then renamed: a reader sees the old file or the new one, never a part.
     place = _path(path)
@@ -90,14 +95,19 @@ def load(path: str | os.PathLike[str]) -> Family:
         raise ValueError(f"cannot read the function in {str(path)!r}: {error.strerror}; `actune.save` writes one") from None
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is no function that `actune.save` wrote: {shorten(str(error))}") from None
+    return function_of_record(record, repr(str(path)))
+
+
+def function_of_record(record: Any, what: str) -> Family:
+    """The function in plain data that `function_record` made; raises ValueError, one line about `what`, if it is no such data."""
     if not isinstance(record, dict) or record.get("actune") != VERSION:
         found = record.get("actune") if isinstance(record, dict) else None
-        raise ValueError(f'{str(path)!r} is no function in format {VERSION} of `actune.save` (its "actune" is {found!r})')
+        raise ValueError(f'{what} is no function in format {VERSION} of `actune.save` (its "actune" is {found!r})')
     try:
         return _read(record)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         said = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{str(path)!r} is damaged ({shorten(said)}); write it again with `actune.save`") from None
+        raise ValueError(f"{what} is damaged ({shorten(said)}); write it again with `actune.save`") from None
 
 
 def _read(record: Mapping[str, Any]) -> Family:

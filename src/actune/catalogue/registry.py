@@ -54,7 +54,7 @@ class Param:
         except (TypeError, ValueError):
             raise ValueError(f"an initial value must be a number or a tuple of numbers, got {shorten(repr(self.init))}") from None
         object.__setattr__(self, "init", numbers)
-        if not bool(self.constraint.check(torch.tensor(self.init, dtype=torch.float64)).all()):
+        if not bool(self.constraint.check(self._numbers()).all()):
             raise ValueError(f"initial value {self.init} is outside its constraint {self.constraint}; choose one inside")
 
     def symbols(self, name: str) -> tuple[str, ...]:
@@ -63,7 +63,11 @@ class Param:
 
     def stored(self) -> Tensor:
         """The initial value in the unconstrained form in which a module stores it, in float64."""
-        return transform_to(self.constraint).inv(torch.tensor(self.init, dtype=torch.float64))
+        return transform_to(self.constraint).inv(self._numbers())
+
+    def _numbers(self) -> Tensor:
+        """The initial value on the CPU, also where tensors are otherwise made without values, under torch.device("meta")."""
+        return torch.tensor(self.init, dtype=torch.float64, device="cpu")
 
     def value(self, stored: Tensor) -> Tensor:
         """The value inside the constraint, from the stored form. A positive one stays positive and finite for any stored number."""

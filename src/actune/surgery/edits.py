@@ -14,13 +14,13 @@ from .places import Place
 from .rewriting import Spot, class_edits, method_named, original_class, rewritten_class
 from .source import SourceError
 
-__all__ = ["ClassEdit", "Edit", "edits_of_changes", "edits_of_classes", "is_in_force"]
+__all__ = ["ABSENT", "ClassEdit", "Edit", "edits_of_changes", "edits_of_classes", "is_in_force"]
 
-_ABSENT: Any = object()  # an attribute that is not there
+ABSENT: Any = object()  # an attribute that is not there
 
 
 class Edit(NamedTuple):
-    """One reversible assignment in a table of attributes; `_ABSENT` where there is nothing before or afterwards."""
+    """One reversible assignment in a table of attributes; `ABSENT` where there is nothing before or afterwards."""
 
     table: dict[str, Any]
     key: str
@@ -28,7 +28,7 @@ class Edit(NamedTuple):
     new: Any
 
     def put(self, value: Any) -> None:
-        if value is _ABSENT:
+        if value is ABSENT:
             self.table.pop(self.key, None)
         else:
             self.table[self.key] = value
@@ -58,8 +58,8 @@ def edits_of_changes(model: nn.Module, changes: list[Change]) -> Iterator[Edit]:
             if slot.parent is not None:
                 held = vars(slot.parent)
                 if slot.key in held:  # a function that an attribute holds would hide the module
-                    yield Edit(held, slot.key, held[slot.key], _ABSENT)
-                yield Edit(slot.parent._modules, slot.key, slot.parent._modules.get(slot.key, _ABSENT), new)
+                    yield Edit(held, slot.key, held[slot.key], ABSENT)
+                yield Edit(slot.parent._modules, slot.key, slot.parent._modules.get(slot.key, ABSENT), new)
         fused |= {slot.parent for slot in place.slots if isinstance(slot.parent, nn.TransformerEncoderLayer)}
     # In inference torch's fused encoder would go on with the old function.
     for module in model.modules():

@@ -20,6 +20,7 @@ from .changes import Act, Change, module_maker, plan_change
 from .edits import ClassEdit, Edit, edits_of_changes, edits_of_classes, is_in_force
 from .observe import observe_calls
 from .places import Kept, find_places
+from .pretrained import config_edits
 from .report import SwapPlan, describe
 from .select import Selector, chosen_modules
 
@@ -51,7 +52,7 @@ class SwapReport(SwapPlan):
 def _make_edits(
     model: nn.Module, root: nn.Module, changes: list[Change], classes: list[ClassEdit], optimizer: torch.optim.Optimizer | None
 ) -> _Undo:
-    edits: tuple[Edit | ClassEdit, ...] = (*edits_of_changes(model, changes), *classes)
+    edits: tuple[Edit | ClassEdit, ...] = (*edits_of_changes(model, changes), *classes, *config_edits(model, changes, classes))
     pairs = tuple((change.place.module, change.new) for change in changes if change.place.module is not None)
     removed: tuple[optimizers.Removed, ...] = ()
     added: tuple[nn.Parameter, ...] = ()
