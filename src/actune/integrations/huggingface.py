@@ -35,7 +35,8 @@ def register() -> None:
     """
     from transformers import activations, modeling_utils
 
-    functions, model = activations.ACT2FN, modeling_utils.PreTrainedModel
+    functions: Any = activations.ACT2FN
+    model: Any = modeling_utils.PreTrainedModel
     if getattr(model, "_knows_actune", False):
         return
     functions.__class__ = _known_by_name(type(functions))

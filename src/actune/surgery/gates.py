@@ -15,7 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..module import Activation
 
-__all__ = ["GateWatch", "can_be_gate"]
+__all__ = ["GateWatch", "can_be_gate", "tensors_in"]
 
 _GATES = frozenset({"sigmoid", "expit", "special_expit", "hardsigmoid", "hardsigmoidme", "hard_sigmoid", "tanh", "softplus"})
 _PRODUCTS = frozenset({
@@ -59,7 +59,7 @@ class GateWatch:
         """Take note of a call of one of torch's functions, by its name without underscores."""
         if name not in _PRODUCTS and name not in _PASSING and name not in _SUMS:
             return
-        tensors = list(_tensors(args))
+        tensors = list(tensors_in(args))
         marked = [t for t in tensors if t in self._made]
         for t in marked:
             others = [o for o in tensors if o is not t and not _is_constant(o)]
@@ -73,12 +73,12 @@ class GateWatch:
                         else "a gate: it multiplies another tensor",
                     )
             elif name not in _MATRIX_PRODUCTS and not (name in _SUMS and others):
-                for made in _tensors(output):
+                for made in tensors_in(output):
                     self._made[made] = {**self._made.get(made, {}), **self._made[t]}
 
     def returned(self, outputs: object) -> None:
         """Tell those functions whose output is what the model returns."""
-        for tensor in _tensors(outputs):
+        for tensor in tensors_in(outputs):
             for key in self._made.get(tensor, {}):
                 self._tell(key, "it is what the model returns")
 
@@ -88,16 +88,16 @@ def _is_constant(tensor: Tensor) -> bool:
     return isinstance(tensor, nn.Parameter) or tensor.dtype == torch.bool or tensor.ndim == 0
 
 
-def _tensors(value: object) -> Iterator[Tensor]:
+def tensors_in(value: object) -> Iterator[Tensor]:
     """The tensors in arguments or outputs, in containers of any depth."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for v in value.values():
-            yield from _tensors(v)
+            yield from tensors_in(v)
     elif isinstance(value, list | tuple):
         for v in value:
-            yield from _tensors(v)
+            yield from tensors_in(v)
     elif is_dataclass(value) and not isinstance(value, type):
         for f in fields(value):
-            yield from _tensors(getattr(value, f.name))
+            yield from tensors_in(getattr(value, f.name))

@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .activations import TORCH_FUNCTIONS, is_activation
-from .gates import GateWatch, can_be_gate
+from .fitting import Sample, sample_of
+from .gates import GateWatch, can_be_gate, tensors_in
 from .handwritten import TORCH_FOLDER
 from .layout import Use, channel_layout
 from .sites import CallSite, find_site
@@ -41,6 +42,7 @@ class ObservedCall:
     site      where the call stands in the source; for what has no such place the reason, in words
     use       what its input looked like
     gate      why it is a gate; "" if it is none
+    sample    some of its inputs and outputs, where they are asked for
     """
 
     function: str
@@ -48,18 +50,23 @@ class ObservedCall:
     site: CallSite | str
     use: Use
     gate: str = ""
+    sample: Sample | None = None
 
 
-def observe_calls(model: nn.Module, example: object, chosen: Collection[nn.Module]) -> tuple[list[ObservedCall], str]:
+def observe_calls(
+    model: nn.Module, example: object, chosen: Collection[nn.Module], sampled: bool = False
+) -> tuple[list[ObservedCall], str]:
     """Run the model on an example, in its own mode and in the other one (training or evaluation).
+
+    sampled   whether inputs and outputs are kept, too
 
     Returns the calls of activation functions, in their order, of `chosen` modules too; and why the other mode could not be run, ""
     if it could. In the model's own mode, an error is raised.
     """
-    found = _run(model, example, chosen, model.training)
+    found = _run(model, example, chosen, model.training, sampled)
     other = not model.training
     try:
-        return found + _run(model, example, chosen, other), ""
+        return found + _run(model, example, chosen, other, sampled), ""
     except Exception as error:  # a batch norm that trains wants more than one example, say
         first = str(error).partition("\n")[0]
         return found, f"in {'training' if other else 'evaluation'} the example fails: {type(error).__name__}: {first}"
@@ -72,10 +79,10 @@ class _Observer:
     # it was computed from one, as in act(conv(x) + x): then the latest layer with an output of that shape is taken (`latest`).
     # While modules are `entered`, calls such as F.relu are their own and do not count.
 
-    def __init__(self, owners: Collection[nn.Module]):
-        self.owners = owners
+    def __init__(self, owners: Collection[nn.Module], sampled: bool):
+        self.owners, self.sampled = owners, sampled
         self.calls: list[ObservedCall] = []
-        self.entered: list[tuple[int, torch.Tensor | None]] = []
+        self.entered: list[tuple[int, torch.Tensor | None, torch.Tensor | None]] = []  # key, input, and a copy of some of it
         self.made_by = WeakTensorKeyDictionary()
         self.latest: tuple[nn.Module, torch.Size] | None = None
         self.gates = GateWatch(self._tell_gate)
@@ -91,6 +98,13 @@ class _Observer:
         self.calls.append(ObservedCall(function, module, site, use))
         return len(self.calls) - 1
 
+    def _keep(self, x: torch.Tensor | None) -> torch.Tensor | None:
+        return sample_of(x) if self.sampled and x is not None and x.is_floating_point() else None
+
+    def _pair(self, key: int | None, kept: torch.Tensor | None, output: object) -> None:
+        if key is not None and kept is not None and isinstance(output, torch.Tensor):
+            self.calls[key].sample = Sample(kept, output[: len(kept)].detach().clone() if kept.ndim else output.detach().clone())
+
     def function(self, func: Any, args: Any, kwargs: Any, frame: types.FrameType) -> Any:
         """Call one of torch's functions, which this frame calls, and note what it gives."""
         name, key = getattr(func, "__name__", "").strip("_"), None
@@ -98,7 +112,9 @@ class _Observer:
             is_method = isinstance(func, types.MethodDescriptorType) and not frame.f_code.co_filename.startswith(TORCH_FOLDER)
             site = find_site(frame, self.owners, name, "method" if is_method else "function")
             key = self._write(name, None, site, _first_tensor(args, kwargs))
+        kept = None if key is None else self._keep(_first_tensor(args, kwargs))
         output = func(*args, **kwargs)
+        self._pair(key, kept, output)
         self.gates.see(name, (args, kwargs), output)
         if key is not None and can_be_gate(name):
             self.gates.mark(output, key, _first_tensor(args, kwargs))
@@ -106,10 +122,11 @@ class _Observer:
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         x, site = _first_tensor(args, kwargs), find_site(sys._getframe(1), self.owners, type(module).__name__, "module")
-        self.entered.append((self._write(type(module).__name__, module, site, x), x))
+        self.entered.append((self._write(type(module).__name__, module, site, x), x, self._keep(x)))
 
     def leave(self, module: nn.Module, args: object, output: object) -> None:
-        key, given = self.entered.pop()
+        key, given, kept = self.entered.pop()
+        self._pair(key, kept, output)
         if can_be_gate(module):
             self.gates.mark(output, key, given)
 
@@ -131,11 +148,9 @@ class _Watch(TorchFunctionMode):
         return self.observer.function(func, args, kwargs or {}, sys._getframe(1))
 
 
-def _run(model: nn.Module, example: object, chosen: Collection[nn.Module], training: bool) -> list[ObservedCall]:
-    observer = _Observer({m for m in model.modules() if m not in chosen and not is_activation(m)})
-    inputs: Any = dict(example) if isinstance(example, Mapping) else example
-    inputs = tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)  # the first layer may work in place
-    args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (inputs if isinstance(inputs, tuple) else (inputs,), {})
+def _run(model: nn.Module, example: object, chosen: Collection[nn.Module], training: bool, sampled: bool) -> list[ObservedCall]:
+    observer = _Observer({m for m in model.modules() if m not in chosen and not is_activation(m)}, sampled)
+    args, kwargs = _arguments(example)
     with _untouched(model), torch.no_grad(), _every_module_called():
         if training != model.training:
             model.train(training)
@@ -148,6 +163,30 @@ def _run(model: nn.Module, example: object, chosen: Collection[nn.Module], train
         with _Watch(observer):
             observer.gates.returned(model(*args, **kwargs))
     return observer.calls
+
+
+def _arguments(example: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of the model, copied: its first layer may work in place."""
+    inputs: Any = dict(example) if isinstance(example, Mapping) else example
+    inputs = tree_map_only(torch.Tensor, lambda tensor: tensor.detach().clone(), inputs)
+    if isinstance(example, Mapping):
+        return (), inputs
+    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
+
+
+def output_of(model: nn.Module, example: object) -> list[torch.Tensor]:
+    """The tensors that a model gives for an example in evaluation, while nothing in it is changed."""
+    args, kwargs = _arguments(example)
+    with _untouched(model), torch.no_grad():
+        model.eval()
+        return [t.detach().double() for t in tensors_in(model(*args, **kwargs)) if t.is_floating_point()]
+
+
+def relative_change(before: list[torch.Tensor], after: list[torch.Tensor]) -> float:
+    """The root mean square of the change of some tensors, over that of the tensors before."""
+    change = sum(float((b - a).square().sum()) for b, a in zip(before, after, strict=True))
+    size = sum(float(b.square().sum()) for b in before)
+    return (change / size) ** 0.5 if size else 0.0
 
 
 def _first_tensor(args: Any, kwargs: Mapping[str, Any]) -> torch.Tensor | None:

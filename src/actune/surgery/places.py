@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import types
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ class Place:
     module    the module that is there now, None for a function
     function  what is applied: the class of the module, or the name of the function
     sites     calls in the source that are to call the new module: none where its attribute is called already
-    uses      what the inputs of its calls look like
+    calls     the calls that a run on an example made
     gate      why it is a gate; "" if it is none
     text      where it stands in the source, as far as known
     """
@@ -46,9 +46,14 @@ class Place:
     module: nn.Module | None
     function: str
     sites: tuple[CallSite, ...] = ()
-    uses: tuple[Use, ...] = ()
+    calls: tuple[ObservedCall, ...] = ()
     gate: str = ""
     text: str = ""
+
+    @property
+    def uses(self) -> tuple[Use, ...]:
+        """What the inputs of its calls look like."""
+        return tuple(call.use for call in self.calls)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,15 +133,11 @@ def _modules(
             skipped.append(Kept(chosen[0].names[0], kind, _NEVER))
             continue
         places += (
-            [Place(chosen, module, kind, (), _uses(calls), _gate(module, chosen, calls))]
+            [Place(chosen, module, kind, (), tuple(calls or ()), _gate(module, chosen, calls))]
             if shared
             else _apart(module, chosen, calls)
         )
     return places, skipped
-
-
-def _uses(calls: Iterable[ObservedCall] | None) -> tuple[Use, ...]:
-    return tuple(c.use for c in calls or ())
 
 
 def _apart(module: nn.Module, chosen: tuple[Slot, ...], calls: list[ObservedCall] | None) -> Iterator[Place]:
@@ -147,14 +148,16 @@ def _apart(module: nn.Module, chosen: tuple[Slot, ...], calls: list[ObservedCall
         sites = _sites_of(slot, own)
         if len(sites) < 2 or slot.parent is None:
             text = str(sites[0]) if sites else ""
-            yield Place((slot,), module, kind, (), _uses(own), _gate(module, (slot,), own), text)
+            yield Place((slot,), module, kind, (), tuple(own or ()), _gate(module, (slot,), own), text)
             continue
         taken: set[str] = set()
         for i, site in enumerate(sites):
             here = None if own is None else [c for c in own if c.site == site or (i == 0 and c.site not in sites)]
             key = slot.key if i == 0 else _free_name(slot.parent, slot.key, taken)
             named = Slot(slot.parent, key, tuple(name[: len(name) - len(slot.key)] + key for name in slot.names))
-            yield Place((named,), module, kind, () if i == 0 else (site,), _uses(here), _gate(module, (slot,), here), str(site))
+            yield Place(
+                (named,), module, kind, () if i == 0 else (site,), tuple(here or ()), _gate(module, (slot,), here), str(site)
+            )
 
 
 def _calls_through(slot: Slot, chosen: tuple[Slot, ...], calls: list[ObservedCall]) -> list[ObservedCall]:
@@ -215,9 +218,9 @@ def _functions(
     lost = [Kept("", c.function, c.site) for c in observed or () if c.module is None and isinstance(c.site, str)]
     skipped = list(dict.fromkeys(lost))  # each once, however often it runs
     skipped += [
-        Kept(p.names[0], p.function, _NEVER, p.text) for p in places if observed is not None and not p.uses
+        Kept(p.names[0], p.function, _NEVER, p.text) for p in places if observed is not None and not p.calls
     ]  # fmt: skip
-    places = [p for p in places if observed is None or p.uses]
+    places = [p for p in places if observed is None or p.calls]
     calls: dict[CallSite, list[ObservedCall]] = defaultdict(list)
     for call in observed or ():
         if call.module is None and isinstance(call.site, CallSite) and not _is_held(call.site):
@@ -254,7 +257,7 @@ def _held(model: nn.Module, names: dict[nn.Module, tuple[str, ...]], observed: l
             calls = through.get((module, key), [])
             slot = Slot(module, key, tuple(f"{name}.{key}".lstrip(".") for name in names[module]))
             gate = next((c.gate for c in calls if c.gate), "")
-            yield Place((slot,), None, function, (), _uses(calls), gate, str(calls[0].site) if calls else "")
+            yield Place((slot,), None, function, (), tuple(calls or ()), gate, str(calls[0].site) if calls else "")
 
 
 def _is_held(site: CallSite) -> bool:
@@ -279,7 +282,7 @@ def _call_place(site: CallSite, calls: list[ObservedCall] | None, owners: tuple[
         gate = next((c.gate for c in calls if c.gate), "")
     if not gate and can_be_gate(site.function) and "pooler" in f"{owners[0]} {type(site.owner).__name__}".lower():
         gate = "the function of a pooler"
-    return Place((slot,), None, site.function, (site,), _uses(calls), gate, str(site))
+    return Place((slot,), None, site.function, (site,), tuple(calls or ()), gate, str(site))
 
 
 def _written(model: nn.Module) -> Iterator[CallSite]:

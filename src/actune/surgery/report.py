@@ -23,6 +23,7 @@ class Replacement:
     channels    for how many channels, or elements of a sample, it has parameters; dim: the dimension of the channels
     shape       that of its input on the example
     parameters  the number of parameters that join the model, None while it is not known
+    error       after a fit, what is left of it: the root mean square of the difference, over that of the old function's outputs
     text        where the call stands in the source, as far as known
     """
 
@@ -34,10 +35,12 @@ class Replacement:
     shape: tuple[int, ...] | None = None
     parameters: int | None = None
     text: str = ""
+    error: float | None = None
 
     def __str__(self) -> str:
         fit = [f"channels={self.channels}"] * (self.channels is not None) + [f"dim={self.dim}"] * (self.dim is not None)
         said = f"{' = '.join(name or '(root)' for name in self.names)}: {self.old} -> {self.new} {' '.join(fit)}".rstrip()
+        said += f" error={self.error:.2g}" if self.error is not None else ""
         return said + f"  [{self.text}]" * bool(self.text)
 
 
@@ -78,10 +81,10 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def describe(change: Change) -> Replacement:
+def describe(change: Change, error: float | None = None) -> Replacement:
     """A change in words and numbers."""
     new = str(change.new.family) if isinstance(change.new, Activation) else type(change.new).__name__
     place, own = change.place, list(change.new.parameters())
     count = None if any(map(is_lazy, own)) else sum(p.numel() for p in own)
     shape = next((use.shape for use in place.uses if use.shape is not None), None)
-    return Replacement(place.names, place.function, new, change.fit.channels, change.fit.dim, shape, count, place.text)
+    return Replacement(place.names, place.function, new, change.fit.channels, change.fit.dim, shape, count, place.text, error)

@@ -18,7 +18,8 @@ from . import optimizer as optimizers
 from .activations import check_model
 from .changes import Act, Change, module_maker, plan_change
 from .edits import ClassEdit, Edit, edits_of_changes, edits_of_classes, is_in_force
-from .observe import observe_calls
+from .fitting import fit_to_samples
+from .observe import observe_calls, output_of, relative_change
 from .places import Kept, find_places
 from .pretrained import config_edits
 from .report import SwapPlan, describe
@@ -43,8 +44,13 @@ class _Undo:
 
 @dataclass(frozen=True, eq=False)
 class SwapReport(SwapPlan):
-    """What a swap did: what a plan says, and the model to use from now on, the one given unless that was an activation itself."""
+    """What a swap did: what a plan says, and the model to use from now on, the one given unless that was an activation itself.
 
+    moved   after a fit, how far the model's output on the example has moved, in evaluation: the root mean square of the change,
+            over that of the output before
+    """
+
+    moved: float | None
     model: nn.Module = field(repr=False)
     _undo: _Undo = field(repr=False)
 
@@ -75,11 +81,13 @@ class _Planned(NamedTuple):
 
 
 def _planned(
-    model: nn.Module, act: Act, where: Selector, example: object, scope: Scope | None, gates: bool, shared: bool
+    model: nn.Module, act: Act, where: Selector, example: object, scope: Scope | None, gates: bool, shared: bool, fit: bool = False
 ) -> _Planned:
     check_model(model)
     fit_scope, make = module_maker(act, scope)
-    observed, note = (None, "") if example is None else observe_calls(model, example, chosen_modules(model, where))
+    if fit and example is None:
+        raise ValueError("fit=True needs the inputs of the activation functions; pass example=, a batch of the model's inputs")
+    observed, note = (None, "") if example is None else observe_calls(model, example, chosen_modules(model, where), sampled=fit)
     found = find_places(model, where, observed, with_gates=gates, shared=shared)
     classes, refused = edits_of_classes(found.places)
     skipped = found.skipped + [Kept(place.names[0], place.function, reason, place.text) for place, reason in refused.items()]
@@ -125,6 +133,7 @@ def swap(
     scope: Scope | None = None,
     gates: bool = False,
     shared: bool = False,
+    fit: bool = False,
 ) -> SwapReport:
     """Replace the activation functions of a model in place: modules, functions that attributes hold, and calls such as F.gelu(x).
 
@@ -145,6 +154,8 @@ def swap(
     gates      whether gates are replaced, too: a sigmoid, tanh or softplus whose output multiplies another tensor or is what the
                model returns. One that `where` names in full, or by its class, is replaced anyway
     shared     whether a module that several places call stays one; otherwise each place gets its own
+    fit        whether the parameters that learn start where the new function is closest to the old one, by least squares over the
+               inputs that the example gives it there, for a model that has learned already. The report says how close
 
     A call in a method becomes one of a new module, `self.act(x)`: the module that has the method gets a subclass of its class with
     the same name, in which the method is rewritten. New parameters have the dtype and device of those around; new modules have
@@ -153,14 +164,16 @@ def swap(
     Raises ValueError where `where` matches no activation or the arguments do not fit the model, TypeError for an argument of
     another kind. The model is then as it was.
     """
-    made = _planned(model, act, where, example, scope, gates, shared)
+    made = _planned(model, act, where, example, scope, gates, shared, fit)
+    errors = [fit_to_samples(c.new, [call.sample for call in c.place.calls if call.sample]) if fit else None for c in made.changes]
+    before = output_of(model, example) if fit else None
     if optimizer is not None:
         optimizers.check(optimizer, model, made.changes)
     root = next((change.new for change in made.changes if change.place.module is model), model)
     undo = _make_edits(model, root, made.changes, made.classes, optimizer)
-    return SwapReport(
-        tuple(map(describe, made.changes)), tuple(made.gates), tuple(made.skipped), made.note, root, undo
-    )  # fmt: skip
+    replaced = tuple(map(describe, made.changes, errors))
+    moved = None if before is None else relative_change(before, output_of(root, example))
+    return SwapReport(replaced, tuple(made.gates), tuple(made.skipped), made.note, moved, root, undo)
 
 
 def restore(model: nn.Module, report: SwapReport) -> nn.Module:
