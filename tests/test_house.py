@@ -22,7 +22,7 @@ FLOORS = [
     "catalogue",
     "kernels",
     "initial",
-    "module",
+    "module recurrent",
     "surgery export",
     "integrations",
     "experiments",

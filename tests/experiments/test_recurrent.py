@@ -9,15 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from actune.experiments import Part, Recipe, Split, Task, train
-from actune.experiments.models.recurrent import (
-    GRU,
-    LSTM,
-    gru_classifier,
-    gru_forecaster,
-    lstm_classifier,
-    lstm_forecaster,
-)
+from actune.experiments.models.recurrent import gru_classifier, gru_forecaster, lstm_classifier, lstm_forecaster
 from actune.experiments.training.networks import network_builder
+from actune.recurrent import GRU, LSTM
 
 KINDS = {"lstm": (LSTM, nn.LSTM), "gru": (GRU, nn.GRU)}
 FORECASTERS = {"lstm": lstm_forecaster, "gru": gru_forecaster}

@@ -469,7 +469,9 @@ def test_a_lazy_model_must_run_before_an_example_does():
 
 def test_what_runs_inside_one_fused_call_is_reported():
     report = swap(Tagger(), LEARNING, example=torch.randn(2, 9, 5))
-    assert told(report.skipped) == [("lstm", "LSTM", "its activations run inside one fused call")]
+    assert told(report.skipped) == [
+        ("lstm", "LSTM", "its activations run inside one fused call; act={'gate': …, 'cell': …} replaces the layer")
+    ]
     model = nn.Sequential(nn.Linear(2, 2), GELUActivation())  # its own call of F.gelu is no further place
     assert [r.names for r in swap(model, LEARNING, example=torch.randn(1, 2)).replaced] == [("1",)]
 
@@ -914,7 +916,7 @@ def test_the_report_reads():
         "replaced 1 activation function\n"
         "  1: ReLU -> x*sigmoid(b*x); b=1.5 channels=3 dim=-1\n"
         "skipped 2 places\n"
-        "  2 and 1 more: LSTM: its activations run inside one fused call"
+        "  2 and 1 more: LSTM: its activations run inside one fused call; act={'gate': …, 'cell': …} replaces the layer"
     )
     text = str(swap(Block(), LEARNING, example=torch.randn(2, 4, 5, 5)))
     assert re.search(

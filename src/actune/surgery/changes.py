@@ -37,6 +37,12 @@ class Change(NamedTuple):
     fit: Fit
     near: tuple[nn.Parameter, ...]
 
+    @property
+    def added(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters that join the model, with their names in the new module; it may hold some that the old one had."""
+        there = set() if self.place.module is None else {id(p) for p in self.place.module.parameters()}
+        return [(name, p) for name, p in self.new.named_parameters() if id(p) not in there]
+
 
 def _fit(uses: list[Use], scope: str | None) -> Fit | str:
     """The dimension and size that suit every use of a module, or the reason why none does."""

@@ -28,7 +28,7 @@ class Removed(NamedTuple):
 def check(optimizer: torch.optim.Optimizer, model: nn.Module, changes: list[Change]) -> None:
     """Raise ValueError if the optimizer is not that of the model, or cannot hold the new parameters."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    added = [(change, p) for change in changes for p in change.new.parameters()]
+    added = [(change, p) for change in changes for _, p in change.added]
     kind = type(optimizer).__name__
     if not any(id(p) in held for p in model.parameters()):
         raise ValueError(f"optimizer={kind} holds none of the model's parameters; pass the optimizer of this model")
@@ -55,7 +55,7 @@ def add(optimizer: torch.optim.Optimizer, changes: list[Change]) -> tuple[nn.Par
     joining: dict[int, list[tuple[str, nn.Parameter]]] = {}
     for change in changes:
         index = next((home[id(p)] for p in change.near if id(p) in home), 0)
-        joining.setdefault(index, []).extend((f"{change.place.names[0]}.{name}", p) for name, p in change.new.named_parameters())
+        joining.setdefault(index, []).extend((f"{change.place.names[0]}.{name}", p) for name, p in change.added)
     try:
         for index, named in joining.items():
             options = copy.deepcopy({key: value for key, value in groups[index].items() if key not in ("params", "param_names")})

@@ -204,8 +204,12 @@ def _gate_by_reading(slot: Slot) -> str:
     written = [w for w in calls_in_source(slot.parent) if w.form == "module" and w.function == slot.key]
     if any(w.gate for w in written):
         return "a gate, by the source: its result is multiplied or returned"
-    is_sigmoid = "sigm" in slot.key.lower() or "gate" in slot.key.lower()
-    return "where it is called is not known, and it may be a gate; an example would tell" if is_sigmoid and not written else ""
+    is_called_so = any(word in name.lower() for word in ("sigm", "gate") for name in slot.names)
+    return (
+        "by its name it may be a gate; where it is called is not known, and an example would tell"
+        if is_called_so and not written
+        else ""
+    )
 
 
 # -- functions ------------------------------------------------------------------------------------------------------------

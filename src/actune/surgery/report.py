@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ..module import Activation
+from ..recurrent import Recurrent
 from .changes import Change
 from .places import Kept
 
@@ -83,8 +85,15 @@ def _count(number: int, noun: str) -> str:
 
 def describe(change: Change, error: float | None = None) -> Replacement:
     """A change in words and numbers."""
-    new = str(change.new.family) if isinstance(change.new, Activation) else type(change.new).__name__
-    place, own = change.place, list(change.new.parameters())
+    place, own = change.place, [p for _, p in change.added]
     count = None if any(map(is_lazy, own)) else sum(p.numel() for p in own)
     shape = next((use.shape for use in place.uses if use.shape is not None), None)
-    return Replacement(place.names, place.function, new, change.fit.channels, change.fit.dim, shape, count, place.text, error)
+    return Replacement(
+        place.names, place.function, _in_words(change.new), change.fit.channels, change.fit.dim, shape, count, place.text, error
+    )
+
+
+def _in_words(module: nn.Module) -> str:
+    if isinstance(module, Recurrent):
+        return f"{type(module).__name__}({', '.join(f'{p}={_in_words(module.activation(p))}' for p in module.places)})"
+    return str(module.family) if isinstance(module, Activation) else type(module).__name__

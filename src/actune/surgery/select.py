@@ -77,6 +77,8 @@ def why_not_replaceable(module: nn.Module, where: Selector) -> str | None:
     """Why a module is not replaced; None if nobody would expect it to be."""
     if isinstance(module, NOT_ELEMENTWISE):
         return "not elementwise"
+    if isinstance(module, nn.LSTM | nn.GRU):
+        return "its activations run inside one fused call; act={'gate': …, 'cell': …} replaces the layer"
     if isinstance(module, RECURRENT):
         return "its activations run inside one fused call"
     return None if where is None or module._modules else "not an activation; where=its class replaces it all the same"

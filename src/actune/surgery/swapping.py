@@ -7,6 +7,7 @@ backwards.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from .activations import check_model
 from .changes import Act, Change, module_maker, plan_change
 from .edits import ClassEdit, Edit, edits_of_changes, edits_of_classes, is_in_force
 from .fitting import fit_to_samples
+from .layers import plan_layers
 from .observe import observe_calls, output_of, relative_change
 from .places import Kept, find_places
 from .pretrained import config_edits
@@ -81,9 +83,19 @@ class _Planned(NamedTuple):
 
 
 def _planned(
-    model: nn.Module, act: Act, where: Selector, example: object, scope: Scope | None, gates: bool, shared: bool, fit: bool = False
+    model: nn.Module,
+    act: Act | Mapping[str, Act],
+    where: Selector,
+    example: object,
+    scope: Scope | None,
+    gates: bool,
+    shared: bool,
+    fit: bool = False,
 ) -> _Planned:
     check_model(model)
+    if isinstance(act, Mapping):
+        changes, skipped = plan_layers(model, act, where, scope)
+        return _Planned(changes, [], [], skipped, "")
     fit_scope, make = module_maker(act, scope)
     if fit and example is None:
         raise ValueError("fit=True needs the inputs of the activation functions; pass example=, a batch of the model's inputs")
@@ -91,7 +103,7 @@ def _planned(
     found = find_places(model, where, observed, with_gates=gates, shared=shared)
     classes, refused = edits_of_classes(found.places)
     skipped = found.skipped + [Kept(place.names[0], place.function, reason, place.text) for place, reason in refused.items()]
-    changes: list[Change] = []
+    changes = []
     for place in found.places:
         if place in refused:
             continue
@@ -110,7 +122,7 @@ def _planned(
 
 def plan(
     model: nn.Module,
-    act: Act,
+    act: Act | Mapping[str, Act],
     *,
     where: Selector = None,
     example: object = None,
@@ -125,7 +137,7 @@ def plan(
 
 def swap(
     model: nn.Module,
-    act: Act,
+    act: Act | Mapping[str, Act],
     *,
     where: Selector = None,
     example: object = None,
@@ -141,7 +153,8 @@ def swap(
 
     act        a family name, a formula, a Family or an Activation (a fresh one with the same settings and initial values, not the
                learned ones, goes to each place), another module (copied), what makes one, or the Path of a file of `save`:
-               `"sau"`, `"x*sigmoid(b*x); b=1"`, `Activation("swish", beta=2.0)`, `nn.GELU`, `Path("best.json")`
+               `"sau"`, `"x*sigmoid(b*x); b=1"`, `Activation("swish", beta=2.0)`, `nn.GELU`, `Path("best.json")`. Functions by
+               place, `{"gate": "zorro_sigmoid", "cell": "apalu"}`, are for LSTM and GRU layers, which then go step by step
     where      one name pattern (`"layer1.*"`) or several, to choose among the activation functions; a class or several, to replace
                whatever is of that class; or a function of (name, module), to choose among activation modules and bare modules
                that are not torch's. Default: every elementwise activation function that is no gate
