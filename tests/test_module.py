@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -100,7 +101,16 @@ def test_state_copy_and_pickle(lazy: bool) -> None:
         torch.testing.assert_close(clone(x), copy.deepcopy(act)(x), rtol=0, atol=0)
     buffer = io.BytesIO()
     torch.save(act.state_dict(), buffer)
-    assert set(act.state_dict()) == {"alpha", "n"}
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True)
+    assert set(state) == {"alpha", "n"}
+    twin = Activation("sau", scope="channel", channels=None if lazy else 3)
+    twin.load_state_dict(state)
+    assert twin.channels == act.channels
+    assert torch.equal(twin(x), act(x))
+    sized = Activation("sau", scope="channel", channels=3)
+    with nullcontext() if not lazy else pytest.raises(RuntimeError, match=r"size mismatch for alpha.*torch\.Size\(\[0\]\)"):
+        sized.load_state_dict(state)
 
 
 def test_constraints_hold_whatever_the_optimizer_does() -> None:

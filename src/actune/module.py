@@ -214,15 +214,16 @@ class Activation(nn.Module):
         return tuple(_tuple(self.channels)[0] if i == at else 1 for i in range(x.ndim))
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        # As torch's lazy modules do: what has no size yet is saved as that.
+        # What has no size yet is saved as a tensor without elements, which torch.load reads without trusting the file.
         for name, parameter in self._parameters.items():
             if parameter is not None:
-                destination[prefix + name] = parameter if is_lazy(parameter) or keep_vars else parameter.detach()
+                nothing = torch.empty(0, dtype=parameter.dtype, device=parameter.device) if is_lazy(parameter) else None
+                destination[prefix + name] = parameter if keep_vars else parameter.detach() if nothing is None else nothing
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         for name, p in self.family.params.items():
             given = state_dict.get(prefix + name)
-            if given is not None and not is_lazy(given) and is_lazy(getattr(self, name)):
+            if given is not None and not is_lazy(given) and given.numel() and is_lazy(getattr(self, name)):
                 shape = tuple(given.shape[1 if isinstance(p.init, tuple) else 0 :])
                 self.materialize(shape[0] if self.scope == "channel" else shape)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -903,6 +903,7 @@ def test_parameter_groups():
     assert len(decayed["params"]) == 6
     torch.optim.SGD([decayed, free], lr=0.1)
     assert [group["weight_decay"] for group in parameter_groups(nn.Linear(2, 2), 0.1)] == [0.1]
+    assert [group.get("lr") for group in parameter_groups(model, 0.1, learning_rate=0.5)] == [None, 0.5]
     with pytest.raises(ValueError, match="the parameter 'b' has no size yet"):
         parameter_groups(Activation(LEARNING, scope="channel"), 0.1)
 

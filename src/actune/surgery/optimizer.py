@@ -102,8 +102,10 @@ def put_back(optimizer: torch.optim.Optimizer, removed: tuple[Removed, ...], add
         optimizer.param_groups[:] = kept
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, weight_decay: float, learning_rate: float | None = None) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer: those of activations (PReLU's too) without weight decay, all others with it.
+
+    learning_rate   of the activations' parameters, if another than that of the optimizer
 
     A parameter that several modules share appears once; a group without parameters is left out.
     """
@@ -112,6 +114,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     for name, p in model.named_parameters():
         if is_lazy(p):
             raise ValueError(f"model: the parameter {name!r} has no size yet; run the model once before making its optimizer")
-    decayed = [p for p in model.parameters() if id(p) not in inside]
-    free = [p for p in model.parameters() if id(p) in inside]
-    return [{"params": params, "weight_decay": decay} for params, decay in ((decayed, weight_decay), (free, 0.0)) if params]
+    own = {} if learning_rate is None else {"lr": learning_rate}
+    decayed = {"params": [p for p in model.parameters() if id(p) not in inside], "weight_decay": weight_decay}
+    free = {"params": [p for p in model.parameters() if id(p) in inside], "weight_decay": 0.0, **own}
+    return [group for group in (decayed, free) if group["params"]]
