@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ import pytest
 from optuna.trial import TrialState
 
 from actune.discovery.study.storage.opening import open_storage
+from actune.discovery.study.storage.patience import SearchError
 from actune.discovery.workers.requeueing import quiet_optuna
-from actune.papers import PAPERS, Experiment, Reproduction, Scale, read_runs, reproduce, reproducing
+from actune.papers import PAPERS, Experiment, Reproduction, Scale, procedures, read_runs, reproduce, reproducing
 from actune.papers.runs import planned_runs, run_key
 
 CALLS: list[tuple[str, str, int]] = []
@@ -116,6 +118,20 @@ def test_a_run_that_raises(again, declare, tmp_path: Path) -> None:
     assert len(CALLS) == 8
     declare(little.experiment(procedure=counted, functions={**with_tanh, "tanh": "silu"}))  # mended
     assert again() == Reproduction(6, 2, {}, {})
+
+
+def test_a_search_that_ends_is_one_failed_run(again, declare, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(*arguments: Any, **options: Any) -> Any:
+        raise SearchError("10 trials in a row failed")
+
+    monkeypatch.setattr(procedures, "search", ended)
+    searching = partial(procedures.search_and_train, methods={"gelu": "better"}, trials=10)
+    declare(little.experiment(procedure=searching))
+    done = again()
+    assert done.failed == {
+        f"little/one {p}: gelu, seed 2000": "RuntimeError: the search ended: 10 trials in a row failed" for p in "ab"
+    }
+    assert done.new == 2  # the others were trained all the same
 
 
 def test_a_run_whose_workers_died_again_and_again_is_run_by_the_next_command(again, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..discovery.searching import search
 from ..discovery.study.results import best, finite_trials
+from ..discovery.study.storage.patience import SearchError
 from ..experiments.data.parts import Part
 from ..experiments.losses import LOSSES
 from ..experiments.recipe import make_optimizer, model_groups
@@ -170,7 +171,10 @@ def search_and_train(
     if method is None:
         return train_once(task, choice, _FRESH + seed, device)
     storage, study = place or (None, None)
-    finished = search(task, trials=trials, storage=storage, study=study, seed=seed, method=method)
+    try:
+        finished = search(task, trials=trials, storage=storage, study=study, seed=seed, method=method)
+    except SearchError as error:  # as such it would end the search that carries out the experiments, of which this is one run
+        raise RuntimeError(f"the search ended: {error}") from None
     if not finite_trials(finished):  # none could be trained, which is the worst that a search can find
         return {"scores": dict.fromkeys(m.name for m in task.measured), "found": None}
     found = best(finished)
