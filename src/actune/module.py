@@ -23,7 +23,7 @@ from .language.expr import Expr
 from .messages import suggestion
 from .tensors import check_input
 
-__all__ = ["SCOPES", "Activation"]
+__all__ = ["SCOPES", "Activation", "parameter_values"]
 
 SCOPES = ("layer", "channel", "neuron")
 
@@ -235,6 +235,12 @@ class Activation(nn.Module):
         memo[id(self)] = new
         new.__dict__.update({k: v if k == "family" else copy.deepcopy(v, memo) for k, v in self.__dict__.items()})
         return new
+
+
+def parameter_values(model: nn.Module) -> dict[str, tuple[float, ...]]:
+    """The parameters of a model's activations as their formulas see them, by place and name; of those that have a size."""
+    acts = [(path, m) for path, m in model.named_modules() if isinstance(m, Activation) and not any(map(is_lazy, m.parameters()))]
+    return {f"{path}.{name}".lstrip("."): tuple(v.flatten().tolist()) for path, m in acts for name, v in m.values().items()}
 
 
 def _look_at(module: Activation) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ...module import Activation
+from ...module import parameter_values
 from ..data.parts import Part
 from ..losses import LOSSES
 from ..tasks import Task, task
@@ -28,7 +28,6 @@ __all__ = [
     "judge_network",
     "judge_outputs",
     "one_thread",
-    "parameter_values",
     "seeded",
     "train",
 ]
@@ -199,12 +198,6 @@ def _epochs(t: Task, begun: Start, part: Part, validation: Part) -> Iterator[Jud
 
 
 @torch.no_grad()
-def parameter_values(model: nn.Module) -> dict[str, tuple[float, ...]]:
-    """The parameters of a model's activations as their formulas see them."""
-    modules = ((path, m) for path, m in model.named_modules() if isinstance(m, Activation))
-    return {f"{path}.{name}": tuple(v.flatten().tolist()) for path, m in modules for name, v in m.values().items()}
-
-
 def judge_network(model: nn.Module, t: Task, part: Part) -> Judgement:
     """Run a network of the task over a part of the data, and judge its outputs."""
     return judge_outputs(compute_outputs(model, part.inputs), t, part)

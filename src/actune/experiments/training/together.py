@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.cpu.fused import has_kernel
-from ...module import Activation
+from ...module import Activation, parameter_values
 from ..data.parts import Part, Split
 from ..losses import LOSSES
 from ..models.factory import HIDDEN
@@ -27,7 +27,6 @@ from .loop import (
     gather_outcome,
     judge_network,
     judge_outputs,
-    parameter_values,
     seeded,
     train,
 )
