@@ -141,6 +141,17 @@ def test_a_measure_that_some_runs_lack(declare) -> None:
     assert verdicts(weigh(stored, [paper])) == [(REPRODUCED, "laptop", 2)] * 2
 
 
+def test_runs_that_did_not_measure_what_a_claim_is_about_do_not_count(declare) -> None:
+    """Those of an older version of a procedure, say."""
+    paper = declare(claims=(little.BETTER, replace(little.ON_A, measure="dead units")))
+    found = lines(paper, "laptop")
+    assert verdicts(weigh(found, [paper])) == [(REPRODUCED, "laptop", 2), (MISSING, None, 0)]
+    assert weigh(found, [paper])[1].verdict.measured == "0 of 2 runs are there"
+    for line in found:
+        line["scores"]["dead units"] = 0.1
+    assert verdicts(weigh(found, [paper])) == [(REPRODUCED, "laptop", 2), (NOT_REPRODUCED, "laptop", 2)]
+
+
 def test_the_tests_of_all_parts_are_corrected_together(declare) -> None:
     """Both claims have p = 0.036: alone each would be reproduced, together none is."""
     on = {p: Claim(f"on {p}", "", "P", Better("gelu", ("relu",)), part=p) for p in "ab"}

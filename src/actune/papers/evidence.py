@@ -106,10 +106,16 @@ def _complete_seeds(parts: Iterable[str], functions: Iterable[str], table: RunTa
     return tuple(sorted(seed for seed, count in counts.items() if count == len(names)))
 
 
+def _measured(experiment: Experiment, claim: Claim, table: RunTable) -> RunTable:
+    """The runs that measured what a claim is about: an older version of a procedure may have measured less."""
+    name = claim.measure or experiment.measure.name
+    return {key: {part: line for part, line in found.items() if name in line["scores"]} for key, found in table.items()}
+
+
 def _deciding(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTable]) -> tuple[str | None, tuple[int, ...]]:
     """The largest scale at which all runs of a claim are there, and their seeds."""
     for scale, table in tables.items():
-        seeds = _complete_seeds(_parts(experiment, scale, claim), claim.question.functions, table)
+        seeds = _complete_seeds(_parts(experiment, scale, claim), claim.question.functions, _measured(experiment, claim, table))
         if len(seeds) >= experiment.scales[scale].seeds:
             return scale, seeds
     return None, ()
@@ -120,7 +126,8 @@ def _why_not(experiment: Experiment, claim: Claim, tables: Mapping[str, RunTable
     scale = next(reversed(list(tables)))  # the smallest that decides
     functions, parts = set(claim.question.functions), set(_parts(experiment, scale, claim))
     seeds = experiment.scales[scale].seeds
-    counts = Counter((f, part) for (f, _), found in tables[scale].items() if f in functions for part in parts & found.keys())
+    there_are = _measured(experiment, claim, tables[scale])
+    counts = Counter((f, part) for (f, _), found in there_are.items() if f in functions for part in parts & found.keys())
     there = sum(min(count, seeds) for count in counts.values())
     needs = [experiment.needs] * bool(experiment.needs) + ["the full scale"] * (scale == "full")
     asked = f"{there} of {len(functions) * len(parts) * seeds} runs are there"

@@ -161,12 +161,13 @@ def _measurements(paper: Paper, experiment: Experiment, known: Mapping[str, Any]
 
 def _means(experiment: Experiment, scale: str, table: RunTable) -> dict[str, list[float]]:
     """For each function its numbers by seed, the means over parts, where all parts have run."""
-    parts = tuple(experiment.scales[scale].parts)
+    parts, shown = tuple(experiment.scales[scale].parts), experiment.shown.name
+    whole = [key for key, runs in table.items() if len([line for line in runs.values() if shown in line["scores"]]) == len(parts)]
     found: dict[str, list[float]] = {}
     for function in experiment.functions:
-        seeds = sorted(seed for (f, seed), runs in table.items() if f == function and len(runs) == len(parts))
+        seeds = sorted(seed for f, seed in whole if f == function)
         if seeds:
-            found[function] = list(seed_numbers(table, [function], seeds, parts)[function][experiment.shown.name])
+            found[function] = list(seed_numbers(table, [function], seeds, parts)[function][shown])
     return found
 
 
