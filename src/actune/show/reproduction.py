@@ -228,6 +228,7 @@ def _draw_curves(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None:
     for function, losses in curves.items():
         axes.plot(range(1, len(losses) + 1), losses, **styles[function])
     axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title("validation loss, mean over seeds and parts", fontsize=9)
     axes.legend(fontsize=6)
 
@@ -282,6 +283,7 @@ def _course(figure: Any, experiment: Experiment, scale: str, table: RunTable) ->
                 axes.plot(range(1, len(values) + 1), values, linewidth=1)
         axes.set_title(f"{name}, a line per layer", fontsize=9)
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"how parameters move: {function}", fontsize=10)
     return True
 
