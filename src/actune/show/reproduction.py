@@ -227,8 +227,7 @@ def _draw_curves(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None:
     styles = _line_styles(curves)
     for function, losses in curves.items():
         axes.plot(range(1, len(losses) + 1), losses, **styles[function])
-    axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _epochs_across(axes)
     axes.set_title("validation loss, mean over seeds and parts", fontsize=9)
     axes.legend(fontsize=6)
 
@@ -270,6 +269,13 @@ def _layers(figure: Any, experiment: Experiment, scale: str, table: RunTable) ->
     return True
 
 
+def _epochs_across(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def _course(figure: Any, experiment: Experiment, scale: str, table: RunTable) -> bool:
     """The parameters of each layer over the epochs, of the first function that learns, at the first seed."""
     found = next(((f, line["course"]) for (f, _), runs in table.items() for line in runs.values() if line.get("course")), None)
@@ -282,8 +288,7 @@ def _course(figure: Any, experiment: Experiment, scale: str, table: RunTable) ->
             if key.endswith(f".{name}"):
                 axes.plot(range(1, len(values) + 1), values, linewidth=1)
         axes.set_title(f"{name}, a line per layer", fontsize=9)
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        _epochs_across(axes)
     figure.suptitle(f"how parameters move: {function}", fontsize=10)
     return True
 
