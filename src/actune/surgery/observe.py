@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import types
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,6 +73,9 @@ def observe_calls(
         return found, f"in {'training' if other else 'evaluation'} the example fails: {type(error).__name__}: {first}"
 
 
+_SAMPLES = 4  # calls of which inputs and outputs are kept, for each place and run
+
+
 class _Observer:
     """Hears what happens in a run, and writes down the calls of activation functions."""
 
@@ -83,6 +87,7 @@ class _Observer:
         self.owners, self.sampled = owners, sampled
         self.calls: list[ObservedCall] = []
         self.entered: list[tuple[int, torch.Tensor | None, torch.Tensor | None]] = []  # key, input, and a copy of some of it
+        self.samples: Counter[object] = Counter()
         self.made_by = WeakTensorKeyDictionary()
         self.latest: tuple[nn.Module, torch.Size] | None = None
         self.gates = GateWatch(self._tell_gate)
@@ -98,8 +103,14 @@ class _Observer:
         self.calls.append(ObservedCall(function, module, site, use))
         return len(self.calls) - 1
 
-    def _keep(self, x: torch.Tensor | None) -> torch.Tensor | None:
-        return sample_of(x) if self.sampled and x is not None and x.is_floating_point() else None
+    def _keep(self, key: int | None, x: torch.Tensor | None) -> torch.Tensor | None:
+        """Some of the inputs of a call, if samples are asked for; of a place that is called again and again the first ones."""
+        if key is None or not self.sampled or x is None or not x.is_floating_point():
+            return None
+        call = self.calls[key]
+        place = call.site if call.module is None else call.module
+        self.samples[place] += 1
+        return sample_of(x) if self.samples[place] <= _SAMPLES else None
 
     def _pair(self, key: int | None, kept: torch.Tensor | None, output: object) -> None:
         if key is not None and kept is not None and isinstance(output, torch.Tensor):
@@ -112,7 +123,7 @@ class _Observer:
             is_method = isinstance(func, types.MethodDescriptorType) and not frame.f_code.co_filename.startswith(TORCH_FOLDER)
             site = find_site(frame, self.owners, name, "method" if is_method else "function")
             key = self._write(name, None, site, _first_tensor(args, kwargs))
-        kept = None if key is None else self._keep(_first_tensor(args, kwargs))
+        kept = self._keep(key, _first_tensor(args, kwargs))
         output = func(*args, **kwargs)
         self._pair(key, kept, output)
         self.gates.see(name, (args, kwargs), output)
@@ -122,7 +133,8 @@ class _Observer:
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         x, site = _first_tensor(args, kwargs), find_site(sys._getframe(1), self.owners, type(module).__name__, "module")
-        self.entered.append((self._write(type(module).__name__, module, site, x), x, self._keep(x)))
+        key = self._write(type(module).__name__, module, site, x)
+        self.entered.append((key, x, self._keep(key, x)))
 
     def leave(self, module: nn.Module, args: object, output: object) -> None:
         key, given, kept = self.entered.pop()
