@@ -27,7 +27,7 @@ from ..language.ops import ALIASES, OPS, Op
 from ..language.parser import parse
 from ..messages import shorten, suggestion
 
-__all__ = ["FAMILIES", "Family", "Param", "declare", "family", "list_families", "resolve"]
+__all__ = ["FAMILIES", "Family", "OnnxOperator", "Param", "declare", "family", "list_families", "resolve"]
 
 real, positive, nonnegative = constraints.real, constraints.positive, constraints.nonnegative
 
@@ -90,6 +90,22 @@ def _limited(stored: Tensor) -> Tensor:
     return stored.clamp(0.999 * math.log(limits.tiny), 0.999 * math.log(limits.max))
 
 
+@dataclass(frozen=True)
+class OnnxOperator:
+    """An operator of ONNX that computes a family: `OnnxOperator("Elu", learned={"alpha": "alpha"})`.
+
+    name     as ONNX spells it
+    fixed    attributes with their values: numbers or text
+    learned  attributes with the name of the parameter that gives their value; it suits if that is one number for all elements
+    input    the parameter that it takes as a tensor beside x, or None
+    """
+
+    name: str
+    fixed: Mapping[str, float | str] = field(default_factory=dict)
+    learned: Mapping[str, str] = field(default_factory=dict)
+    input: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Family:
     """An activation function: a formula over `x` and named parameters, with where it comes from and what is known of it.
@@ -106,6 +122,7 @@ class Family:
     continuous    False if the function itself jumps at a kink
     reported      the formula is taken from a second-hand source
     initial_form  an equal formula without parameters at the initial values: `tanh(x)`; used while no parameter moves
+    onnx          operators of ONNX that compute it in float32, of which a file gets the first that suits; else it has the formula
     sweep         (parameter, values) that show the range of the family best; for plots
     notes         what a user should know: fit errors, deviations from the paper
     """
@@ -126,6 +143,7 @@ class Family:
     continuous: bool = True
     reported: bool = False
     initial_form: Expr | None = None
+    onnx: tuple[OnnxOperator, ...] = ()
     sweep: tuple[str, tuple[float, ...]] | None = None
     notes: str = ""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from ..language.expr import Expr
@@ -17,6 +18,7 @@ from . import operators
 from .autograd import Way, apply_way
 from .cpu.fused import cpu_way
 from .gpu import gpu_way
+from .onnx import by_onnx_operator, is_recorded_for_onnx
 from .request import Request, Subject, place_of, request_of, subject_of_symbols
 from .tables.gates import gates_way
 from .tables.whole import table_way
@@ -31,9 +33,9 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
 
     Differentiable to any order in `x` and the parameters. Keeps `x` and the parameters for backward, nothing else.
     """
-    values = tuple(parameters.values())
-    if not place_of(x, values):
+    if torch.compiler.is_dynamo_compiling():  # it follows this code, which should be short
         return operators.activate_in_torch(e, x, parameters)
+    values = tuple(parameters.values())
     return activate_stored(subject_of_symbols(e, tuple(parameters)), x, values, tuple(tuple(p.shape) for p in values))
 
 
@@ -60,6 +62,10 @@ def _by_autograd(suits: Callable[[Request], Way | None]) -> Callable[[Request], 
 
 
 def _by_operators(subject: Subject, shapes: tuple[tuple[int, ...], ...], x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    if is_recorded_for_onnx():
+        y = by_onnx_operator(subject, shapes, x, tensors)
+        if y is not None:
+            return y
     return operators.activate_in_torch(subject.e, x, subject.symbols(x, tensors, shapes))
 
 

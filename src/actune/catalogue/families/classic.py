@@ -17,7 +17,7 @@ from torch.distributions.constraints import greater_than
 
 from ...language import functions as op
 from ...language.expr import Expr
-from ..registry import Param, declare, positive
+from ..registry import OnnxOperator, Param, declare, positive
 
 
 def _horner(x: Expr, coefficients: Sequence[Any]) -> Expr:
@@ -37,7 +37,8 @@ def identity(x: Expr) -> Expr:
     return x
 
 
-@declare(paper="Nair and Hinton, ICML 2010", reference=F.relu, monotone=True, bounds=(0.0, None), kinks=(0.0,))
+@declare(paper="Nair and Hinton, ICML 2010", reference=F.relu, monotone=True, bounds=(0.0, None), kinks=(0.0,),
+         onnx=(OnnxOperator("Relu"),))  # fmt: skip
 def relu(x: Expr) -> Expr:
     """The positive part of the input."""
     return op.relu(x)
@@ -50,13 +51,16 @@ def relu6(x: Expr) -> Expr:
 
 
 @declare(paper="Maas, Hannun and Ng, ICML 2013", reference=F.leaky_relu, monotone=True, kinks=(0.0,), aliases=("lrelu",),
-         negative_slope=Param(0.01, trainable=False), notes="prelu is the one that learns its slope.")  # fmt: skip
+         negative_slope=Param(0.01, trainable=False), notes="prelu is the one that learns its slope.",
+         onnx=(OnnxOperator("LeakyRelu", learned={"alpha": "negative_slope"}),
+               OnnxOperator("PRelu", input="negative_slope")))  # fmt: skip
 def leaky_relu(x: Expr, negative_slope: Expr) -> Expr:
     """ReLU with a small slope on the left."""
     return op.where(x > 0, x, negative_slope * x)
 
 
-@declare(paper="arXiv:1502.01852", reference=lambda x: F.prelu(x, x.new_tensor([0.25])), monotone=True, kinks=(0.0,), a=Param(0.25))
+@declare(paper="arXiv:1502.01852", reference=lambda x: F.prelu(x, x.new_tensor([0.25])), monotone=True, kinks=(0.0,), a=Param(0.25),
+         onnx=(OnnxOperator("LeakyRelu", learned={"alpha": "a"}), OnnxOperator("PRelu", input="a")))  # fmt: skip
 def prelu(x: Expr, a: Expr) -> Expr:
     """ReLU with a trained slope on the left."""
     return op.where(x > 0, x, a * x)
@@ -70,27 +74,31 @@ def hardtanh(x: Expr) -> Expr:
 
 
 @declare(paper="arXiv:1905.02244", reference=F.hardsigmoid, monotone=True, bounds=(0.0, 1.0), kinks=(-3.0, 3.0),
-         aliases=("hard_sigmoid",), notes="torch's, x/6 + 1/2; for x/5 + 1/2 see keras_hard_sigmoid.")  # fmt: skip
+         aliases=("hard_sigmoid",), notes="torch's, x/6 + 1/2; for x/5 + 1/2 see keras_hard_sigmoid.",
+         onnx=(OnnxOperator("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),))  # fmt: skip
 def hardsigmoid(x: Expr) -> Expr:
     """A straight line in place of the sigmoid, from 0 at -3 to 1 at 3."""
     return op.where(x <= -3, 0, op.where(x >= 3, 1, x / 6 + 0.5))
 
 
 @declare(paper="Theano; Keras before version 3", monotone=True, bounds=(0.0, 1.0), kinks=(-2.5, 2.5),
-         notes="That of Theano, of Keras before version 3 and of PANGAEA. The slope at both kinks is 0.")  # fmt: skip
+         notes="That of Theano, of Keras before version 3 and of PANGAEA. The slope at both kinks is 0.",
+         onnx=(OnnxOperator("HardSigmoid", {"alpha": 0.2, "beta": 0.5}),))  # fmt: skip
 def keras_hard_sigmoid(x: Expr) -> Expr:
     """A straight line in place of the sigmoid, from 0 at -2.5 to 1 at 2.5."""
     return op.where(x <= -2.5, 0, op.where(x >= 2.5, 1, 0.2 * x + 0.5))
 
 
-@declare(paper="Donoho 1995", reference=F.softshrink, odd=True, monotone=True, kinks=(-0.5, 0.5), aliases=("soft_shrink",))
+@declare(paper="Donoho 1995", reference=F.softshrink, odd=True, monotone=True, kinks=(-0.5, 0.5), aliases=("soft_shrink",),
+         onnx=(OnnxOperator("Shrink", {"lambd": 0.5, "bias": 0.5}),))  # fmt: skip
 def softshrink(x: Expr) -> Expr:
     """The input moved by 1/2 towards 0: soft thresholding."""
     return op.where(op.abs(x) <= 0.5, 0, x - op.clip(x, -0.5, 0.5))
 
 
 @declare(paper="Donoho and Johnstone 1994", reference=F.hardshrink, odd=True, monotone=True, kinks=(-0.5, 0.5), continuous=False,
-         aliases=("hard_shrink",))  # fmt: skip
+         aliases=("hard_shrink",),
+         onnx=(OnnxOperator("Shrink", {"lambd": 0.5, "bias": 0.0}),))  # fmt: skip
 def hardshrink(x: Expr) -> Expr:
     """The input where it is beyond 1/2 of 0, else 0: hard thresholding."""
     return op.where(op.abs(x) <= 0.5, 0, x)
@@ -98,7 +106,8 @@ def hardshrink(x: Expr) -> Expr:
 
 @declare(paper="arXiv:1402.3337", reference=partial(F.threshold, threshold=1.0, value=0.0), monotone=True, bounds=(0.0, None),
          kinks=(1.0,), continuous=False, aliases=("thresholded_relu",),
-         notes="torch leaves the threshold open; 1 is the paper's.")  # fmt: skip
+         notes="torch leaves the threshold open; 1 is the paper's.",
+         onnx=(OnnxOperator("ThresholdedRelu", {"alpha": 1.0}),))  # fmt: skip
 def threshold(x: Expr) -> Expr:
     """The input where it is above 1, else 0."""
     return op.where(x <= 1, 0, x)
@@ -108,20 +117,23 @@ def threshold(x: Expr) -> Expr:
 
 
 @declare(paper="arXiv:1511.07289", reference=F.elu, monotone=True, bounds=(-1.0, None), joints=(0.0,),
-         alpha=Param(1.0, trainable=False), notes="The slope has a jump at 0 for any other alpha; celu has none.")  # fmt: skip
+         alpha=Param(1.0, trainable=False), notes="The slope has a jump at 0 for any other alpha; celu has none.",
+         onnx=(OnnxOperator("Elu", learned={"alpha": "alpha"}),))  # fmt: skip
 def elu(x: Expr, alpha: Expr) -> Expr:
     """The input on the right, an exponential that ends at -alpha on the left."""
     return op.where(x > 0, x, alpha * op.expm1(x))
 
 
-@declare(paper="arXiv:1706.02515", reference=F.selu, monotone=True, bounds=(-1.7580994, None), kinks=(0.0,))
+@declare(paper="arXiv:1706.02515", reference=F.selu, monotone=True, bounds=(-1.7580994, None), kinks=(0.0,),
+         onnx=(OnnxOperator("Selu", {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}),))  # fmt: skip
 def selu(x: Expr) -> Expr:
     """ELU, scaled so that mean 0 and variance 1 stay: self-normalizing."""
     return 1.0507009873554805 * op.where(x > 0, x, 1.6732632423543772 * op.expm1(x))
 
 
 @declare(paper="arXiv:1704.07483", reference=F.celu, monotone=True, bounds=(-1.0, None), joints=(0.0,),
-         alpha=Param(1.0, positive, trainable=False))  # fmt: skip
+         alpha=Param(1.0, positive, trainable=False),
+         onnx=(OnnxOperator("Celu", learned={"alpha": "alpha"}),))  # fmt: skip
 def celu(x: Expr, alpha: Expr) -> Expr:
     """ELU with a slope that has no jump for any alpha."""
     return op.where(x > 0, x, alpha * op.expm1(x / alpha))
@@ -144,13 +156,15 @@ def xielu(x: Expr, alpha_p: Expr, alpha_n: Expr) -> Expr:
 # -- gated by a sigmoid or the normal distribution -----------------------------------------------------------------------
 
 
-@declare(paper="arXiv:1606.08415", reference=F.gelu, bounds=(-0.169972, None))
+@declare(paper="arXiv:1606.08415", reference=F.gelu, bounds=(-0.169972, None),
+         onnx=(OnnxOperator("Gelu", {"approximate": "none"}),))  # fmt: skip
 def gelu(x: Expr) -> Expr:
     """The input times the normal distribution function."""
     return 0.5 * x * op.erfc(-x / op.sqrt(2))
 
 
-@declare(paper="arXiv:1606.08415", reference=partial(F.gelu, approximate="tanh"), bounds=(-0.170041, None), aliases=("gelu_new",))
+@declare(paper="arXiv:1606.08415", reference=partial(F.gelu, approximate="tanh"), bounds=(-0.170041, None), aliases=("gelu_new",),
+         onnx=(OnnxOperator("Gelu", {"approximate": "tanh"}),))  # fmt: skip
 def gelu_tanh(x: Expr) -> Expr:
     """GELU by the paper's approximation, written with a sigmoid in place of 1 + tanh."""
     t = op.clip(x, -64, 64)
@@ -201,7 +215,8 @@ def sinlu(x: Expr, a: Expr, b: Expr) -> Expr:
     return (x + a * op.sin(b * x)) * op.sigmoid(x)
 
 
-@declare(paper="arXiv:1905.02244", reference=F.hardswish, bounds=(-0.375, None), kinks=(-3.0, 3.0), aliases=("hard_swish",))
+@declare(paper="arXiv:1905.02244", reference=F.hardswish, bounds=(-0.375, None), kinks=(-3.0, 3.0), aliases=("hard_swish",),
+         onnx=(OnnxOperator("HardSwish"),))  # fmt: skip
 def hardswish(x: Expr) -> Expr:
     """SiLU with a straight line in place of the sigmoid."""
     return op.where(x <= -3, 0, op.where(x >= 3, x, x * (x + 3) / 6))
@@ -210,7 +225,8 @@ def hardswish(x: Expr) -> Expr:
 # -- gated by tanh, erf or a logarithm -----------------------------------------------------------------------------------
 
 
-@declare(paper="arXiv:1908.08681", reference=F.mish, bounds=(-0.308844, None))
+@declare(paper="arXiv:1908.08681", reference=F.mish, bounds=(-0.308844, None),
+         onnx=(OnnxOperator("Mish"),))  # fmt: skip
 def mish(x: Expr) -> Expr:
     """The input times tanh of its softplus."""
     return x * op.tanh(op.softplus(x))
@@ -288,7 +304,8 @@ def log_sigmoid(x: Expr) -> Expr:
     return op.log_sigmoid(x)
 
 
-@declare(paper="Dugas et al., NIPS 2000", reference=F.softplus, monotone=True, bounds=(0.0, None))
+@declare(paper="Dugas et al., NIPS 2000", reference=F.softplus, monotone=True, bounds=(0.0, None),
+         onnx=(OnnxOperator("Softplus"),))  # fmt: skip
 def softplus(x: Expr) -> Expr:
     """The logarithm of 1 plus the exponential: a smooth ReLU."""
     return op.softplus(x)
@@ -301,7 +318,8 @@ def tanh(x: Expr) -> Expr:
 
 
 @declare(paper="Elliott 1993; Turian, Bergstra and Bengio 2009", reference=F.softsign, odd=True, monotone=True, bounds=(-1.0, 1.0),
-         joints=(0.0,), aliases=("elliott",))  # fmt: skip
+         joints=(0.0,), aliases=("elliott",),
+         onnx=(OnnxOperator("Softsign"),))  # fmt: skip
 def softsign(x: Expr) -> Expr:
     """The input over 1 plus its absolute value."""
     return op.softsign(x)
