@@ -47,8 +47,17 @@ def test_the_study_example_runs() -> None:
     assert isinstance(actune.best(names["study"]), actune.Family)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch's exporter
+def test_what_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'actune[export]'")
+    monkeypatch.chdir(tmp_path)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 4), actune.Activation("sau"))
+    exec(compile(BLOCKS[2], "README.md", "exec"), {"actune": actune, "torch": torch, "model": model})
+    assert {path.name for path in tmp_path.iterdir()} >= {"zorro.c", "model.py", "model.onnx"}
+
+
 def test_every_python_block_is_tested() -> None:
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
 
 
 def test_the_table_is_the_stored_result() -> None:

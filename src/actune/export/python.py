@@ -1,22 +1,25 @@
 """A formula as Python source of torch operators, which autograd differentiates: as a user of torch would write it.
 
-The benchmarks compare actune with it. Each formula becomes a function with its own code object, because torch.compile compiles at
-most eight variants of one code object and runs the ninth uncompiled.
+The source needs torch and nothing else. The benchmarks compare actune with it. Each formula becomes a function with its own code
+object, because torch.compile compiles at most eight variants of one code object and runs the ninth uncompiled.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..language.exact import folded
-from ..language.expr import Expr
+from ..language.expr import Expr, FormulaError
 from ..language.ops import OPS
+from .frozen import FrozenFunction
+from .lines import statements
 
-__all__ = ["has_torch_form", "source", "torch_function"]
+__all__ = ["has_torch_form", "python_source", "source", "torch_function"]
 
 _BOUNDS = {"max": "min", "min": "max"}  # torch.maximum takes no number; clamp does, by the other name
 
@@ -28,27 +31,51 @@ def has_torch_form(e: Expr) -> bool:
 
 def torch_function(e: Expr, names: Sequence[str]) -> Callable[..., Tensor]:
     """The formula as a function of these arguments, from the text that `source` writes."""
-    space: dict[str, Any] = {"torch": torch} | {f"f_{name}": op.torch for name, op in OPS.items()}
-    exec(compile(source(e, names), "<eager formula>", "exec"), space)
+    space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor}
+    exec(compile(_helpers(e) + source(e, names), "<eager formula>", "exec"), space)
     found: Callable[..., Tensor] = space["activation"]
     return found
 
 
-def source(e: Expr, names: Sequence[str]) -> str:
-    """The formula as Python source: one operator per line, each common part once; numbers stay numbers."""
-    formula = folded(e.expand().simplify())
-    lines: list[str] = []
+def source(e: Expr, names: Sequence[str], name: str = "activation", first: Sequence[str] = ()) -> str:
+    """The formula as a function in Python: one operator per line, each common part once; numbers stay numbers.
+
+    first   lines before those of the formula
+    """
 
     def leaf(n: Expr) -> str:
         return f"v_{n.args[0]}" if n.op == "symbol" else f"({n.args[0]!r})" if n.args[0] < 0 else repr(n.args[0])
 
-    def node(n: Expr, *terms: str) -> str:
-        lines.append(f"    t{len(lines)} = {_term(n, terms)}")
-        return f"t{len(lines) - 1}"
+    done, result = statements(e, leaf, _term)
+    lines = [f"    t{i} = {text}" for i, (_, text) in enumerate(done)]
+    is_number = not done and not result.startswith("v_")
+    head = f"def {name}({', '.join(f'v_{argument}' for argument in names)}):"
+    return "\n".join([head, *first, *lines, f"    return {f'torch.full_like(v_x, {result})' if is_number else result}"]) + "\n"
 
-    result = formula.fold(leaf, node)
-    head = f"def activation({', '.join(f'v_{name}' for name in names)}):"
-    return "\n".join([head, *lines, f"    return {result if formula.op != 'const' else f'torch.full_like(v_x, {result})'}"]) + "\n"
+
+def python_source(functions: Sequence[FrozenFunction]) -> str:
+    """A module of Python with these functions of a tensor; half precision is computed in float32 and rounded once."""
+    for f in functions:
+        if not has_torch_form(f.e):
+            raise FormulaError(f"torch has no Mittag-Leffler function, which {f.name} is made of ({f.title})")
+    head = '"""Activation functions over torch operators, written by actune."""\n\nimport torch\nimport torch.nn.functional as F\n'
+    helpers = dict.fromkeys(text for f in functions for text in _helpers(f.e).split("\n\n\n") if text)
+    tensor = "from torch import Tensor\n" * bool(helpers)
+    return "\n\n".join([head + tensor, *(text.rstrip() + "\n" for text in helpers), *map(_documented, functions)])
+
+
+def _documented(f: FrozenFunction) -> str:
+    """One function of x with its constants, in the dtype of x."""
+    inner = source(f.e, ("x", *f.arrays), f"_{f.name}")
+    given = "".join(f", torch.tensor({list(values)!r}, dtype=x.dtype, device=x.device).reshape({f.shape_text('x.ndim')})"
+                    for values in f.arrays.values())  # fmt: skip
+    like = "" if "x" in f.e.symbols() else ".expand_as(v_x)"
+    return (
+        f"{inner}\n\ndef {f.name}(v_x):\n"
+        f'    """{f.title}."""\n'
+        f"    x = v_x.to(torch.promote_types(v_x.dtype, torch.float32))\n"
+        f"    return _{f.name}(x{given}).to(v_x.dtype){like}\n"
+    )
 
 
 def _term(n: Expr, terms: Sequence[str]) -> str:
@@ -65,7 +92,22 @@ def _term(n: Expr, terms: Sequence[str]) -> str:
         f"torch.tensor({t}, dtype=v_x.dtype, device=v_x.device)" if is_number and i not in taken else t
         for i, (t, is_number) in enumerate(zip(terms, numbers, strict=True))
     ]
-    return f"f_{n.op}({', '.join(given)})"
+    return f"{_spelled(n.op)}({', '.join(given)})"
+
+
+def _spelled(op: str) -> str:
+    """The function of torch behind an operator as source names it: torch's own, or a helper that is written beside it."""
+    function = OPS[op].torch
+    assert function is not None
+    name = function.__name__
+    places = {"torch": torch, "torch.special": torch.special, "F": F}
+    return next((f"{text}.{name}" for text, place in places.items() if getattr(place, name, None) is function), name)
+
+
+def _helpers(e: Expr) -> str:
+    """The source of the functions over torch that stand for operators which torch lacks or has with fewer digits."""
+    used = dict.fromkeys(n.op for n in e.expand().nodes() if not n.is_leaf and n.args and OPS[n.op].torch is not None)
+    return "".join(inspect.getsource(OPS[op].torch) + "\n\n" for op in used if "." not in _spelled(op))  # type: ignore[arg-type]
 
 
 def _number_arguments(op: str, numbers: Sequence[bool]) -> tuple[int, ...]:

@@ -1,0 +1,93 @@
+"""`export`: an activation function, or a model with some, as source or as a file for a place without actune."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..catalogue.registry import Family, resolve
+from ..language.expr import Expr
+from ..messages import suggestion
+from ..module import Activation
+from .c import c_source
+from .frozen import FrozenFunction, frozen_family, frozen_functions
+from .jax import jax_source
+from .onnx import onnx_error, onnx_example, onnx_program
+from .python import python_source
+
+__all__ = ["ENDINGS", "Exported", "export"]
+
+_SOURCES: dict[str, Callable[[Sequence[FrozenFunction]], str]] = {"python": python_source, "c": c_source, "jax": jax_source}
+ENDINGS = {"python": ".py", "onnx": ".onnx", "c": ".c", "jax": ".py"}  # of the file of each target
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` made; as text, its source.
+
+    text     the source in Python, C or JAX
+    program  torch's ONNXProgram
+    path     the file that was written
+    errors   the largest error over max(1, |value|): of each baked function over all of float32, and under "onnxruntime" that of the
+             program there, at the example
+    """
+
+    text: str | None = None
+    program: Any = None
+    path: Path | None = None
+    errors: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.text if self.text is not None else f"a program in ONNX with {len(list(self.program.model.graph))} nodes"
+
+
+def export(what: str | Family | Expr | nn.Module, path: str | os.PathLike[str] | None = None, to: str | None = None, *,
+           example: Any = None) -> Exported:  # fmt: skip
+    """An activation function for a place without actune; its parameters, learned or initial, become constants.
+
+    what     a name, a formula, a Family, an `Activation`, or a model: then each of its activations becomes a function of the source
+    path     the file to write; without one, only the answer has the result
+    to       "python" (over torch), "onnx", "c" (C99, in double and float, with a test program) or "jax"; default: by the ending
+    example  for ONNX: the input of a model, a tensor or a tuple of arguments; its first dimension may have any size
+
+    Raises ValueError in one line for a target that does not exist, an input that is missing, or what the target cannot express.
+    """
+    target = _target(to, path)
+    place = None if path is None else Path(path)
+    if target == "onnx":
+        module = what if isinstance(what, nn.Module) else Activation(resolve(what))
+        inputs = _inputs(module, example)
+        program = onnx_program(module, inputs)
+        if place is not None:
+            program.save(place)
+        error = onnx_error(program, module, inputs)
+        return Exported(program=program, path=place, errors={} if error is None else {"onnxruntime": error})
+    functions = frozen_functions(what) if isinstance(what, nn.Module) else (frozen_family(resolve(what)),)
+    text = _SOURCES[target](functions)
+    if place is not None:
+        place.write_text(text, encoding="utf-8")
+    return Exported(text, path=place)
+
+
+def _target(to: str | None, path: str | os.PathLike[str] | None) -> str:
+    if to is None:
+        ending = Path(path).suffix.lower() if path is not None else ".py"
+        to = next((target for target, e in ENDINGS.items() if e == ending), None)
+        if to is None:
+            raise ValueError(f"path={str(path)!r} does not say what to write; end it in .py, .onnx or .c, or give to=…")
+    if to not in ENDINGS:
+        raise ValueError(f"to must be one of {', '.join(ENDINGS)}, got {to!r}{suggestion(str(to), ENDINGS)}")
+    return to
+
+
+def _inputs(module: nn.Module, example: Any) -> tuple[Any, ...]:
+    if example is not None:
+        return (example,) if isinstance(example, Tensor) else tuple(example)
+    if not isinstance(module, Activation):
+        raise ValueError(f"a {type(module).__name__} in ONNX needs an example of its input; give example=…")
+    return (onnx_example(module),)
