@@ -9,6 +9,7 @@ from .catalogue.families.mittag_leffler import interpolate
 from .catalogue.files import load, save
 from .catalogue.registry import Family, Param, declare, family, list_families, resolve
 from .catalogue.smoothing import smooth
+from .export.baking import bake
 from .export.exporting import export
 from .integrations import tell_libraries
 from .kernels.tables.special import mittag_leffler
@@ -37,6 +38,7 @@ __all__ = [
     "SearchError",
     "SwapPlan",
     "SwapReport",
+    "bake",
     "best",
     "compare",
     "declare",

@@ -82,6 +82,13 @@ def test_what_is_typed_or_starts_as_a_named_function_is_one_node_too() -> None:
     assert max(errors) < 8 * 2**-24
 
 
+def test_parts_of_a_formula_are_one_node_each() -> None:
+    typed, learns = Activation("gelu(x) + 0.1*sin(x)"), changed(Activation("a*mish(x) + softplus(x)", a=0.5), 0.2)
+    operators, errors = written(typed, learns)
+    assert operators == ["Gelu", "Sin", "Mul", "Add", "Softplus", "Mish", "Mul", "Add"]
+    assert max(errors) < 8 * 2**-24
+
+
 def test_where_no_operator_suits_the_formula_is_written() -> None:
     """Attributes hold one number; runtimes have these operators for float32; a parameter may be computed from others."""
     elu = changed(Activation("elu", scope="channel", channels=4), 0.3)

@@ -13,7 +13,7 @@ import torch
 from ..kernels.operators import evaluate
 from ..language.expr import Expr
 from .frozen import FrozenFunction
-from .lines import called, numbers_of, statements
+from .lines import called, operators_of, statements
 
 __all__ = ["C_OPERATORS", "c_source"]
 
@@ -70,8 +70,8 @@ int main(void) {{
 
 def c_source(functions: Sequence[FrozenFunction]) -> str:
     """A file of C99 with these functions, in double and float, and the test program under `#ifdef ACTUNE_TEST`."""
-    used = {_NEEDS.get(op, op) for f in functions for op in numbers_of(f.e)}
-    used |= {"largest", "smallest"} if any("clip" in numbers_of(f.e) for f in functions) else set()
+    used = {_NEEDS.get(op, op) for f in functions for op in operators_of(f.e)}
+    used |= {"largest", "smallest"} if any("clip" in operators_of(f.e) for f in functions) else set()
     helpers = [text for name, text in _HELPERS.items() if name in used]
     parts = ["// Activation functions, written by actune.", "#include <math.h>\n"]
     for kind, suffix in (("double", ""), ("float", "f")):
@@ -96,8 +96,7 @@ def _function(f: FrozenFunction, kind: str, suffix: str) -> str:
             return "x" if n.args[0] == "x" else f"v_{n.args[0]}[i]"
         return f"({number(n.args[0])})" if n.args[0] < 0 else number(n.args[0])
 
-    term = called(f.e, C_OPERATORS, "C99")
-    done, result = statements(f.e, leaf, term)
+    done, result = statements(f.e, leaf, called(C_OPERATORS))
     lines = [
         f"    const {'int' if n.is_comparison else kind} t{i} = {_typed(text, kind, suffix)};" for i, (n, text) in enumerate(done)
     ]

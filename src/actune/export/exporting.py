@@ -12,17 +12,25 @@ from torch import Tensor, nn
 
 from ..catalogue.registry import Family, resolve
 from ..language.expr import Expr
+from ..language.ops import OPS
 from ..messages import suggestion
 from ..module import Activation
-from .c import c_source
+from .baking import TOLERANCE, baked_function, baked_model, is_costly
+from .c import C_OPERATORS, c_source
 from .frozen import FrozenFunction, frozen_family, frozen_functions
-from .jax import jax_source
+from .jax import JAX_OPERATORS, jax_source
 from .onnx import onnx_error, onnx_example, onnx_program
 from .python import python_source
 
 __all__ = ["ENDINGS", "Exported", "export"]
 
 _SOURCES: dict[str, Callable[[Sequence[FrozenFunction]], str]] = {"python": python_source, "c": c_source, "jax": jax_source}
+_LACKS: dict[str, Callable[[str], bool]] = {
+    "python": is_costly,
+    "onnx": lambda op: is_costly(op) or OPS[op].onnx is None,
+    "c": lambda op: op not in C_OPERATORS,
+    "jax": lambda op: op not in JAX_OPERATORS,
+}  # operators for which a function is baked
 ENDINGS = {"python": ".py", "onnx": ".onnx", "c": ".c", "jax": ".py"}  # of the file of each target
 
 
@@ -47,13 +55,14 @@ class Exported:
 
 
 def export(what: str | Family | Expr | nn.Module, path: str | os.PathLike[str] | None = None, to: str | None = None, *,
-           example: Any = None) -> Exported:  # fmt: skip
+           example: Any = None, tolerance: float = TOLERANCE) -> Exported:  # fmt: skip
     """An activation function for a place without actune; its parameters, learned or initial, become constants.
 
-    what     a name, a formula, a Family, an `Activation`, or a model: then each of its activations becomes a function of the source
-    path     the file to write; without one, only the answer has the result
-    to       "python" (over torch), "onnx", "c" (C99, in double and float, with a test program) or "jax"; default: by the ending
-    example  for ONNX: the input of a model, a tensor or a tuple of arguments; its first dimension may have any size
+    what       a name, a formula, a Family, an `Activation`, or a model: then each of its activations becomes a function
+    path       the file to write; without one, only the answer has the result
+    to         "python" (over torch), "onnx", "c" (C99, in double and float, with a test program) or "jax"; default: by the ending
+    example    for ONNX: the input of a model, a tensor or a tuple of arguments; its first dimension may have any size
+    tolerance  the error over max(1, |value|) that is allowed where a function has to be baked (see `bake`)
 
     Raises ValueError in one line for a target that does not exist, an input that is missing, or what the target cannot express.
     """
@@ -62,16 +71,18 @@ def export(what: str | Family | Expr | nn.Module, path: str | os.PathLike[str] |
     if target == "onnx":
         module = what if isinstance(what, nn.Module) else Activation(resolve(what))
         inputs = _inputs(module, example)
-        program = onnx_program(module, inputs)
+        baked, errors = baked_model(module, _LACKS["onnx"], tolerance)
+        program = onnx_program(baked, inputs)
         if place is not None:
             program.save(place)
         error = onnx_error(program, module, inputs)
-        return Exported(program=program, path=place, errors={} if error is None else {"onnxruntime": error})
-    functions = frozen_functions(what) if isinstance(what, nn.Module) else (frozen_family(resolve(what)),)
+        return Exported(program=program, path=place, errors=errors | ({} if error is None else {"onnxruntime": error}))
+    frozen = frozen_functions(what) if isinstance(what, nn.Module) else (frozen_family(resolve(what)),)
+    functions = [baked_function(f, _LACKS[target], tolerance) for f in frozen]
     text = _SOURCES[target](functions)
     if place is not None:
         place.write_text(text, encoding="utf-8")
-    return Exported(text, path=place)
+    return Exported(text, path=place, errors={f.name: f.error for f in functions if f.error is not None})
 
 
 def _target(to: str | None, path: str | os.PathLike[str] | None) -> str:

@@ -26,6 +26,7 @@ class FrozenFunction:
     arrays   the numbers of these symbols
     shape    of an array, as x has it without the batch dimension (scope neuron) or along `dim` (scope channel)
     title    what it is, one line
+    error    of the formula, if it only comes near: the largest over max(1, |value|), over all of float32
     """
 
     name: str
@@ -34,6 +35,7 @@ class FrozenFunction:
     shape: tuple[int, ...] = ()
     dim: int | None = None
     title: str = ""
+    error: float | None = None
 
     def shape_text(self, ndim: str) -> str:
         """The shape in which an array broadcasts against x, as source in Python; `ndim` is the text of the number of dimensions."""

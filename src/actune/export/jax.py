@@ -54,7 +54,7 @@ def _formula(e: Expr, arrays: Iterable[str], name: str) -> str:
     def leaf(n: Expr) -> str:
         return f"v_{n.args[0]}" if n.op == "symbol" else f"({n.args[0]!r})" if n.args[0] < 0 else repr(n.args[0])
 
-    done, result = statements(e, leaf, called(e, JAX_OPERATORS, "JAX"))
+    done, result = statements(e, leaf, called(JAX_OPERATORS))
     lines = [f"    t{i} = {text}" for i, (_, text) in enumerate(done)]
     head = f"def {name}({', '.join(['v_x', *(f'v_{a}' for a in arrays)])}):"
     return "\n".join([head, *lines, f"    return {result}"]) + "\n"

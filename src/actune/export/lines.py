@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ..language.exact import folded
-from ..language.expr import Expr, FormulaError
+from ..language.expr import Expr
 
-__all__ = ["called", "numbers_of", "statements"]
+__all__ = ["called", "operators_of", "statements"]
 
 Term = Callable[[Expr, Sequence[str]], str]
 
@@ -27,14 +27,11 @@ def statements(e: Expr, leaf: Callable[[Expr], str], term: Term) -> tuple[list[t
     return done, folded(e.expand().simplify()).fold(leaf, node)
 
 
-def called(e: Expr, table: Mapping[str, str], language: str) -> Term:
-    """The `term` of a language whose operators are texts with `{0}`, `{1}`, …; FormulaError for a formula with others."""
-    missing = sorted({n.op for n in e.expand().nodes() if not n.is_leaf and n.op not in table and n.args})
-    if missing:
-        raise FormulaError(f"{language} has no function {', '.join(missing)}; bake the formula with actune.bake, or choose another")
+def called(table: Mapping[str, str]) -> Term:
+    """The `term` of a language whose operators are texts with `{0}`, `{1}`, …"""
     return lambda n, terms: table[n.op].format(*terms)
 
 
-def numbers_of(e: Expr) -> set[str]:
-    """The operators in the simplest form of a formula."""
-    return {n.op for n in folded(e.expand().simplify()).nodes()}
+def operators_of(e: Expr) -> set[str]:
+    """The names of the operators in the simplest form of a formula."""
+    return {n.op for n in folded(e.expand().simplify()).nodes() if not n.is_leaf}

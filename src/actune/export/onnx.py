@@ -22,11 +22,15 @@ _INSTALL = "pip install 'actune[export]'"
 def onnx_program(module: nn.Module, example: tuple[Any, ...]) -> Any:
     """The program in ONNX that computes a module in evaluation mode; the first dimension of each tensor may have any size.
 
+    Of an activation by itself all dimensions may, but those of its channels or neurons.
+
     ValueError, one line, where the package that writes ONNX is missing.
     """
     if importlib.util.find_spec("onnxscript") is None:
         raise ValueError(f"ONNX needs the package onnxscript, which is not installed; {_INSTALL}")
-    sizes = tuple({0: torch.export.Dim.AUTO} if isinstance(t, Tensor) and t.ndim else None for t in example)
+    free = isinstance(module, Activation)
+    sizes = tuple(dict.fromkeys(range(t.ndim if free else 1), torch.export.Dim.AUTO) if isinstance(t, Tensor) and t.ndim else None
+                  for t in example)  # fmt: skip
     with _evaluated(module), _quiet():
         return torch.onnx.export(module, example, dynamo=True, verbose=False, dynamic_shapes=sizes)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ..catalogue.registry import FAMILIES, Family, OnnxOperator
-from ..language.expr import Expr
+from ..language.expr import Expr, symbol
+from .operators import evaluate, needs_float64
 from .request import Subject
 
 __all__ = ["by_onnx_operator", "is_recorded_for_onnx"]
@@ -24,10 +25,15 @@ def is_recorded_for_onnx() -> bool:
 
 
 def by_onnx_operator(subject: Subject, shapes: Sequence[tuple[int, ...]], x: Tensor, tensors: Sequence[Tensor]) -> Tensor | None:
-    """The value as one operator of ONNX; None where it has none for this formula, this dtype or these parameters."""
-    family = _family_of(subject.e)
-    if family is None or x.dtype == torch.float64:
+    """The value by operators that ONNX has for families; None where it has none for this formula, dtype or these parameters.
+
+    The whole formula becomes one operator, or parts of it that are functions of x alone: gelu(x) in `gelu(x) + 0.1*sin(x)`.
+    """
+    if x.dtype == torch.float64:
         return None
+    family = _families().get(subject.e.expand())
+    if family is None:
+        return _by_parts(subject, shapes, x, tensors)
     names = [name for names, _ in subject.sources for name in names]
     for operator in family.onnx:
         numbers = {a: _number(subject, tensors[names.index(p)], names.index(p)) for a, p in operator.learned.items()}
@@ -38,10 +44,23 @@ def by_onnx_operator(subject: Subject, shapes: Sequence[tuple[int, ...]], x: Ten
     return None
 
 
-def _family_of(e: Expr) -> Family | None:
-    """The family with an operator of ONNX whose formula this is."""
-    wanted = e.expand()
-    return next((f for f in FAMILIES.values() if f.onnx and f.expr.expand() is wanted), None)
+def _by_parts(subject: Subject, shapes: Sequence[tuple[int, ...]], x: Tensor, tensors: Sequence[Tensor]) -> Tensor | None:
+    """The value of a formula with the largest parts that are families without parameters by their operators; None without such."""
+    known = {e: f for e, f in _families().items() if not f.params}
+    found = {f"onnx_{known[n].name}": n for n in subject.e.expand().nodes() if n in known}
+    if not found or needs_float64(subject.e):
+        return None
+    names = {n: symbol(name) for name, n in found.items()}
+    e = subject.e.expand().fold(lambda n: n, lambda n, *args: names[n] if n in names else Expr(n.op, args))
+    parts = {name: _recorded(known[n].onnx[0], dict(known[n].onnx[0].fixed), [x.float()])
+             for name, n in found.items() if name in e.symbols()}  # fmt: skip
+    values = {name: value.float() for name, value in subject.symbols(x, tensors, shapes).items()}
+    return evaluate(e, {"x": x.float(), **parts, **values}).to(x.dtype)
+
+
+def _families() -> dict[Expr, Family]:
+    """The families with operators of ONNX by their formulas."""
+    return {f.expr.expand(): f for f in FAMILIES.values() if f.onnx}
 
 
 def _recorded(operator: OnnxOperator, attributes: dict[str, object], inputs: list[Tensor]) -> Tensor:

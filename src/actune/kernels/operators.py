@@ -290,5 +290,5 @@ def evaluate(e: Expr, values: Mapping[str, Tensor | float]) -> Tensor:
     dtype = tensors[0].dtype if tensors else torch.float64
     device = tensors[0].device if tensors else None
     inputs = tuple(v if isinstance(v, Tensor) else torch.tensor(v, dtype=dtype, device=device) for v in values.values())
-    program = compile_program((e,), tuple(values))
+    program = compile_program((e,), tuple(values), _for_onnx())
     return program.run(inputs, program.precision(dtype))[0].to(dtype)
