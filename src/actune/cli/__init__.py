@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 from .bench import bench_command
 from .compare import compare_command
 from .data import data_command
+from .export import export_command
 from .reproduce import reproduce_command
 from .search import search_command
 from .show import list_command, show_command
@@ -42,6 +43,11 @@ app.command("list", epilog="Example:  actune list zorro")(list_command)
 app.command(
     "show", context_settings=FORMULAS, epilog="Examples:  actune show ml_tanh --plot tanh.png  |  actune show 'x*sigmoid(b*x); b=1'"
 )(show_command)
+app.command(
+    "export",
+    cls=_Formulas,
+    epilog="Examples:  actune export best.json -o best.c  |  actune export 'ml_tanh; beta2=1.3' -o tanh.onnx",
+)(export_command)
 app.command(
     "compare",
     context_settings=FORMULAS,

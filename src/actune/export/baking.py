@@ -8,24 +8,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..catalogue.registry import Family, resolve
-from ..language.expr import Expr
 from ..language.ops import OPS
 from ..module import Activation
 from .fitting import FittedFormula, fitted_formula
 from .frozen import FrozenFunction, frozen_activation, frozen_family
 from .lines import operators_of
 
-__all__ = ["TOLERANCE", "bake", "baked_function", "baked_model", "is_costly"]
+__all__ = ["TOLERANCE", "bake", "baked_function", "baked_model", "check_tolerance", "is_costly"]
 
 TOLERANCE = 1e-6  # the error over max(1, |value|) that baking may make
-_What = TypeVar("_What", bound="str | Family | Expr | nn.Module")
-
 _NOTES = "Baked as {form}: over all of float32 the error is at most {error:.1e} of max(1, |value|)."
 
 
@@ -43,14 +40,19 @@ def bake(what: Any, tolerance: float = TOLERANCE) -> Any:
     Parameters of what is baked become constants. Functions that are cheap stay as they are, and go on learning. A multiple of a
     known function is found as that; else polynomials are fitted. Raises ValueError in one line where no form is near enough.
     """
-    if not isinstance(tolerance, int | float) or not 1e-8 <= tolerance <= 1:
-        raise ValueError(f"tolerance must be a number from 1e-8 to 1, got {tolerance!r}; float32 has 6e-8")
+    check_tolerance(tolerance)
     if isinstance(what, nn.Module):
         return baked_model(what, is_costly, tolerance)[0]
     family = resolve(what)
     frozen = frozen_family(family)
     found = _fitted(frozen, is_costly, tolerance)
     return family if found is None else _baked_family(family, found)
+
+
+def check_tolerance(tolerance: Any) -> None:
+    """Refuse what is no error that a function in float32 can have."""
+    if not isinstance(tolerance, int | float) or not 1e-8 <= tolerance <= 1:
+        raise ValueError(f"tolerance must be a number from 1e-8 to 1, got {tolerance!r}; float32 has 6e-8")
 
 
 def baked_function(f: FrozenFunction, lacks: Callable[[str], bool], tolerance: float) -> FrozenFunction:

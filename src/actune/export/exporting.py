@@ -15,7 +15,7 @@ from ..language.expr import Expr
 from ..language.ops import OPS
 from ..messages import suggestion
 from ..module import Activation
-from .baking import TOLERANCE, baked_function, baked_model, is_costly
+from .baking import TOLERANCE, baked_function, baked_model, check_tolerance, is_costly
 from .c import C_OPERATORS, c_source
 from .frozen import FrozenFunction, frozen_family, frozen_functions
 from .jax import JAX_OPERATORS, jax_source
@@ -51,7 +51,10 @@ class Exported:
     errors: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return self.text if self.text is not None else f"a program in ONNX with {len(list(self.program.model.graph))} nodes"
+        if self.text is not None:
+            return self.text
+        count = len(list(self.program.model.graph))
+        return f"a program in ONNX with {count} node{'s' * (count != 1)}"
 
 
 def export(what: str | Family | Expr | nn.Module, path: str | os.PathLike[str] | None = None, to: str | None = None, *,
@@ -67,6 +70,7 @@ def export(what: str | Family | Expr | nn.Module, path: str | os.PathLike[str] |
     Raises ValueError in one line for a target that does not exist, an input that is missing, or what the target cannot express.
     """
     target = _target(to, path)
+    check_tolerance(tolerance)
     place = None if path is None else Path(path)
     if target == "onnx":
         module = what if isinstance(what, nn.Module) else Activation(resolve(what))
