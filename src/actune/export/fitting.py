@@ -32,9 +32,11 @@ _SCALES = (1.0, 2.0, 4.0)  # the c that are tried
 _DEGREES = (12, 9, 7)  # in falling order: where one takes too many intervals, the next takes more
 _LINKS = 24  # at most, on each side of 0
 _BISECTIONS = 14
+_NARROW = 1 / 64  # of intervals
 _SHARE = 0.4  # of the tolerance that polynomials may use; the rest is for rounding
 _FAR = (1e10, 1e20)  # where growth is measured
 _NEAR = (1e-20, 1e-15)  # where the beginning at 0 is
+_LEVEL = 1e30  # |x| beyond which some functions are declared to stay as they are
 _X = symbol("x")
 
 _Function = Callable[[Array], Array]
@@ -81,7 +83,8 @@ def _candidates(e: Expr, f: _Function, tolerance: float) -> Iterator[tuple[Expr,
             found = [chain for chain in chains if chain is not None]
             if len(found) < len(chains):
                 break
-            yield _written(shape, found), f"polynomials to degree {degree} on {sum(map(len, found))} intervals"
+            for fine in (False, True):
+                yield _written(shape, found, fine), f"polynomials to degree {degree} on {sum(map(len, found))} intervals"
 
 
 def _function_of(e: Expr) -> _Function:
@@ -136,12 +139,14 @@ class _Shape:
     parity  1 if it is even, -1 if odd, 0 if neither
     start   q: the power of x with which it begins at 0
     growth  p to the left and to the right
+    levels  whether it is level beyond |x| = 1e30, to the left and to the right
     scale   c
     """
 
     parity: int
     start: float
     growth: tuple[float, float]
+    levels: tuple[bool, bool]
     scale: float
 
     @property
@@ -150,15 +155,17 @@ class _Shape:
         return (1,) if self.parity else (-1, 1)
 
     def factor(self) -> Expr:
-        """What leaves k bounded; 1 if f neither is 0 at 0 nor grows."""
-        size = op.abs(_X)
-        base = const(1) if self.start == 0 else size if self.parity == 1 else _X
+        """What leaves k bounded; 1 if f is not 0 at 0 and does not grow."""
+        x = op.max(_X, -_LEVEL) if self.levels[0] else _X
+        x = op.min(x, _LEVEL) if self.levels[1] else x
+        size = op.abs(x)
+        base = const(1) if self.start == 0 else size if self.parity == 1 else x
         if self.start not in (0, 1):
             base = base * op.max(size / (self.scale + size), 1e-30) ** (self.start - 1)
         left, right = (p - (self.start != 0) for p in self.growth)
         if left == right:
             return _times_power(base, self.scale + size, left)
-        return _times_power(_times_power(base, self.scale + op.relu(_X), right), self.scale + op.relu(-_X), left)
+        return _times_power(_times_power(base, self.scale + op.relu(x), right), self.scale + op.relu(-x), left)
 
 
 def _times_power(e: Expr, base: Expr, power: float) -> Expr:
@@ -177,15 +184,18 @@ def _shape(f: _Function, scale: float) -> _Shape:
     parity = next((s for s in (1, -1) if (np.abs(right - s * left) <= 1e-12 * size).all()), 0)
     near = f(np.array(_NEAR)) if right[0] else f(-np.array(_NEAR))
     start = 0.0 if f(np.zeros(1))[0] else _exponent(near, _NEAR)
-    return _Shape(parity, start, (_exponent(left[-2:], _FAR), _exponent(right[-2:], _FAR)), scale)
+    ends = f(np.array([-3e38, -_LEVEL, _LEVEL, 3e38]))
+    growth = _exponent(left[-2:], _FAR), _exponent(right[-2:], _FAR)
+    levels = tuple(bool(p % 1 and a == b) for p, a, b in zip(growth, ends[::2], ends[1::2], strict=True))
+    return _Shape(parity, start, growth, (levels[0], levels[1]), scale)
 
 
 def _exponent(values: Array, at: tuple[float, float]) -> float:
-    """The power of x between two values; 0 where they fall, or never leave 0."""
-    if not (np.isfinite(values).all() and values.all()) or abs(values[1]) < 1e-20:
+    """The power of x between two values; 0 where they fall to nothing, or like a whole power, which polynomials follow."""
+    if not (np.isfinite(values).all() and values.all()) or abs(values[1]) < 1e-30 or values[1] / values[0] < 0:
         return 0.0
-    power = math.log(values[1] / values[0]) / math.log(at[1] / at[0]) if values[1] / values[0] > 0 else 0.0
-    return max(0.0, float(round(power)) if abs(power - round(power)) < 1e-7 else power)
+    power = math.log(values[1] / values[0]) / math.log(at[1] / at[0])
+    return max(0.0, float(round(power))) if abs(power - round(power)) < 1e-7 else power
 
 
 # -- the chain of polynomials ----------------------------------------------------------------------------------------------
@@ -275,24 +285,30 @@ class _Target:
 # -- writing it down -------------------------------------------------------------------------------------------------------
 
 
-def _written(shape: _Shape, chains: Sequence[list[_Link]]) -> Expr:
-    """The formula of a shape and a chain for each of its sides."""
+def _written(shape: _Shape, chains: Sequence[list[_Link]], fine: bool) -> Expr:
+    """The formula of a shape and a chain for each of its sides.
+
+    fine   links near the ends have the variable 1 - |t|, which keeps the digits of a large x, and sides do not meet in one sum
+    """
     size = op.abs(_X)
-    t = (size if shape.parity else _X) / (shape.scale + size)
+    whole = shape.scale + size
     starts = [float(chain[0].at(0.0)) for chain in chains]
-    sums = [_sum(t, side, chain, 0 if shape.parity else -1) for side, chain in zip(shape.sides, chains, strict=True)]
-    if len(sums) == 1 or abs(starts[0] - starts[1]) < 1e-7 * max(map(abs, starts)):
+    jumps = abs(starts[0] - starts[-1]) > 1e-7 * max(map(abs, starts))  # where x^q does not let it be seen
+    if shape.parity or jumps or fine:
+        rest = shape.scale / whole if fine else None
+        sums = [_sum(chain, size / whole, rest, 1, 0.0) for chain in chains]
+        parts = [_plus(const(c + start), e) for (e, c), start in zip(sums, starts, strict=True)]
+        k = parts[0] if shape.parity else op.where(_X > 0, parts[1], parts[0])
+    else:
+        sums = [_sum(chain, _X / whole, None, side, -1.0) for side, chain in zip(shape.sides, chains, strict=True)]
         k = functools.reduce(_plus, [e for e, _ in sums], const(sum(c for _, c in sums) + starts[-1]))
-    else:  # k jumps at 0, where x^q does not let it be seen
-        left, right = (_plus(const(c + start), e) for (e, c), start in zip(sums, starts, strict=True))
-        k = op.where(_X > 0, right, left)
     return (k * shape.factor()).simplify()
 
 
-def _sum(t: Expr, side: int, chain: Sequence[_Link], least: float) -> tuple[Expr | None, float]:
+def _sum(chain: Sequence[_Link], t: Expr, rest: Expr | None, side: int, least: float) -> tuple[Expr | None, float]:
     """(the variable part of a chain, its constant): the links after one another, each without its value at its own start.
 
-    least   what t can be at least
+    t, rest  side |t|, which is at least `least`; 1 - |t|, or None where it is not used
     """
     total: Expr | None = None
     constant = 0.0
@@ -301,10 +317,15 @@ def _sum(t: Expr, side: int, chain: Sequence[_Link], least: float) -> tuple[Expr
         constant += first - float(link.at(link.low))
         if not any(others):
             continue
-        low, high = sorted((side * link.low, side * link.high))
-        s = _cut(t, low if low > least else None, high if high < 1 else None, side * link.middle)
-        # |t| - middle is side (t - side middle): odd powers change their sign on the left.
-        *lower, highest = [c * side ** (n + 1) for n, c in enumerate(others)]
+        if rest is not None and link.low >= 0.5:
+            s, sign = _cut(rest, 1 - link.high if link.high < 1 else None, 1 - link.low, 1 - link.middle), -1
+        else:
+            low, high = sorted((side * link.low, side * link.high))
+            s, sign = _cut(t, low if low > least else None, high if high < 1 else None, side * link.middle), side
+        unit = 2.0 ** round(math.log2(link.high - link.low)) if link.high - link.low < _NARROW else 1.0
+        s = s if unit == 1 else s * (1 / unit)  # else coefficients could be beyond float32
+        # s is sign (|t| - middle) / unit: odd powers change their sign with it.
+        *lower, highest = [c * (sign * unit) ** (n + 1) for n, c in enumerate(others)]
         total = _plus(functools.reduce(lambda p, c: s * p + c, reversed(lower), const(highest)) * s, total)
     return total, constant
 

@@ -112,7 +112,10 @@ def _joined(calls: list[Expr]) -> list[tuple[Expr, ...]]:
 def _torch(es: tuple[Expr, ...], onnx: bool) -> Callable[..., tuple[Tensor, ...]]:
     op = OPS[es[0].op]
     if onnx and op.onnx is None:
-        raise ExportError(f"{op.name} has no ONNX operator, so a formula with {op.name} cannot be exported; choose another formula")
+        raise ExportError(
+            f"{op.name} has no ONNX operator, so a formula with {op.name} cannot be exported as it is; "
+            "bake it with actune.export, or choose another formula"
+        )
     if onnx and callable(op.onnx):
         return functools.partial(_single, op.onnx)
     if op.several is not None:
