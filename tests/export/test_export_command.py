@@ -35,7 +35,7 @@ def test_the_error_of_what_is_baked_is_printed(command) -> None:
     code, out, err = command("ml_mish; beta2=1.3", "--to", "jax")
     assert code == 0
     assert "jnp.tanh" in out
-    assert err.startswith("error of the baked function, over all of float32: ")
+    assert err.startswith("error of the baked function, on float32 numbers of every size: ")
     printed = json.loads(command("ml_mish; beta2=1.3", "--to", "c", "--json")[1])
     assert printed["errors"]["activation"] < 1e-6
 

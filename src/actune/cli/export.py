@@ -37,5 +37,5 @@ def export_command(
     else:
         out.print(f"{output}: {'written' if done.text else done}", highlight=False, soft_wrap=True)
     for where, error in done.errors.items():
-        what = "in onnxruntime" if where == "onnxruntime" else "of the baked function, over all of float32"
+        what = "in onnxruntime" if where == "onnxruntime" else "of the baked function, on float32 numbers of every size"
         (err if output is None else out).print(f"error {what}: {error:.1e} of max(1, |value|)", highlight=False, soft_wrap=True)

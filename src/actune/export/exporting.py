@@ -41,8 +41,8 @@ class Exported:
     text     the source in Python, C or JAX
     program  torch's ONNXProgram
     path     the file that was written
-    errors   the largest error over max(1, |value|): of each baked function over all of float32, and under "onnxruntime" that of the
-             program there, at the example
+    errors   the largest error over max(1, |value|): of each baked function on float32 numbers of every size, and under
+             "onnxruntime" that of the program there, at the example
     """
 
     text: str | None = None

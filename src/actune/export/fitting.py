@@ -1,4 +1,4 @@
-"""The cheapest formula of few operators that equals a costly one over all of float32, to within a stated error.
+"""The cheapest formula of few operators that equals a costly one over float32 numbers of every size, to within a stated error.
 
 A known function times a number, if there is one; else f(x) = x |t|^(q - 1) (c + |x|)^(p - 1) k(t) with t = x/(c + |x|), which maps
 the whole line into [-1, 1]. There p is how f grows, on each side, and q how it begins at 0; so k is bounded, has limits at both

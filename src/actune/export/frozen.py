@@ -26,7 +26,7 @@ class FrozenFunction:
     arrays   the numbers of these symbols
     shape    of an array, as x has it without the batch dimension (scope neuron) or along `dim` (scope channel)
     title    what it is, one line
-    error    of the formula, if it only comes near: the largest over max(1, |value|), over all of float32
+    error    of the formula, if it only comes near: the largest over max(1, |value|), over float32 numbers of every size
     """
 
     name: str
