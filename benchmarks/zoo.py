@@ -86,7 +86,7 @@ def nonlinearity(x: Tensor) -> Tensor:
 
 
 class UNetBlock(nn.Module):
-    """As in latent diffusion: a function that an attribute holds, a call, a function written by hand."""
+    """A block as in latent diffusion: a function that an attribute holds, a call, a function written by hand."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 
 from torch import nn
 
@@ -11,7 +10,7 @@ from ..messages import suggestion
 from ..recurrent import GRU, LSTM, Recurrent
 from .changes import Act, Change, Fit, module_maker
 from .places import Kept, Place
-from .select import Selector, module_slots
+from .select import Selector, matcher, module_slots
 
 __all__ = ["plan_layers"]
 
@@ -32,12 +31,13 @@ def plan_layers(
             raise ValueError(
                 f"act names the place {place!r}{suggestion(place, _TORCHS)} (LSTM has gate, cell, output; GRU gate, cell)"
             )
+    meant, _ = matcher(where)
     made = {place: module_maker(functions.get(place, usual), scope) for place, usual in _TORCHS.items()}
     changes: list[Change] = []
     kept: list[Kept] = []
     for module, slots in module_slots(model).items():
         names = [name for slot in slots for name in slot.names]
-        if not isinstance(module, nn.RNNBase) or not _is_meant(where, names, module):
+        if not isinstance(module, nn.RNNBase) or not any(meant(name, module) for name in names):
             continue
         kind = _OURS.get(type(module))
         if kind is None:
@@ -54,17 +54,6 @@ def plan_layers(
             f"the model has no LSTM or GRU layer{'' if where is None else f' that where={where!r} means'}, whose places act names"
         )
     return changes, kept
-
-
-def _is_meant(where: Selector, names: list[str], module: nn.Module) -> bool:
-    if where is None:
-        return True
-    if isinstance(where, str | type):
-        where = [where]  # type: ignore[assignment, list-item]
-    if callable(where):
-        return any(where(name, module) for name in names)
-    assert where is not None
-    return any(isinstance(module, item) if isinstance(item, type) else any(fnmatchcase(n, item) for n in names) for item in where)
 
 
 def _factory(made: Mapping[str, tuple[str | None, Callable[..., nn.Module]]], layer: nn.RNNBase) -> Callable[..., nn.Module]:

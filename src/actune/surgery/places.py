@@ -82,6 +82,8 @@ class Found(NamedTuple):
 
 
 _NEVER = "the example never calls it"
+_BY_SOURCE = "a gate, by the source: its result is multiplied or returned"
+_OF_A_POOLER = "the function of a pooler"
 
 
 def find_places(
@@ -95,7 +97,7 @@ def find_places(
         functions, more = _functions(model, names, observed)
         meant, _ = matcher(where)
         places += [p for p in functions if any(meant(name, nn.Identity()) for name in p.names)]
-        skipped += [k for k in more if not k.name or any(meant(name, nn.Identity()) for name in (k.name,))]
+        skipped += [k for k in more if not k.name or meant(k.name, nn.Identity())]
     _check_none_inside_another(places, where)
     gates = [p for p in places if p.gate and not (with_gates or takes_gate(where, p.names))]
     kept = [Kept(p.names[0], p.function, p.gate, p.text) for p in gates]
@@ -178,8 +180,7 @@ def _sites_of(slot: Slot, calls: list[ObservedCall] | None) -> list[CallSite]:
         sites = [CallSite(slot.parent, code, end, "module", slot.key) for code, end in written]
     else:
         seen = dict.fromkeys(c.site for c in calls if isinstance(c.site, CallSite) and c.site.owner is slot.parent)
-        sites = [site._replace(form="module", function=slot.key) for site in seen if (site.code, site.end) in written]
-        sites = [next(s for s in seen if (s.code, s.end) == (site.code, site.end)) for site in sites]
+        sites = [site for site in seen if (site.code, site.end) in written]
     return sorted(sites, key=lambda site: (site.code.co_firstlineno, site.end))
 
 
@@ -188,10 +189,14 @@ def _gate(module: nn.Module, slots: tuple[Slot, ...], calls: list[ObservedCall] 
     if not can_be_gate(module):
         return ""
     if "pooler" in "".join(name.lower() for slot in slots for name in slot.names):
-        return "the function of a pooler"
+        return _OF_A_POOLER
     if calls is not None:
-        return next((c.gate for c in calls if c.gate), "")
+        return _observed_gate(calls)
     return next((reason for slot in slots if (reason := _gate_by_reading(slot))), "")
+
+
+def _observed_gate(calls: Sequence[ObservedCall]) -> str:
+    return next((c.gate for c in calls if c.gate), "")
 
 
 def _gate_by_reading(slot: Slot) -> str:
@@ -203,7 +208,7 @@ def _gate_by_reading(slot: Slot) -> str:
         return "" if followed else "it ends its Sequential, as gates and outputs do; an example would tell"
     written = [w for w in calls_in_source(slot.parent) if w.form == "module" and w.function == slot.key]
     if any(w.gate for w in written):
-        return "a gate, by the source: its result is multiplied or returned"
+        return _BY_SOURCE
     is_called_so = any(word in name.lower() for word in ("sigm", "gate") for name in slot.names)
     return (
         "by its name it may be a gate; where it is called is not known, and an example would tell"
@@ -260,8 +265,7 @@ def _held(model: nn.Module, names: dict[nn.Module, tuple[str, ...]], observed: l
         for key, function in keys.items():
             calls = through.get((module, key), [])
             slot = Slot(module, key, tuple(f"{name}.{key}".lstrip(".") for name in names[module]))
-            gate = next((c.gate for c in calls if c.gate), "")
-            yield Place((slot,), None, function, (), tuple(calls or ()), gate, str(calls[0].site) if calls else "")
+            yield Place((slot,), None, function, (), tuple(calls), _observed_gate(calls), str(calls[0].site) if calls else "")
 
 
 def _is_held(site: CallSite) -> bool:
@@ -277,15 +281,11 @@ def _call_place(site: CallSite, calls: list[ObservedCall] | None, owners: tuple[
         pass  # the gates inside of a function that is replaced as a whole are no matter
     elif calls is None:
         found = next((w for w in calls_in_source(site.owner) if (w.code, w.end) == (site.code, site.end)), None)
-        gate = (
-            "a gate, by the source: its result is multiplied or returned"
-            if found and found.gate and can_be_gate(site.function)
-            else ""
-        )
+        gate = _BY_SOURCE if found and found.gate and can_be_gate(site.function) else ""
     else:
-        gate = next((c.gate for c in calls if c.gate), "")
+        gate = _observed_gate(calls)
     if not gate and can_be_gate(site.function) and "pooler" in f"{owners[0]} {type(site.owner).__name__}".lower():
-        gate = "the function of a pooler"
+        gate = _OF_A_POOLER
     return Place((slot,), None, site.function, (site,), tuple(calls or ()), gate, str(site))
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
-from .source import MethodNode, Position, SourceError, compile_method, end_of, method_source
+from .source import MethodNode, Position, SourceError, compile_method, end_of, last_name, method_source
 
 __all__ = [
     "Form",
@@ -277,6 +277,6 @@ def input_of(call: ast.Call, form: Form) -> ast.expr:
 
 
 def _works_in_place(call: ast.Call) -> bool:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+    name = last_name(call.func)
     said = next((k.value for k in call.keywords if k.arg == "inplace"), ast.Constant(False))
     return (name.endswith("_") and not name.startswith("_")) or not (isinstance(said, ast.Constant) and not said.value)

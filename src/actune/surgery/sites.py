@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import types
 from collections.abc import Collection
 from pathlib import Path
@@ -50,7 +51,7 @@ def find_site(frame: types.FrameType | None, owners: Collection[nn.Module], func
             )
         if code.co_filename.startswith(TORCH_FOLDER) or (isinstance(first, nn.Module) and is_activation(first)):
             # torch's own functions, or a module that is made on the way: nn.ReLU()(x). What calls it is the call.
-            frame, end, form = frame.f_back, None, "function"
+            frame, end, form = frame.f_back, None, form if form == "module" else "function"
             continue
         end = end or position_of(frame)
         around = _enclosing(frame, owners)
@@ -84,9 +85,14 @@ def _enclosing(frame: types.FrameType, owners: Collection[nn.Module]) -> types.F
 
 def attribute_called(site: CallSite) -> str | None:
     """KEY where the call is self.KEY(…), else None."""
+    return _attribute_at(site.code, site.end)
+
+
+@functools.lru_cache(maxsize=4096)
+def _attribute_at(code: types.CodeType, end: Position) -> str | None:
     try:
-        method = method_source(site.code)
+        method = method_source(code)
     except SourceError:
         return None
-    call = next((n for n in ast.walk(method) if isinstance(n, ast.Call) and end_of(n) == site.end), None)
+    call = next((n for n in ast.walk(method) if isinstance(n, ast.Call) and end_of(n) == end), None)
     return None if call is None else own_attribute(call.func, method)

@@ -101,7 +101,7 @@ def _planned(
         raise ValueError("fit=True needs the inputs of the activation functions; pass example=, a batch of the model's inputs")
     observed, note = (None, "") if example is None else observe_calls(model, example, chosen_modules(model, where), sampled=fit)
     found = find_places(model, where, observed, with_gates=gates, shared=shared)
-    classes, refused = edits_of_classes(found.places)
+    _, refused = edits_of_classes(found.places)
     skipped = found.skipped + [Kept(place.names[0], place.function, reason, place.text) for place, reason in refused.items()]
     changes = []
     for place in found.places:
@@ -114,9 +114,7 @@ def _planned(
             changes.append(change)
     if len({change.new for change in changes} - set(model.modules())) < len(changes):
         raise ValueError(f"act={act!r} returned a module that is already in use; let it make a new one at each call")
-    done = {change.place for change in changes}
-    if any(place.sites and place not in done and place not in refused for place in found.places):
-        classes, _ = edits_of_classes([place for place in found.places if place in done])
+    classes, _ = edits_of_classes([change.place for change in changes])
     return _Planned(changes, classes, found.gates, skipped, note)
 
 
