@@ -6,7 +6,6 @@ import copy
 import io
 import pickle
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 from torch._dynamo.utils import counters
 from torch.utils.checkpoint import checkpoint
+from two_processes import assert_trained_as_alone, rank_of
 
 import actune
 from actune import Activation
@@ -457,32 +457,14 @@ def test_subclasses_and_modes_see_the_operators() -> None:
 
 
 def _train(rank: int, world: int, file: str, wrapper: str) -> None:
-    """One step of SGD on this rank's part of a batch; all ranks together must do what one process does with the whole."""
-    import torch.distributed as dist
     from torch.distributed.fsdp import fully_shard
-    from torch.nn.parallel import DistributedDataParallel
 
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world)
-    try:
-        module = Every(TRAINED, **SCOPES["channel"])
-        alone = copy.deepcopy(module)
-        run: nn.Module = DistributedDataParallel(module) if wrapper == "ddp" else fully_shard(module)  # type: ignore[assignment]
+    with rank_of(rank, world, file):
         x = torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(0))
-        for model, part in ((run, x.chunk(world)[rank]), (alone, x)):
-            optimizer = torch.optim.SGD(model.parameters(), 0.1)
-            model(part).square().mean().backward()
-            optimizer.step()
-        for name, p in module.named_parameters():
-            full = p.full_tensor() if wrapper == "fsdp" else p
-            torch.testing.assert_close(full, alone.get_parameter(name), rtol=1e-4, atol=1e-5)
+        assert_trained_as_alone(Every(TRAINED, **SCOPES["channel"]), x, wrapper)
         closed = Activation("ml_tanh", **SCOPES["channel"])  # frozen parameters, of which the values are looked at
         wrapped = closed if wrapper == "ddp" else fully_shard(closed)
         torch.testing.assert_close(wrapped(x), torch.tanh(x))
-        dist.barrier()  # who leaves while the other still talks may take it down
-    finally:
-        dist.destroy_process_group()
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")

@@ -1,13 +1,12 @@
 """A model whose calls were rewritten trains on two processes as on one."""
 
-import copy
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from two_processes import assert_trained_as_alone, rank_of
 
 from actune.surgery import swap
 
@@ -22,33 +21,11 @@ class Block(nn.Module):
 
 
 def _train(rank: int, world: int, file: str, wrapper: str) -> None:
-    """One step of SGD on this rank's part of a batch; both together must do what one process does with the whole."""
-    import torch.distributed as dist
-    from torch.distributed.fsdp import fully_shard
-    from torch.nn.parallel import DistributedDataParallel
-
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world)
-    try:
+    with rank_of(rank, world, file):
         torch.manual_seed(0)
         model, x = nn.Sequential(Block(), Block()), torch.randn(4, 3)
         assert len(swap(model, "apalu", scope="channel", example=x).replaced) == 4
-        alone = copy.deepcopy(model)
-        if wrapper == "fsdp":
-            for block in model:
-                fully_shard(block)  # on the class with the rewritten method
-        run = DistributedDataParallel(model) if wrapper == "ddp" else fully_shard(model)
-        for trained, part in ((run, x.chunk(world)[rank]), (alone, x)):
-            optimizer = torch.optim.SGD(trained.parameters(), 0.1)
-            trained(part).square().mean().backward()
-            optimizer.step()
-        for name, p in model.named_parameters():
-            full = p.full_tensor() if wrapper == "fsdp" else p
-            torch.testing.assert_close(full, alone.get_parameter(name), rtol=1e-4, atol=1e-5)
-        dist.barrier()  # who leaves while the other still talks may take it down
-    finally:
-        dist.destroy_process_group()
+        assert_trained_as_alone(model, x, wrapper, sharded=tuple(model))  # each block has a class with a rewritten method
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
