@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["Sample", "fit_to_samples", "sample_of"]
+from .observe import ObservedCall
 
-_ELEMENTS = 65_536  # of each call, at most
+__all__ = ["Sample", "Samples", "fit_to_samples"]
+
+_ELEMENTS, _CALLS = 65_536, 8  # that are kept: elements of each call, at most; calls of each place
 _ITERATIONS = 100
 
 
@@ -24,7 +27,27 @@ class Sample(NamedTuple):
     outputs: Tensor
 
 
-def sample_of(x: Tensor) -> Tensor:
+class Samples:
+    """Keeps some inputs and outputs of each place in runs of a model: it is what `observe_calls` shows the calls to."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, Sample] = {}  # of a call, by its id
+        self._kept: Counter[object] = Counter()  # of a place
+
+    def __call__(self, call: ObservedCall, x: Tensor, compute: Callable[[Tensor], object]) -> None:
+        if self._kept[call.place] < _CALLS:
+            inputs = _some(x)
+            outputs = compute(inputs.clone())  # which may work in place
+            if isinstance(outputs, Tensor):
+                self._of[id(call)] = Sample(inputs, outputs)
+                self._kept[call.place] += 1
+
+    def of(self, calls: Iterable[ObservedCall]) -> list[Sample]:
+        """What was kept of these calls."""
+        return [self._of[id(call)] for call in calls if id(call) in self._of]
+
+
+def _some(x: Tensor) -> Tensor:
     """A copy of some examples of a batch, the first ones."""
     each = max(1, x.numel() // max(1, len(x))) if x.ndim else 1
     return x[: max(1, _ELEMENTS // each)].detach().clone() if x.ndim else x.detach().clone()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import types
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +19,12 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .activations import TORCH_FUNCTIONS, is_activation
-from .fitting import Sample, sample_of
 from .gates import GateWatch, can_be_gate, tensors_in
 from .handwritten import TORCH_FOLDER
 from .layout import Use, channel_layout
 from .sites import CallSite, find_site
 
-__all__ = ["HOOKS", "ObservedCall", "observe_calls"]
+__all__ = ["HOOKS", "Look", "ObservedCall", "observe_calls", "output_of", "relative_change", "watch_calls"]
 
 HOOKS = (
     "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks", "_forward_hooks_with_kwargs",
@@ -43,7 +41,6 @@ class ObservedCall:
     site      where the call stands in the source; for what has no such place the reason, in words
     use       what its input looked like
     gate      why it is a gate; "" if it is none
-    sample    some of its inputs and outputs, where they are asked for
     """
 
     function: str
@@ -51,29 +48,34 @@ class ObservedCall:
     site: CallSite | str
     use: Use
     gate: str = ""
-    sample: Sample | None = None
+
+    @property
+    def place(self) -> object:
+        """What is the same for all calls of one place: the module, if it is one, and where the call stands."""
+        return self.module, self.site
+
+
+# What is shown a call before it runs: the call, its input, and what it computes from such an input.
+Look = Callable[[ObservedCall, torch.Tensor, Callable[[torch.Tensor], object]], None]
 
 
 def observe_calls(
-    model: nn.Module, example: object, chosen: Collection[nn.Module], sampled: bool = False
+    model: nn.Module, example: object, chosen: Collection[nn.Module], look: Look | None = None
 ) -> tuple[list[ObservedCall], str]:
     """Run the model on an example, in its own mode and in the other one (training or evaluation).
 
-    sampled   whether inputs and outputs are kept, too
+    look   is shown each call before it runs
 
     Returns the calls of activation functions, in their order, of `chosen` modules too; and why the other mode could not be run, ""
     if it could. In the model's own mode, an error is raised.
     """
-    found = _run(model, example, chosen, model.training, sampled)
+    found = watch_calls(model, example, chosen, model.training, look)
     other = not model.training
     try:
-        return found + _run(model, example, chosen, other, sampled), ""
+        return found + watch_calls(model, example, chosen, other, look), ""
     except Exception as error:  # a batch norm that trains wants more than one example, say
         first = str(error).partition("\n")[0]
         return found, f"in {'training' if other else 'evaluation'} the example fails: {type(error).__name__}: {first}"
-
-
-_SAMPLES = 4  # calls of which inputs and outputs are kept, for each place and run
 
 
 class _Observer:
@@ -83,11 +85,10 @@ class _Observer:
     # it was computed from one, as in act(conv(x) + x): then the latest layer with an output of that shape is taken (`latest`).
     # While modules are `entered`, calls such as F.relu are their own and do not count.
 
-    def __init__(self, owners: Collection[nn.Module], sampled: bool):
-        self.owners, self.sampled = owners, sampled
+    def __init__(self, owners: Collection[nn.Module], look: Look | None):
+        self.owners, self.look = owners, look
         self.calls: list[ObservedCall] = []
-        self.entered: list[tuple[int, torch.Tensor | None, torch.Tensor | None]] = []  # key, input, and a copy of some of it
-        self.samples: Counter[object] = Counter()
+        self.entered: list[tuple[int, torch.Tensor | None]] = []  # key and input
         self.made_by = WeakTensorKeyDictionary()
         self.latest: tuple[nn.Module, torch.Size] | None = None
         self.gates = GateWatch(self._tell_gate)
@@ -103,29 +104,20 @@ class _Observer:
         self.calls.append(ObservedCall(function, module, site, use))
         return len(self.calls) - 1
 
-    def _keep(self, key: int | None, x: torch.Tensor | None) -> torch.Tensor | None:
-        """Some of the inputs of a call, if samples are asked for; of a place that is called again and again the first ones."""
-        if key is None or not self.sampled or x is None or not x.is_floating_point():
-            return None
-        call = self.calls[key]
-        place = call.site if call.module is None else call.module
-        self.samples[place] += 1
-        return sample_of(x) if self.samples[place] <= _SAMPLES else None
-
-    def _pair(self, key: int | None, kept: torch.Tensor | None, output: object) -> None:
-        if key is not None and kept is not None and isinstance(output, torch.Tensor):
-            self.calls[key].sample = Sample(kept, output[: len(kept)].detach().clone() if kept.ndim else output.detach().clone())
+    def _show(self, key: int, x: torch.Tensor | None, compute: Callable[[torch.Tensor], object]) -> None:
+        if self.look is not None and x is not None and x.is_floating_point():
+            self.look(self.calls[key], x, compute)
 
     def function(self, func: Any, args: Any, kwargs: Any, frame: types.FrameType) -> Any:
         """Call one of torch's functions, which this frame calls, and note what it gives."""
         name, key = getattr(func, "__name__", "").strip("_"), None
         if not self.entered and name in TORCH_FUNCTIONS:
+            x = _first_tensor(args, kwargs)
             is_method = isinstance(func, types.MethodDescriptorType) and not frame.f_code.co_filename.startswith(TORCH_FOLDER)
             site = find_site(frame, self.owners, name, "method" if is_method else "function")
-            key = self._write(name, None, site, _first_tensor(args, kwargs))
-        kept = self._keep(key, _first_tensor(args, kwargs))
+            key = self._write(name, None, site, x)
+            self._show(key, x, lambda other: _with_first(func, x, other, args, kwargs))
         output = func(*args, **kwargs)
-        self._pair(key, kept, output)
         self.gates.see(name, (args, kwargs), output)
         if key is not None and can_be_gate(name):
             self.gates.mark(output, key, _first_tensor(args, kwargs))
@@ -134,11 +126,11 @@ class _Observer:
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         x, site = _first_tensor(args, kwargs), find_site(sys._getframe(1), self.owners, type(module).__name__, "module")
         key = self._write(type(module).__name__, module, site, x)
-        self.entered.append((key, x, self._keep(key, x)))
+        self.entered.append((key, x))
+        self._show(key, x, lambda other: _with_first(module.forward, x, other, args, kwargs))  # without the hooks
 
     def leave(self, module: nn.Module, args: object, output: object) -> None:
-        key, given, kept = self.entered.pop()
-        self._pair(key, kept, output)
+        key, given = self.entered.pop()
         if can_be_gate(module):
             self.gates.mark(output, key, given)
 
@@ -160,8 +152,11 @@ class _Watch(TorchFunctionMode):
         return self.observer.function(func, args, kwargs or {}, sys._getframe(1))
 
 
-def _run(model: nn.Module, example: object, chosen: Collection[nn.Module], training: bool, sampled: bool) -> list[ObservedCall]:
-    observer = _Observer({m for m in model.modules() if m not in chosen and not is_activation(m)}, sampled)
+def watch_calls(
+    model: nn.Module, example: object, chosen: Collection[nn.Module], training: bool, look: Look | None = None
+) -> list[ObservedCall]:
+    """The calls of activation functions, and of `chosen` modules, in one run on an example, in training or in evaluation."""
+    observer = _Observer({m for m in model.modules() if m not in chosen and not is_activation(m)}, look)
     args, kwargs = _arguments(example)
     with _untouched(model), torch.no_grad(), _every_module_called():
         if training != model.training:
@@ -203,6 +198,11 @@ def relative_change(before: list[torch.Tensor], after: list[torch.Tensor]) -> fl
 
 def _first_tensor(args: Any, kwargs: Mapping[str, Any]) -> torch.Tensor | None:
     return next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+
+
+def _with_first(function: Callable[..., Any], first: object, other: torch.Tensor, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """The function of the same arguments, but for this tensor, which is another one."""
+    return function(*(other if a is first else a for a in args), **{k: other if v is first else v for k, v in kwargs.items()})
 
 
 def _use_on(x: torch.Tensor, layers: list[nn.Module | None]) -> Use:

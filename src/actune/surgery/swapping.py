@@ -19,7 +19,7 @@ from . import optimizer as optimizers
 from .activations import check_model
 from .changes import Act, Change, module_maker, plan_change
 from .edits import ClassEdit, Edit, edits_of_changes, edits_of_classes, is_in_force
-from .fitting import fit_to_samples
+from .fitting import Samples, fit_to_samples
 from .layers import plan_layers
 from .observe import observe_calls, output_of, relative_change
 from .places import Kept, find_places
@@ -90,16 +90,16 @@ def _planned(
     scope: Scope | None,
     gates: bool,
     shared: bool,
-    fit: bool = False,
+    samples: Samples | None = None,
 ) -> _Planned:
     check_model(model)
     if isinstance(act, Mapping):
         changes, skipped = plan_layers(model, act, where, scope)
         return _Planned(changes, [], [], skipped, "")
     fit_scope, make = module_maker(act, scope)
-    if fit and example is None:
+    if samples is not None and example is None:
         raise ValueError("fit=True needs the inputs of the activation functions; pass example=, a batch of the model's inputs")
-    observed, note = (None, "") if example is None else observe_calls(model, example, chosen_modules(model, where), sampled=fit)
+    observed, note = (None, "") if example is None else observe_calls(model, example, chosen_modules(model, where), samples)
     found = find_places(model, where, observed, with_gates=gates, shared=shared)
     _, refused = edits_of_classes(found.places)
     skipped = found.skipped + [Kept(place.names[0], place.function, reason, place.text) for place, reason in refused.items()]
@@ -175,8 +175,9 @@ def swap(
     Raises ValueError where `where` matches no activation or the arguments do not fit the model, TypeError for an argument of
     another kind. The model is then as it was.
     """
-    made = _planned(model, act, where, example, scope, gates, shared, fit)
-    errors = [fit_to_samples(c.new, [call.sample for call in c.place.calls if call.sample]) if fit else None for c in made.changes]
+    samples = Samples() if fit else None
+    made = _planned(model, act, where, example, scope, gates, shared, samples)
+    errors = [None if samples is None else fit_to_samples(c.new, samples.of(c.place.calls)) for c in made.changes]
     before = output_of(model, example) if fit else None
     if optimizer is not None:
         optimizers.check(optimizer, model, made.changes)
