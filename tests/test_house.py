@@ -24,7 +24,7 @@ FLOORS = [
     "initial",
     "module recurrent",
     "surgery export",
-    "integrations",
+    "integrations inspection",
     "experiments",
     "bench",
     "discovery",

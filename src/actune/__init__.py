@@ -11,6 +11,7 @@ from .catalogue.registry import Family, Param, declare, family, list_families, r
 from .catalogue.smoothing import smooth
 from .export.baking import bake
 from .export.exporting import export
+from .inspection.cards import ModelCard, card, read_card
 from .integrations import tell_libraries
 from .kernels.tables.special import mittag_leffler
 from .language.expr import Expr, FormulaError
@@ -33,6 +34,7 @@ __all__ = [
     "Expr",
     "Family",
     "FormulaError",
+    "ModelCard",
     "Param",
     "Proof",
     "SearchError",
@@ -40,6 +42,7 @@ __all__ = [
     "SwapReport",
     "bake",
     "best",
+    "card",
     "compare",
     "declare",
     "export",
@@ -53,6 +56,7 @@ __all__ = [
     "parse",
     "plan",
     "prove",
+    "read_card",
     "resolve",
     "restore",
     "save",

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from .bench import bench_command
+from .card import card_command
 from .compare import compare_command
 from .data import data_command
 from .export import export_command
@@ -65,6 +66,9 @@ app.command(
     cls=_Formulas,
     epilog="Examples:  actune bench  |  actune bench sau 'x*sigmoid(b*x); b=1' --sizes 1e4,1e6 --scopes layer,channel --plot a.png",
 )(bench_command)
+app.command("card", epilog="Examples:  actune card nets.py:make --state net.pt --input batch.pt  |  actune card bert/")(
+    card_command
+)
 app.command("data", epilog="Examples:  actune data  |  actune data mnist --folder data")(data_command)
 
 

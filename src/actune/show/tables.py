@@ -1,4 +1,4 @@
-"""Tables for the terminal: comparisons, the catalogue, one family, data sets."""
+"""Tables for the terminal: comparisons, the catalogue, one family, data sets, the card of a model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from ..experiments.comparison import Comparison, Row
     from ..experiments.measures import Measure
     from ..experiments.stats import Estimate
+    from ..inspection.cards import ModelCard, ValueSummary
+    from ..inspection.inputs import InputSummary
 
-__all__ = ["comparison_table", "data_table", "families_table", "family_table"]
+__all__ = ["card_table", "comparison_table", "data_table", "families_table", "family_table"]
 
 SHORT, LONG = 48, 300  # characters of a formula in a list, and of a derivative
 
@@ -142,3 +144,45 @@ def data_table(records: Iterable[Mapping[str, Any]], title: str) -> Table:
         there, download = ("no" if record["missing"] else "yes"), ("yes" if record["download"] else "by hand")
         table.add_row(*map(Text, (record["name"], there, download, record["source"])))
     return table
+
+
+def card_table(card: ModelCard) -> Table:
+    """A table with one row per activation function of a model, in the order in which the model calls them."""
+    ran = card.batches > 0
+    caption = Text("learned: the median (lowest … highest), [fixed]")
+    if ran:
+        caption.append(
+            "\nsaturated: the share of inputs where the slope is below 0.01\ndead: the share of units that nowhere have a slope"
+        )
+    title = f"activation functions of {card.model}" + f", on {card.batches} batch{'es'[: 2 * (card.batches > 1)]}" * ran
+    table = Table(title=title, caption=caption)
+    for heading, width in (("place", 12), ("function", 18), ("learned", 0)):
+        table.add_column(heading, overflow="fold", min_width=width)
+    for heading in ("inputs", "saturated", "dead") if ran else ():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for entry in card.activations:
+        place = Text(", ".join(name or "(model)" for name in entry.names))
+        is_call = entry.record is None and "(" not in entry.function
+        place.append(f"\n{entry.source}" if is_call else "", "dim")
+        function = Text(entry.function, "bold")
+        function.append(" (a gate)" if entry.gate else "", "not bold dim")
+        learned = "\n".join(f"{name} {_values(v)}" for name, v in entry.parameters.items())
+        table.add_row(place, function, Text(learned), *(map(Text, _seen(entry.inputs)) if ran else ()))
+    return table
+
+
+def _values(v: ValueSummary) -> str:
+    shown = _shown(v.median) if v.low == v.high else f"{_shown(v.median)} ({_shown(v.low)} … {_shown(v.high)})"
+    return shown if v.learns else f"[{shown}]"
+
+
+def _shown(number: float | None) -> str:
+    return "nan" if number is None else f"{number:.4g}"
+
+
+def _seen(inputs: InputSummary | None) -> tuple[str, str, str]:
+    if inputs is None:
+        return "never called", "", ""
+    wild = f"\n{inputs.infinite} infinite or nan" if inputs.infinite else ""
+    saturated = "" if inputs.saturated is None else f"{inputs.saturated:.1%}"
+    return f"{_shown(inputs.low)} … {_shown(inputs.high)}{wild}", saturated, f"{inputs.dead:.1%}"

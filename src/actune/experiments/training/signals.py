@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...inspection.slopes import live_units, slope
 from ...module import Activation
 from ..data.parts import Part
 
 __all__ = ["LayerSignal", "layer_signals"]
-
-_FLAT = 1e-6  # a slope that trains nothing
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,4 @@ def layer_signals(model: nn.Module, part: Part, loss: Callable[[Tensor, Tensor],
 
 
 def _dead_share(module: Activation, x: Tensor) -> float:
-    at = x.detach().requires_grad_()
-    with torch.enable_grad():
-        (slope,) = torch.autograd.grad(module(at).sum(), at)
-    units = slope.movedim(module.dim, -1).flatten(0, -2)
-    return 1 - float((units.abs() > _FLAT).any(0).double().mean())
+    return 1 - float(live_units(slope(module, x), module.dim).double().mean())

@@ -1,0 +1,1 @@
+"""What the activation functions of a trained model are and do."""
