@@ -52,7 +52,7 @@ def test_onnx(command, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["geluu"], "unknown activation function 'geluu'; did you mean 'gelu'?"),
-        (["gelu", "--to", "cc"], "to must be one of python, onnx, c, jax, got 'cc'; did you mean 'c'?"),
+        (["gelu", "--to", "cc"], "to must be one of python, onnx, c, jax, int8, got 'cc'; did you mean 'c'?"),
         (["gelu", "--to", "onnx"], "--to onnx needs a file to write; give --output FILE.onnx"),
         (["gelu", "-o", "a.txt"], "--output must name a .py or .onnx or .c file, got 'a.txt'"),
         (["gelu", "--to", "c", "-o", "a.py"], "--output must name a .c file, got 'a.py'"),

@@ -18,6 +18,7 @@ from ..module import Activation
 from .baking import TOLERANCE, baked_function, baked_model, check_tolerance, is_costly
 from .c import C_OPERATORS, c_source
 from .frozen import FrozenFunction, frozen_family, frozen_functions
+from .int8 import Range, check_range, int8_source, int8_table
 from .jax import JAX_OPERATORS, jax_source
 from .onnx import onnx_error, onnx_example, onnx_program
 from .python import python_source
@@ -31,7 +32,7 @@ _LACKS: dict[str, Callable[[str], bool]] = {
     "c": lambda op: op not in C_OPERATORS,
     "jax": lambda op: op not in JAX_OPERATORS,
 }  # operators for which a function is baked
-ENDINGS = {"python": ".py", "onnx": ".onnx", "c": ".c", "jax": ".py"}  # of the file of each target
+ENDINGS = {"python": ".py", "onnx": ".onnx", "c": ".c", "jax": ".py", "int8": ".c"}  # of the file of each target
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Exported:
     text     the source in Python, C or JAX
     program  torch's ONNXProgram
     path     the file that was written
-    errors   the largest error over max(1, |value|): of each baked function on float32 numbers of every size, and under
-             "onnxruntime" that of the program there, at the example
+    errors   the largest error over max(1, |value|): of each baked function on float32 numbers of every size, of each function on
+             8-bit integers for inputs in its range, and under "onnxruntime" that of the program there, at the example
     """
 
     text: str | None = None
@@ -58,19 +59,24 @@ class Exported:
 
 
 def export(what: str | Family | Expr | nn.Module, path: str | os.PathLike[str] | None = None, to: str | None = None, *,
-           example: Any = None, tolerance: float = TOLERANCE) -> Exported:  # fmt: skip
+           example: Any = None, tolerance: float = TOLERANCE,
+           inputs: Range | Mapping[str, Range] | None = None) -> Exported:  # fmt: skip
     """An activation function for a place without actune; its parameters, learned or initial, become constants.
 
     what       a name, a formula, a Family, an `Activation`, or a model: then each of its activations becomes a function
     path       the file to write; without one, only the answer has the result
-    to         "python" (over torch), "onnx", "c" (C99, in double and float, with a test program) or "jax"; default: by the ending
+    to         "python" (over torch), "onnx", "c" (C99, in double and float, with a test program), "jax", or "int8" (tables of 256
+               entries in C99, for quantized networks); default: by the ending
     example    for ONNX: the input of a model, a tensor or a tuple of arguments; its first dimension may have any size
     tolerance  the error over max(1, |value|) that is allowed where a function has to be baked (see `bake`)
+    inputs     for int8: the lowest and the highest input, (-8, 8), of all functions, or by place, as `card(model, …).ranges()`
 
     Raises ValueError in one line for a target that does not exist, an input that is missing, or what the target cannot express.
     """
     target = _target(to, path)
     check_tolerance(tolerance)
+    if inputs is not None and target != "int8":
+        raise ValueError(f"inputs={inputs!r} is for to='int8' only, got to={target!r}; leave it out")
     place = None if path is None else Path(path)
     if target == "onnx":
         module = what if isinstance(what, nn.Module) else Activation(resolve(what))
@@ -82,11 +88,28 @@ def export(what: str | Family | Expr | nn.Module, path: str | os.PathLike[str] |
         error = onnx_error(program, module, inputs)
         return Exported(program=program, path=place, errors=errors | ({} if error is None else {"onnxruntime": error}))
     frozen = frozen_functions(what) if isinstance(what, nn.Module) else (frozen_family(resolve(what)),)
+    if target == "int8":
+        return _int8(frozen, place, inputs)
     functions = [baked_function(f, _LACKS[target], tolerance) for f in frozen]
     text = _SOURCES[target](functions)
     if place is not None:
         place.write_text(text, encoding="utf-8")
     return Exported(text, path=place, errors={f.name: f.error for f in functions if f.error is not None})
+
+
+def _int8(functions: Sequence[FrozenFunction], path: Path | None, inputs: Any) -> Exported:
+    if inputs is None:
+        raise ValueError("to='int8' needs the range of the inputs; give inputs=(low, high), or for a model card(model, …).ranges()")
+    if isinstance(inputs, Mapping):
+        missing = [f.place for f in functions if f.place not in inputs]
+        if missing:
+            raise ValueError(f"inputs has no range for {missing[0]!r}; give one for each place, as card(model, …).ranges() does")
+    ranges = [inputs[f.place] if isinstance(inputs, Mapping) else inputs for f in functions]
+    tables = [int8_table(f, check_range(r)) for f, r in zip(functions, ranges, strict=True)]
+    text = int8_source(tables)
+    if path is not None:
+        path.write_text(text, encoding="utf-8")
+    return Exported(text, path=path, errors={t.function.name: t.relative for t in tables})
 
 
 def _target(to: str | None, path: str | os.PathLike[str] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ class FrozenFunction:
     arrays   the numbers of these symbols
     shape    of an array, as x has it without the batch dimension (scope neuron) or along `dim` (scope channel)
     title    what it is, one line
+    place    its module in a model, "" for a function alone
     error    of the formula, if it only comes near: the largest over max(1, |value|), over float32 numbers of every size
     """
 
@@ -35,6 +36,7 @@ class FrozenFunction:
     shape: tuple[int, ...] = ()
     dim: int | None = None
     title: str = ""
+    place: str = ""
     error: float | None = None
 
     def shape_text(self, ndim: str) -> str:
@@ -79,7 +81,7 @@ def frozen_functions(model: nn.Module) -> tuple[FrozenFunction, ...]:
         if isinstance(module, Activation):
             name = re.sub(r"\W", "_", f"activation.{place}" if place else "activation")
             name = f"{name}_{len(found)}" if name in found else name  # a.b and a_b
-            found[name] = frozen_activation(module, name)
+            found[name] = replace(frozen_activation(module, name), place=place)
     if not found:
         raise ValueError(f"the model has no actune.Activation (it is a {type(model).__name__}); put some in with actune.swap")
     return tuple(found.values())

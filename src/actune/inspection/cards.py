@@ -93,6 +93,16 @@ class ModelCard:
     activations: tuple[ActivationCard, ...]
     notes: tuple[str, ...]
 
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The lowest and the highest input of each `Activation` that saw several numbers, by its names."""
+        return {
+            name: (entry.inputs.low, entry.inputs.high)
+            for entry in self.activations
+            if entry.record is not None and entry.inputs is not None
+            for name in entry.names
+            if entry.inputs.low is not None and entry.inputs.high is not None and entry.inputs.low < entry.inputs.high
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The card as plain data for `json.dumps`, which `read_card` reads."""
         return {"actune_card": _FORMAT} | asdict(self)
