@@ -79,7 +79,7 @@ def test_c_has_the_entries_of_the_table_also_by_channel(tmp_path: Path) -> None:
     q = (x / t.given.scale + t.given.zero).round().clamp(-128, 127).long() + 128
     with torch.no_grad():
         away = t.made.scale * (torch.tensor(t.rows)[:, q] - t.made.zero) - act(x.expand(3, -1).T).T
-    assert [t.error >= float(a.abs().max()) - 1e-6 for a in away] == [True] * 3
+    assert t.error == pytest.approx(float(away.abs().max()), rel=0.1)
     function = library(done.text or "", tmp_path).activation_0
     function.argtypes, function.restype = (ctypes.c_int8, ctypes.c_int), ctypes.c_int8
     got = np.array([[function(q, i) for q in range(-128, 128)] for i in range(3)])
