@@ -89,6 +89,13 @@ def test_parts_of_a_formula_are_one_node_each() -> None:
     assert max(errors) < 8 * 2**-24
 
 
+def test_parts_are_families_at_their_initial_values_too() -> None:
+    """A gated ELU with another beta2 is a multiple of ELU, whose own parameter starts at 1."""
+    operators, errors = written(Activation(actune.bake("ml_elu; beta2=1.3")), Activation("selu(x) + leaky_relu(x)"))
+    assert operators == ["Elu", "Mul", "Selu", "LeakyRelu", "Add"]
+    assert max(errors) < 8 * 2**-24
+
+
 def test_where_no_operator_suits_the_formula_is_written() -> None:
     """Attributes hold one number; runtimes have these operators for float32; a parameter may be computed from others."""
     elu = changed(Activation("elu", scope="channel", channels=4), 0.3)

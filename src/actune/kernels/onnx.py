@@ -45,17 +45,27 @@ def by_onnx_operator(subject: Subject, shapes: Sequence[tuple[int, ...]], x: Ten
 
 
 def _by_parts(subject: Subject, shapes: Sequence[tuple[int, ...]], x: Tensor, tensors: Sequence[Tensor]) -> Tensor | None:
-    """The value of a formula with the largest parts that are families without parameters by their operators; None without such."""
-    known = {e: f for e, f in _families().items() if not f.params}
-    found = {f"onnx_{known[n].name}": n for n in subject.e.expand().nodes() if n in known}
+    """The value of a formula with the largest parts that are families at their initial values by their operators; None without."""
+    known = _functions()
+    found = {f"onnx_{i}": n for i, n in enumerate(subject.e.expand().nodes()) if n in known}
     if not found or needs_float64(subject.e):
         return None
     names = {n: symbol(name) for name, n in found.items()}
     e = subject.e.expand().fold(lambda n: n, lambda n, *args: names[n] if n in names else Expr(n.op, args))
-    parts = {name: _recorded(known[n].onnx[0], dict(known[n].onnx[0].fixed), [x.float()])
-             for name, n in found.items() if name in e.symbols()}  # fmt: skip
+    parts = {name: _recorded(*known[n], [x.float()]) for name, n in found.items() if name in e.symbols()}
     values = {name: value.float() for name, value in subject.symbols(x, tensors, shapes).items()}
     return evaluate(e, {"x": x.float(), **parts, **values}).to(x.dtype)
+
+
+def _functions() -> dict[Expr, tuple[OnnxOperator, dict[str, object]]]:
+    """Functions of x alone that an operator with these attributes computes: families at their initial values."""
+    found: dict[Expr, tuple[OnnxOperator, dict[str, object]]] = {}
+    for f in FAMILIES.values():
+        for operator in f.onnx[:1]:
+            if not operator.input:
+                numbers = {attribute: f.params[name].init for attribute, name in operator.learned.items()}
+                found.setdefault(f.at_initial().expand(), (operator, {**operator.fixed, **numbers}))
+    return found
 
 
 def _families() -> dict[Expr, Family]:
