@@ -127,3 +127,13 @@ def test_a_later_swap_keeps_the_gates():
     assert {k.name for k in report.gates} == {"body.gates.0", "body.outputs.0"}
     restore(model, report)
     assert [k.name for k in swap(model, "apalu").gates] == ["body.gates.0"]
+
+
+def test_default_means_the_places_that_are_not_named():
+    model = nn.Sequential(nn.LSTM(3, 4))
+    swap(model, {"gate": "hardsigmoid", "default": "softsign"})
+    assert [str(model[0].activation(place).family) for place in ("gate", "cell", "output")] == [
+        "hardsigmoid",
+        "softsign",
+        "softsign",
+    ]

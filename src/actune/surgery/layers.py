@@ -12,7 +12,9 @@ from .changes import Act, Change, Fit, module_maker
 from .places import Kept, Place
 from .select import Selector, matcher, module_slots
 
-__all__ = ["plan_layers"]
+__all__ = ["DEFAULT", "plan_layers"]
+
+DEFAULT = "default"  # in functions by place: for all places that are not named
 
 _OURS: dict[type[nn.Module], type[Recurrent]] = {nn.LSTM: LSTM, nn.GRU: GRU}
 _TORCHS = {"gate": "sigmoid", "cell": "tanh", "output": "tanh"}  # what torch has at a place
@@ -27,12 +29,13 @@ def plan_layers(
     is no layer.
     """
     for place in functions:
-        if place not in _TORCHS:
+        if place not in (*_TORCHS, DEFAULT):
             raise ValueError(
-                f"act names the place {place!r}{suggestion(place, _TORCHS)} (LSTM has gate, cell, output; GRU gate, cell)"
+                f"act names the place {place!r}{suggestion(place, _TORCHS)} "
+                f"(LSTM has gate, cell, output; GRU gate, cell; {DEFAULT!r} means the others)"
             )
     meant, _ = matcher(where)
-    made = {place: module_maker(functions.get(place, usual), scope) for place, usual in _TORCHS.items()}
+    made = {place: module_maker(functions.get(place, functions.get(DEFAULT, usual)), scope) for place, usual in _TORCHS.items()}
     changes: list[Change] = []
     kept: list[Kept] = []
     for module, slots in module_slots(model).items():

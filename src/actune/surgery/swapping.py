@@ -152,7 +152,8 @@ def swap(
     act        a family name, a formula, a Family or an Activation (a fresh one with the same settings and initial values, not the
                learned ones, goes to each place), another module (copied), what makes one, or the Path of a file of `save`:
                `"sau"`, `"x*sigmoid(b*x); b=1"`, `Activation("swish", beta=2.0)`, `nn.GELU`, `Path("best.json")`. Functions by
-               place, `{"gate": "zorro_sigmoid", "cell": "apalu"}`, are for LSTM and GRU layers, which then go step by step
+               place, `{"gate": "zorro_sigmoid", "cell": "apalu"}`, are for LSTM and GRU layers, which then go step by step;
+               "default" is for all places that are not named, which else keep sigmoid and tanh
     where      one name pattern (`"layer1.*"`) or several, to choose among the activation functions; a class or several, to replace
                whatever is of that class; or a function of (name, module), to choose among activation modules and bare modules
                that are not torch's. Default: every elementwise activation function that is no gate

@@ -10,14 +10,14 @@ from torch import nn
 from ...catalogue.registry import Family, resolve
 from ...messages import suggestion
 from ...module import Activation
+from ...surgery.layers import DEFAULT
 from ..models.factory import HIDDEN, ActivationFactory
 from ..tasks import Task
 
-__all__ = ["DEFAULT", "ActivationChoice", "ActivationLike", "activation_factory", "network_builder", "place_factories"]
+__all__ = ["ActivationChoice", "ActivationLike", "activation_factory", "network_builder", "place_factories"]
 
 ActivationLike = str | Family | nn.Module | type[nn.Module]  # a name or formula, a family, a module to copy, or its class
 ActivationChoice = ActivationLike | Mapping[str, ActivationLike]  # one for all places, or one for each
-DEFAULT = "default"  # in such a mapping: for all places that it does not name
 
 
 def network_builder(t: Task, choice: ActivationChoice) -> Callable[[], nn.Module]:

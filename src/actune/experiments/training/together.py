@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...kernels.cpu.fused import has_kernel
 from ...module import Activation, parameter_values
+from ...surgery.layers import DEFAULT
 from ..data.parts import Part, Split
 from ..losses import LOSSES
 from ..models.factory import HIDDEN
@@ -30,7 +31,7 @@ from .loop import (
     seeded,
     train,
 )
-from .networks import DEFAULT, ActivationChoice, network_builder, place_factories
+from .networks import ActivationChoice, network_builder, place_factories
 from .stack import Stack, function_of
 from .steps import EVALUATED
 
