@@ -105,6 +105,9 @@ def rows(count: int, row: Callable[[int], list[Any]]) -> bytes:
     (lambda: rows(120_000, lambda i: ["sin", i]), "100,000 nodes"),
     (lambda: rows(10, lambda i: ["mittag_leffler", i]), "takes 3 arguments, got 1"),
     (lambda: rows(10, lambda i: ["__import__", i]), "unknown function '__import__'"),
+    (lambda: rows(1, lambda i: ["const", 10**400]), "a constant must be a finite number, got an integer of 1,329 bits"),
+    (lambda: rows(1, lambda i: ["const", "1"]), "a constant must be a finite number, got '1'"),
+    (lambda: rows(1, lambda i: ["sin", False]), "must be the index of an earlier node"),
 ])  # fmt: skip
 def test_hostile_files(content: Callable[[], bytes], said: str, path: Path) -> None:
     path.write_bytes(content())

@@ -93,7 +93,13 @@ def test_what_is_no_such_file_is_refused(content: str | None, said: str, path: P
     (("parameters", "beta"), 3),
     (("parameters", "beta", "constraint"), ["exec", "1"]),
     (("parameters", "beta", "constraint"), ["closed", 2, 1]),
+    (("parameters", "beta", "constraint"), ["closed", 0, 10**400]),
+    (("parameters", "beta", "constraint"), ["closed", 0]),
     (("parameters", "beta", "trainable"), "yes"),
+    (("parameters", "beta", "initial"), 10**400),
+    (("parameters", "beta", "initial"), True),
+    (("notes",), None),
+    (("paper",), "\ud800"),
     (("parameters", "beta", "initial"), "1e"),
 ])  # fmt: skip
 def test_a_damaged_part_is_refused(where: tuple[str, ...], value: object, path: Path) -> None:

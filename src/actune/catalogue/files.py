@@ -122,13 +122,14 @@ def function_of_record(record: Any, what: str) -> Family:
 
 def _read(record: Mapping[str, Any]) -> Family:
     """The family in a record; that of the catalogue if it is still the same."""
-    e, name = from_rows(entry(record, "tree", list)), _text(record, "name")
+    e = from_rows(entry(record, "tree", list))
+    name, paper, summary, notes = (_text(record, key) for key in ("name", "paper", "summary", "notes"))
     params = {n: _param(n, p) for n, p in entry(record, "parameters", dict).items()}
     declared = FAMILIES.get(name)
     if declared is not None and declared.expr is e and _alike(declared.params, params):
         return declared
     name = str(e) if declared is not None else name  # that name means something else by now
-    return Family(name, e, params, _text(record, "paper"), _text(record, "summary"), notes=_text(record, "notes"))
+    return Family(name, e, params, paper, summary, notes=notes)
 
 
 def _text(record: Mapping[str, Any], key: str) -> str:
