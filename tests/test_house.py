@@ -16,7 +16,7 @@ SOURCE = Path(actune.__file__).parent
 
 # The floors of the house, the lowest first: a module imports from its own floor and from those below.
 FLOORS = [
-    "messages tensors results code_objects",
+    "messages plain_data tensors results code_objects",
     "special",
     "language",
     "catalogue",

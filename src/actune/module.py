@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,12 +21,13 @@ from .initial import InitialValues
 from .kernels.dispatch import activate, activate_stored
 from .kernels.request import subject_of_family, symbol_values
 from .language.expr import Expr
-from .messages import suggestion
+from .messages import shorten, shown, suggestion
 from .tensors import check_input
 
 __all__ = ["SCOPES", "Activation", "parameter_values"]
 
 SCOPES = ("layer", "channel", "neuron")
+LARGEST = 2**31 - 1  # numbers in a parameter
 
 
 class Activation(nn.Module):
@@ -59,16 +61,18 @@ class Activation(nn.Module):
     ):
         super().__init__()
         if scope not in SCOPES:
-            raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}{suggestion(str(scope), SCOPES)}")
+            near = suggestion(scope, SCOPES) if isinstance(scope, str) else ""
+            raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {shown(scope)}{near}")
         if scope == "layer" and channels is not None:
-            raise ValueError(f"channels={channels!r} has no meaning for scope 'layer'; leave it out or choose scope='channel'")
+            raise ValueError(f"channels={shown(channels)} has no meaning for scope 'layer'; leave it out or choose scope='channel'")
         self.family = resolve(formula, **initial)
         self.scope, self.dim = scope, dim
         self.channels = _checked_channels(scope, channels)
         self._initial_values = InitialValues()
         clash = [name for name in self.family.params if hasattr(self, name)]
         if clash:
-            raise ValueError(f"the parameter {clash[0]!r} of {self.family} has the name of an attribute of a module; rename it")
+            whose = f"the parameter {shown(clash[0])} of {shorten(str(self.family))}"
+            raise ValueError(f"{whose} has the name of an attribute of a module; rename it")
         chosen = _trainable(self.family, trainable)
         for name, p in self.family.params.items():
             with torch.inference_mode(False):  # what inference mode makes could neither be trained nor given a size afterwards
@@ -283,7 +287,9 @@ def _checked_channels(scope: str, channels: Any) -> int | tuple[int, ...] | None
         or (scope == "channel" and len(sizes) != 1)
     ):
         wanted = "a positive number" if scope == "channel" else "the shape of one sample"
-        raise ValueError(f"channels must be {wanted} for scope {scope!r}, got {channels!r}")
+        raise ValueError(f"channels must be {wanted} for scope {scope!r}, got {shown(channels)}")
+    if math.prod(sizes) > LARGEST:
+        raise ValueError(f"channels={shown(channels)} are too many: a parameter may have {LARGEST:,} numbers")
     return sizes[0] if scope == "channel" else sizes
 
 
@@ -291,7 +297,9 @@ def _trainable(family: Family, choice: bool | Mapping[str, bool] | None) -> dict
     if isinstance(choice, Mapping):
         for name in choice:
             if name not in family.params:
-                raise ValueError(f"trainable names {name!r}, which {family} does not have{suggestion(name, family.params)}"
-                                 f" (it has {', '.join(family.params) or 'none'})")  # fmt: skip
+                near, known = suggestion(name, family.params), shorten(", ".join(family.params) or "none")
+                raise ValueError(
+                    f"trainable names {shown(name)}, which {shorten(str(family))} does not have{near} (it has {known})"
+                )
         return {name: bool(choice.get(name, p.trainable)) for name, p in family.params.items()}
     return {name: p.trainable if choice is None else bool(choice) for name, p in family.params.items()}

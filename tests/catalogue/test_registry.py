@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from torch.distributions import constraints
 
 import actune
-from actune.catalogue.registry import FAMILIES, Param, declare
+from actune.catalogue.registry import FAMILIES, Family, Param, declare
 from actune.language.expr import Expr, symbol
 from actune.language.ops import ALIASES, OPS
 
@@ -83,6 +85,26 @@ def test_a_declaration_that_is_wrong_fails_where_it_stands() -> None:
 
     with pytest.raises(ValueError, match=r"initial value -1\.0 is outside its constraint"):
         Param(-1.0, constraints.positive)
+
+
+@pytest.mark.parametrize(("initial", "constraint", "said"), [
+    (1.0, constraints.integer_interval(0, 2), "is of no parameter that learns"),
+    (1.0, constraints.interval(1.0, 1.0), "is lost in its constraint"),
+    (1.0, constraints.interval(-1e308, 1e308), "is lost in its constraint"),
+    (10**400, constraints.real, "must be a number"),
+    (math.inf, constraints.real, "must be a finite number"),
+    ((), constraints.real, r"at least one .* got \(\)"),
+    ((1.0, math.nan), constraints.real, "must be a finite number"),
+])  # fmt: skip
+def test_initial_values_that_cannot_be_kept_are_refused(initial: float, constraint: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refused:
+        Param(initial, constraint)
+    assert "\n" not in str(refused.value)
+
+
+def test_two_parameters_of_one_symbol_are_refused() -> None:
+    with pytest.raises(ValueError, match="a0 is the symbol of two parameters"):
+        Family("mine", actune.parse("a0*x"), {"a": Param((1.0,)), "a0": Param(2.0)})
 
 
 def test_initial_values_may_be_given_twice_the_argument_wins() -> None:

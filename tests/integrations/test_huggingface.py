@@ -184,7 +184,9 @@ def test_a_module_without_a_formula_is_refused_when_it_is_loaded(tmp_path):
         (lambda d: d["places"][0].update(scope="galaxy"), "scope must be one of"),
         (lambda d: d["places"][0]["function"].update(tree=["import os"]), "is damaged"),
         (lambda d: d.pop("places"), "does not fit"),
-        (lambda d: d["methods"].update({"bert": [["forward", "0", [[1, 2, "function", "act"]]]]}), "has another source"),
+        (lambda d: d.pop("model"), "is damaged"),
+        (lambda d: d["methods"].update({"bert": [["forward", "0", []]]}), "has another source"),
+        (lambda d: d["methods"].update({"bert": [["forward", "0", [[1, 2, "function", "act"]]]]}), "no module was put there"),
         (lambda d: d["methods"].update({"bert": [["no_method", "0", []]]}), "has no method 'no_method'"),
     ],
 )

@@ -8,21 +8,23 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch.distributions import constraints
 
-from ..language.expr import from_json, to_json
-from ..messages import shorten
+from ..language.expr import from_rows, to_rows
+from ..messages import shorten, shown
+from ..plain_data import checked, entry, finite
 from .interval import Closed
 from .registry import FAMILIES, Family, Param, nonnegative, positive, real, resolve
 
 __all__ = ["function_of_record", "function_record", "load", "save"]
 
 VERSION = 1
+MAX_BYTES = 10_000_000  # of a file
 # How a constraint is written: its name in the file -> what makes it, and its attributes that are the arguments of that.
 CONSTRAINTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "real": (lambda: real, ()),
@@ -42,7 +44,7 @@ def function_record(function: str | Family) -> dict[str, Any]:
     parameters = {name: _written(name, p) for name, p in f.params.items()}
     return {
         "actune": VERSION, "function": str(f), "formula": str(f.expr), "parameters": parameters, "paper": f.paper,
-        "summary": f.summary, "notes": f.notes, "name": f.name, "tree": json.loads(to_json(f.expr)),
+        "summary": f.summary, "notes": f.notes, "name": f.name, "tree": to_rows(f.expr),
     }  # fmt: skip
 
 
@@ -52,10 +54,13 @@ def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> 
     function   a name, a formula or a Family
     facts      anything else worth keeping that JSON can hold: study="digits", validation_loss=0.1
 
-    The file appears as a whole or not at all. Raises ValueError for a constraint that a file cannot hold.
+    The file appears as a whole or not at all. Raises ValueError for a constraint that a file cannot hold, and over 10 MB.
     """
     record = function_record(function) | {"facts": facts}
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    size = len(text.encode())
+    if size > MAX_BYTES:
+        raise ValueError(f"a file may have {MAX_BYTES:,} bytes, this one would have {size:,}; keep large facts elsewhere")
     # Written beside the target and then renamed: a reader sees the old file or the new one, never a part.
     place = _path(path)
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=place.name)
@@ -72,7 +77,7 @@ def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> 
 
 def _path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"path must be the name of a file, got {shorten(repr(path))}")
+        raise ValueError(f"path must be the name of a file, got {shown(path)}")
     return Path(path)
 
 
@@ -88,37 +93,52 @@ def load(path: str | os.PathLike[str]) -> Family:
     A family of the catalogue comes back as itself, with all that is known of it, if its formula and parameters are still the same.
     Raises ValueError, one line that says what is wrong with the file.
     """
-    place = _path(path)
+    place, name = _path(path), shown(str(path), 200)
     try:
-        record = json.loads(place.read_text(encoding="utf-8"))
+        with place.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+        record = json.loads(data.decode("utf-8"))
     except OSError as error:
-        raise ValueError(f"cannot read the function in {str(path)!r}: {error.strerror}; `actune.save` writes one") from None
+        raise ValueError(f"cannot read the function in {name}: {error.strerror}; `actune.save` writes one") from None
+    except RecursionError:
+        raise ValueError(f"{name} is no function that `actune.save` wrote: it is nested too deep") from None
     except ValueError as error:
-        raise ValueError(f"{str(path)!r} is no function that `actune.save` wrote: {shorten(str(error))}") from None
-    return function_of_record(record, repr(str(path)))
+        raise ValueError(f"{name} is no function that `actune.save` wrote: {shorten(str(error), 100)}") from None
+    return function_of_record(record, name)
 
 
 def function_of_record(record: Any, what: str) -> Family:
     """The function in plain data that `function_record` made; raises ValueError, one line about `what`, if it is no such data."""
     if not isinstance(record, dict) or record.get("actune") != VERSION:
         found = record.get("actune") if isinstance(record, dict) else None
-        raise ValueError(f'{what} is no function in format {VERSION} of `actune.save` (its "actune" is {found!r})')
+        raise ValueError(f'{what} is no function in format {VERSION} of `actune.save` (its "actune" is {shown(found)})')
     try:
         return _read(record)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        said = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{what} is damaged ({shorten(said)}); write it again with `actune.save`") from None
+    except ValueError as error:
+        raise ValueError(f"{what} is damaged ({shorten(str(error), 150)}); write it again with `actune.save`") from None
 
 
 def _read(record: Mapping[str, Any]) -> Family:
     """The family in a record; that of the catalogue if it is still the same."""
-    e, name = from_json(json.dumps(record["tree"])), str(record["name"])
-    params = {str(n): _param(p) for n, p in record["parameters"].items()}
+    e = from_rows(entry(record, "tree", list))
+    name, paper, summary, notes = (_text(record, key) for key in ("name", "paper", "summary", "notes"))
+    params = {n: _param(n, p) for n, p in entry(record, "parameters", dict).items()}
     declared = FAMILIES.get(name)
     if declared is not None and declared.expr is e and _alike(declared.params, params):
         return declared
     name = str(e) if declared is not None else name  # that name means something else by now
-    return Family(name, e, params, str(record["paper"]), str(record["summary"]), notes=str(record["notes"]))
+    return Family(name, e, params, paper, summary, notes=notes)
+
+
+def _text(record: Mapping[str, Any], key: str) -> str:
+    found = entry(record, key, str)
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{key!r} is text that no file can hold, {shown(found)}") from None
+    return found
 
 
 def _written(name: str, p: Param) -> dict[str, Any]:
@@ -147,10 +167,24 @@ def _is_same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and vars(one) == vars(other)
 
 
-def _param(record: Mapping[str, Any]) -> Param:
+def _param(name: str, record: Any) -> Param:
     """The parameter that `_written` wrote."""
-    kind, *numbers = record["constraint"]
-    initial, trainable = record["initial"], record["trainable"]
-    if not isinstance(trainable, bool):
-        raise TypeError(f"trainable must be true or false, got {trainable!r}")
-    return Param(tuple(initial) if isinstance(initial, list) else initial, CONSTRAINTS[kind][0](*numbers), trainable)
+    try:
+        initial: Any = entry(record, "initial", object)
+        if isinstance(initial, list):
+            initial = tuple(finite(v, "an initial value") for v in initial)
+        else:
+            initial = finite(initial, "'initial'")
+        return Param(initial, _constraint(entry(record, "constraint", list)), entry(record, "trainable", bool))
+    except ValueError as error:
+        raise ValueError(f"parameter {shown(name)}: {error}") from None
+
+
+def _constraint(written: Sequence[Any]) -> Any:
+    kind = checked(written[0], str, "a constraint") if written else ""
+    if kind not in CONSTRAINTS:
+        raise ValueError(f"a constraint is one of {', '.join(CONSTRAINTS)}, got {shown(kind)}")
+    make, bounds = CONSTRAINTS[kind]
+    if len(written) != 1 + len(bounds):
+        raise ValueError(f"the constraint {kind} has {len(bounds)} bounds, got {len(written) - 1}")
+    return make(*(finite(b, "a bound") for b in written[1:]))

@@ -24,8 +24,8 @@ from torch.distributions import constraints, transform_to
 from ..language.exact import folded, latex, value
 from ..language.expr import Expr, FormulaError, apply, number, symbol, to_text
 from ..language.ops import ALIASES, OPS, Op
-from ..language.parser import parse
-from ..messages import shorten, suggestion
+from ..language.parser import MAX_CHARACTERS, parse
+from ..messages import shorten, shown, suggestion
 
 __all__ = ["FAMILIES", "Family", "OnnxOperator", "Param", "declare", "family", "list_families", "resolve"]
 
@@ -51,11 +51,20 @@ class Param:
     def __post_init__(self) -> None:
         try:
             numbers = tuple(map(float, self.init)) if isinstance(self.init, tuple) else float(self.init)
-        except (TypeError, ValueError):
-            raise ValueError(f"an initial value must be a number or a tuple of numbers, got {shorten(repr(self.init))}") from None
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"an initial value must be a number or a tuple of numbers, got {shown(self.init)}") from None
         object.__setattr__(self, "init", numbers)
-        if not bool(self.constraint.check(self._numbers()).all()):
-            raise ValueError(f"initial value {self.init} is outside its constraint {self.constraint}; choose one inside")
+        given = self._numbers()
+        if given.numel() == 0 or not bool(given.isfinite().all()):
+            raise ValueError(f"an initial value must be a finite number, or at least one in a tuple, got {shown(self.init)}")
+        if not bool(self.constraint.check(given).all()):
+            raise ValueError(f"initial value {shown(self.init)} is outside its constraint {self.constraint}; choose one inside")
+        try:  # between limits such as -1e308 and 1e308, or two that are one, no number is kept
+            is_kept = self.constraint is real or torch.allclose(self.value(self.stored()), given, 1e-3, 1e-6)
+        except NotImplementedError:
+            raise ValueError(f"the constraint {self.constraint} is of no parameter that learns; take one of real numbers") from None
+        if not is_kept:
+            raise ValueError(f"initial value {shown(self.init)} is lost in its constraint {self.constraint}; choose other limits")
 
     def symbols(self, name: str) -> tuple[str, ...]:
         """The symbols of a parameter of this name in a formula: the name itself, or for a vector `a0`, `a1`, …"""
@@ -149,17 +158,21 @@ class Family:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
-        names = {name for name, _ in self.initial()}
+        values = [name for name, _ in self.initial()]
+        names, called = set(values), shorten(self.name)
+        if len(names) < len(values):
+            twice = next(name for name in values if values.count(name) > 1)
+            raise ValueError(f"{called}: {twice} is the symbol of two parameters; rename one")
         if "x" in names:
-            raise ValueError(f"{self.name}: x is the input and cannot be a parameter; rename it")
+            raise ValueError(f"{called}: x is the input and cannot be a parameter; rename it")
         symbols = set(self.expr.symbols())
         free = symbols - names - {"x"}
         if free:
-            given = ", ".join(f"{name}=1.0" for name in sorted(free))
-            raise FormulaError(f"{self.name}: no initial value for {', '.join(sorted(free))}; give one ({given}); the input is x")
+            given = shorten(", ".join(f"{name}=1.0" for name in sorted(free)))
+            raise FormulaError(f"{called}: no initial value for {_names(sorted(free))}; give one ({given}); the input is x")
         if names - symbols:
-            unused = ", ".join(sorted(names - symbols))
-            raise FormulaError(f"{self.name}: the parameter {unused} does not occur in the formula {self.expr}; drop it")
+            unused, formula = _names(sorted(names - symbols)), shorten(to_text(self.expr))
+            raise FormulaError(f"{called}: the parameter {unused} does not occur in the formula {formula}; drop it")
         if self.initial_form is not None and set(self.initial_form.symbols()) - {"x"}:
             raise FormulaError(
                 f"{self.name}: the initial form {self.initial_form} must have no symbol but x; write the initial values out"
@@ -185,15 +198,17 @@ class Family:
         """A copy of the family with these initial values."""
         if not values:
             return self
+        called = shorten(self.name)
         for name, v in values.items():
             if name not in self.params:
                 raise ValueError(
-                    f"{self.name} has no parameter {name!r}{suggestion(name, self.params)} (it has {_names(self.params)})"
+                    f"{called} has no parameter {shown(name)}{suggestion(name, self.params)} (it has {_names(self.params)})"
                 )
             if isinstance(v, tuple) != isinstance(self.params[name].init, tuple) or (
                 isinstance(v, tuple) and len(v) != len(self.params[name].init)  # type: ignore[arg-type]
             ):
-                raise ValueError(f"{self.name}: {name}={v!r} must have the form of its default, {self.params[name].init!r}")
+                default = shown(self.params[name].init)
+                raise ValueError(f"{called}: {shorten(name)}={shown(v)} must have the form of its default, {default}")
         params = {name: replace(p, init=values.get(name, p.init)) for name, p in self.params.items()}
         # Facts, the reference and the initial form hold at the declared values only.
         return replace(
@@ -337,7 +352,7 @@ def family(name: str) -> Family:
     if found is None:
         near = suggestion(name.casefold(), known) or "; `actune list` shows all"
         raise ValueError(
-            f"unknown activation function {name[:60]!r}{near}" + (f"; a formula has x in it: {name}(x)" * (name in OPS))
+            f"unknown activation function {shown(name)}{near}" + (f"; a formula has x in it: {name}(x)" * (name in OPS))
         )
     return FAMILIES[ALIASES.get(found, found)]
 
@@ -364,7 +379,7 @@ def resolve(spec: str | Family | Expr, **initial: Any) -> Family:
 def _formula(e: Expr, given: Mapping[str, Any]) -> Family:
     unknown = set(given) - set(e.symbols())
     if unknown:
-        raise ValueError(f"the formula {to_text(e)!r} has no parameter {', '.join(sorted(unknown))} (it has {_names(_free(e))})")
+        raise ValueError(f"the formula {shown(to_text(e))} has no parameter {_names(sorted(unknown))} (it has {_names(_free(e))})")
     return Family(to_text(e), e, {n: Param(given[n]) for n in _free(e) if n in given})
 
 
@@ -373,18 +388,22 @@ def _free(e: Expr) -> list[str]:
 
 
 def _names(names: Any) -> str:
-    return ", ".join(names) or "none"
+    return shorten(", ".join(names), 100) or "none"
 
 
 def _read_values(text: str) -> dict[str, float]:
     """The initial values in a text such as `b=1, c=0.5`."""
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"the initial values after ';' may have {MAX_CHARACTERS:,} characters, these have {len(text):,}")
     found: dict[str, float] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
         name, _, number = (p.strip() for p in part.partition("="))
+        if name in found:
+            raise ValueError(f"{shown(name)} has two initial values after ';'; leave one out")
         try:
             found[name] = float(number)
         except ValueError:
-            raise ValueError(f"cannot read the initial value {part!r} after ';'; write it as b=1.0") from None
+            raise ValueError(f"cannot read the initial value {shown(part)} after ';'; write it as b=1.0") from None
         if not math.isfinite(found[name]) or not name.isidentifier():
-            raise ValueError(f"the initial value {part!r} after ';' needs a name and a finite number, such as b=1.0")
+            raise ValueError(f"the initial value {shown(part)} after ';' needs a name and a finite number, such as b=1.0")
     return found

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ..module import Activation
-from ..surgery.description import swap_as_described
+from ..surgery.description import described_class, swap_as_described
 from ..surgery.pretrained import CONFIG_KEY
 from ..surgery.rewriting import original_class
 
@@ -67,7 +67,7 @@ def _post_init(original: Any) -> Any:
     @functools.wraps(original)
     def post_init(self: Any) -> None:
         description = getattr(self.config, CONFIG_KEY, None)
-        if description is not None and description.get("model") == original_class(type(self)).__name__:
+        if description is not None and described_class(description) == original_class(type(self)).__name__:
             swap_as_described(self, description)
             _MADE_AGAIN.add(self)
         original(self)
@@ -85,8 +85,8 @@ def _from_pretrained(original: Any) -> Any:
         description = getattr(model.config, CONFIG_KEY, None)
         if description is not None and not any(m in _MADE_AGAIN for m in model.modules()):
             raise ValueError(
-                f"the model was swapped as {description.get('model')} and cannot be loaded as {type(model).__name__}; "
-                f"load it as {description.get('model')}"
+                f"the model was swapped as {described_class(description)} and cannot be loaded as {type(model).__name__}; "
+                f"load it as {described_class(description)}"
             )
         for act in _activations(model):  # a loaded parameter learns, whatever the one before did
             for name, learns in _LEARNS.pop(act, {}).items():

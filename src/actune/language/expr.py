@@ -16,10 +16,23 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any, TypeVar
 
-from ..messages import shorten, suggestion
+from ..messages import shorten, shown, suggestion
+from ..plain_data import checked, finite
 from .ops import ALIASES, OPS, Op
 
-__all__ = ["Expr", "FormulaError", "apply", "const", "from_json", "number", "symbol", "to_json", "to_text"]
+__all__ = [
+    "Expr",
+    "FormulaError",
+    "apply",
+    "const",
+    "from_json",
+    "from_rows",
+    "number",
+    "symbol",
+    "to_json",
+    "to_rows",
+    "to_text",
+]
 
 _T = TypeVar("_T")
 
@@ -61,7 +74,7 @@ class Expr:
         raise AttributeError(f"a formula cannot be changed (tried to set {name!r}); build a new one")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_rows, (_to_rows(self),)
+        return _from_rows, (to_rows(self),)
 
     def __copy__(self) -> Expr:
         return self
@@ -215,7 +228,10 @@ def order(roots: Iterable[Expr]) -> tuple[Expr, ...]:
 
 def const(value: float) -> Expr:
     """A number as a formula; it must be finite."""
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        value = math.inf
     if not math.isfinite(value):
         raise FormulaError(f"a constant of a formula must be finite, got {value}; limits come from the functions themselves")
     return Expr("const", (value + 0.0,))  # one zero: -0.0 + 0.0 is 0.0
@@ -224,7 +240,7 @@ def const(value: float) -> Expr:
 def symbol(name: str) -> Expr:
     """A named input of a formula: `x`, or a parameter."""
     if not _NAME.fullmatch(name) or name in OPS or name in ALIASES:
-        raise FormulaError(f"{name!r} cannot name a parameter: use letters, digits and _, and no name of a function")
+        raise FormulaError(f"{shown(name)} cannot name a parameter: use letters, digits and _, and no name of a function")
     return Expr("symbol", (name,))
 
 
@@ -240,7 +256,7 @@ def apply(name: str, *args: Any) -> Expr:
     """
     op = OPS.get(ALIASES.get(name, name))
     if op is None:
-        raise FormulaError(f"unknown function {name!r}{suggestion(name, [*OPS, *ALIASES])}")
+        raise FormulaError(f"unknown function {shown(name)}{suggestion(name, [*OPS, *ALIASES])}")
     if len(args) != op.arity:
         raise FormulaError(f"{op.name} takes {op.arity} argument{'s' * (op.arity != 1)}, got {len(args)}")
     exprs = tuple(map(lift, args))
@@ -481,28 +497,49 @@ def number(value: float) -> str:
 
 def to_text(e: Expr) -> str:
     """The formula as text that `parse` turns back into the same object."""
-    if e.size() > MAX_JSON:
+    if not _can_be_written(e):
         raise FormulaError(f"written out the formula has more than {MAX_JSON:,} nodes; keep it as JSON")
+    # Written from left to right: the texts of all parts at once would fill the memory, of a formula that is 70,000 deep.
+    written: list[str] = []
+    stack: list[str | Expr] = [e]
+    while stack:
+        n = stack.pop()
+        if isinstance(n, str):
+            written.append(n)
+        else:
+            stack.extend(reversed(_pieces(n)))
+    return "".join(written)
 
-    def leaf(n: Expr) -> tuple[str, int]:
-        if n.op == "symbol":
-            return n.args[0], 9
-        return number(n.args[0]), 9 if n.args[0] >= 0 else 4
 
-    def node(n: Expr, *parts: tuple[str, int]) -> tuple[str, int]:
+def _pieces(n: Expr) -> list[str | Expr]:
+    """What a node is written as: its arguments, and the text between and around them."""
+    if n.is_leaf:
+        return [n.args[0] if n.op == "symbol" else number(n.args[0])]
+    op = OPS[n.op]
+    if op.infix is None:
+        between = [piece for a in n.args for piece in (", ", a)][1:]
+        return [op.name, "(", *between, ")"] if op.arity else [op.name]
+    if op.arity == 1:
+        return ["-", *_wrapped(n.args[0], 5)]
+    gap = "" if op.binds >= 3 else " "
+    # The left of ^ and the right of every other sign must bind tighter than the sign itself: they group to the other side.
+    left, right = (op.binds + ((i == 0) if op.name == "pow" else (i == 1 or op.boolean)) for i in range(2))
+    return [*_wrapped(n.args[0], left), f"{gap}{op.infix}{gap}", *_wrapped(n.args[1], right)]
+
+
+def _wrapped(n: Expr, least: int) -> list[str | Expr]:
+    """The formula, in parentheses if it binds less than this."""
+    if n.is_leaf:
+        binds = 4 if n.op == "const" and n.args[0] < 0 else 9
+    else:
         op = OPS[n.op]
-        if op.infix is None:
-            return (f"{op.name}({', '.join(text for text, _ in parts)})" if op.arity else op.name), 9
-        # The left of ^ and the right of every other sign must bind tighter than the sign itself: they group to the other side.
-        wrapped = [f"({text})" if binds < op.binds + ((i == 0) if op.name == "pow" else (i == 1 or op.boolean)) else text
-                   for i, (text, binds) in enumerate(parts)]  # fmt: skip
-        if op.arity == 1:
-            text, binds = parts[0]
-            return f"-({text})" if binds <= 4 else f"-{text}", 4
-        gap = "" if op.binds >= 3 else " "
-        return f"{wrapped[0]}{gap}{op.infix}{gap}{wrapped[1]}", op.binds
+        binds = 9 if op.infix is None else 4 if op.arity == 1 else op.binds
+    return [n] if binds >= least else ["(", n, ")"]
 
-    return e.fold(leaf, node)[0]
+
+def _can_be_written(e: Expr) -> bool:
+    """Whether its text fits in memory: a formula of few nodes can share parts so often that even its size, exactly, would not."""
+    return e.fold(lambda n: 1, lambda n, *sizes: min(1 + sum(sizes), MAX_JSON + 1)) <= MAX_JSON
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------------------
@@ -510,25 +547,11 @@ def to_text(e: Expr) -> str:
 
 def to_json(e: Expr) -> str:
     """The formula as JSON: the list of its distinct nodes, arguments by index; the last is the formula."""
-    return json.dumps(_to_rows(e), separators=(",", ":"))
+    return json.dumps(to_rows(e), separators=(",", ":"))
 
 
-def from_json(text: str) -> Expr:
-    """Read what `to_json` wrote; anything else is refused with a FormulaError."""
-    if len(text) > MAX_JSON:
-        raise FormulaError(f"a formula may have {MAX_JSON:,} characters of JSON, this one has {len(text):,}")
-    try:
-        e = _from_rows(json.loads(text))
-        if e.is_comparison:
-            raise ValueError("a comparison is no activation function")
-        if e.size() > MAX_JSON:  # a short list can share parts so often that its text would fill the memory
-            raise ValueError(f"written out it has more than {MAX_JSON:,} nodes")
-        return e
-    except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
-        raise FormulaError(f"cannot read the formula from JSON {shorten(str(text))!r}: {error}") from None
-
-
-def _to_rows(e: Expr) -> list[list[Any]]:
+def to_rows(e: Expr) -> list[list[Any]]:
+    """The formula as plain data: the list that `to_json` writes."""
     index: dict[Expr, int] = {}
     rows: list[list[Any]] = []
     for n in e.nodes():
@@ -537,16 +560,57 @@ def _to_rows(e: Expr) -> list[list[Any]]:
     return rows
 
 
+def from_json(text: str) -> Expr:
+    """Read what `to_json` wrote; anything else is refused with a FormulaError."""
+    if len(text) > MAX_JSON:
+        raise FormulaError(f"a formula may have {MAX_JSON:,} characters of JSON, this one has {len(text):,}")
+    try:
+        rows = json.loads(text)
+    except RecursionError:
+        raise FormulaError(f"cannot read the formula from JSON {shown(text)}: it is nested too deep") from None
+    except ValueError as error:
+        raise FormulaError(f"cannot read the formula from JSON {shown(text)}: {shorten(str(error))}") from None
+    return from_rows(rows)
+
+
+def from_rows(rows: Any) -> Expr:
+    """The formula in plain data that `to_rows` made; anything else is refused with a FormulaError."""
+    try:
+        if len(checked(rows, list, "it")) > MAX_JSON // 10:  # in JSON a node has ten characters and more
+            raise ValueError(f"it may have {MAX_JSON // 10:,} nodes, and has {len(rows):,}")
+        e = _from_rows(rows)
+        if e.is_comparison:
+            raise ValueError("a comparison is no activation function")
+        if not _can_be_written(e):
+            raise ValueError(f"written out it has more than {MAX_JSON:,} nodes")
+        return e
+    except ValueError as error:
+        raise FormulaError(f"cannot read the formula from JSON: {error}") from None
+
+
 def _from_rows(rows: list[list[Any]]) -> Expr:
     done: list[Expr] = []
-    for op, *args in rows:
-        if op in ("const", "symbol"):
-            done.append((const if op == "const" else symbol)(*args))
-            continue
-        if any(not isinstance(i, int) or not 0 <= i < len(done) for i in args):
-            raise ValueError("an argument must be the index of an earlier node")
-        done.append(apply(op, *(done[i] for i in args)))
+    for row in rows:
+        try:
+            done.append(_from_row(row, done))
+        except ValueError as error:
+            raise FormulaError(f"node {len(done)}, {shown(row)}: {error}") from None
+    if not done:
+        raise FormulaError("it has no nodes")
     return done[-1]
+
+
+def _from_row(row: Any, before: list[Expr]) -> Expr:
+    if not isinstance(row, list) or not row:
+        raise FormulaError("a node is a list of a function and its arguments")
+    op, args = checked(row[0], str, "the function"), row[1:]
+    if op in ("const", "symbol"):
+        if len(args) != 1:
+            raise FormulaError(f"{op} takes 1 argument, got {len(args)}")
+        return symbol(checked(args[0], str, "a symbol")) if op == "symbol" else const(finite(args[0], "a constant"))
+    if any(type(i) is not int or not 0 <= i < len(before) for i in args):
+        raise FormulaError("an argument must be the index of an earlier node")
+    return apply(op, *(before[i] for i in args))
 
 
 _ZERO, _ONE, _TWO, _MINUS = map(const, (0, 1, 2, -1))

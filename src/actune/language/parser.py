@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..messages import suggestion
+from ..messages import shorten, shown, suggestion
 from .expr import RULES, SLOPE_RULES, Expr, FormulaError, apply, const, symbol
 from .ops import ALIASES, OPS
 
@@ -52,13 +52,13 @@ class _Parser:
     def error(self, message: str, place: int | None = None) -> FormulaError:
         place = self.tokens[self.at][2] if place is None else place
         before, after = self.text[max(0, place - 30) : place], self.text[place : place + 30]
-        shown = " ".join(f"{'…' * (place > 30)}{before}»{after}{'…' * (place + 30 < len(self.text))}".split())
-        return FormulaError(f"cannot read the formula at character {place + 1}, {shown}: {message}")
+        around = shorten(f"{'…' * (place > 30)}{before}»{after}{'…' * (place + 30 < len(self.text))}", 150)
+        return FormulaError(f"cannot read the formula at character {place + 1}, {around}: {message}")
 
     def formula(self) -> Expr:
         e = self.expression(0)
         if self.tokens[self.at][0] != "end":
-            raise self.error(f"expected an operator or the end, got {self.tokens[self.at][1]!r}")
+            raise self.error(f"expected an operator or the end, got {shown(self.tokens[self.at][1])}")
         if e.is_comparison:
             raise self.error("a comparison is no activation function; use where(condition, a, b)", 0)
         return e
@@ -71,7 +71,7 @@ class _Parser:
 
     def expect(self, token: str) -> None:
         if not self.take(token):
-            raise self.error(f"expected {token!r}, got {self.tokens[self.at][1]!r}")
+            raise self.error(f"expected {token!r}, got {shown(self.tokens[self.at][1])}")
 
     def build(self, place: int, name: str, *args: Expr) -> Expr:
         self.count += 1
@@ -114,7 +114,7 @@ class _Parser:
             self.expect("|")
             return self.build(place, "abs", e)
         if kind not in ("number", "name"):
-            raise self.error(f"expected a number, a name, '-', '(' or '|', got {token!r}")
+            raise self.error(f"expected a number, a name, '-', '(' or '|', got {shown(token)}")
         self.at += 1
         if kind == "name":
             return self.named(token, place)
@@ -132,7 +132,7 @@ class _Parser:
                 raise self.error(f"expected '(' after the function {name!r}", place + len(name))
             return self.build(place, name)
         if name not in OPS:
-            raise self.error(f"unknown function {name!r}{suggestion(name, [*OPS, *ALIASES])}", place)
+            raise self.error(f"unknown function {shown(name)}{suggestion(name, [*OPS, *ALIASES])}", place)
         args = [self.expression(0)]
         while self.take(","):
             args.append(self.expression(0))
