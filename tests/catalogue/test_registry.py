@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from torch.distributions import constraints
 
 import actune
-from actune.catalogue.registry import FAMILIES, Family, Param, declare
+from actune import Activation, parse
+from actune.catalogue.interval import Closed
+from actune.catalogue.registry import FAMILIES, Family, Param, declare, nonnegative, positive, real
 from actune.language.expr import Expr, symbol
 from actune.language.ops import ALIASES, OPS
 
@@ -100,6 +103,28 @@ def test_initial_values_that_cannot_be_kept_are_refused(initial: float, constrai
     with pytest.raises(ValueError, match=said) as refused:
         Param(initial, constraint)
     assert "\n" not in str(refused.value)
+
+
+CONSTRAINTS = [
+    real, positive, nonnegative, constraints.greater_than(-1), constraints.greater_than_eq(0.5),
+    constraints.less_than(2), constraints.interval(-1, 3), Closed(0, 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS, ids=str)
+@pytest.mark.parametrize("scope", ["layer", "channel"])
+@pytest.mark.parametrize("elements", [4, 200_000])  # interpreted, and compiled
+def test_gradients_of_constrained_parameters_are_those_of_their_values(constraint: object, scope: str, elements: int) -> None:
+    """Stored numbers on both sides of each bound; the operators of torch, through `values()`, say what is right."""
+    act = Activation(Family("f", parse("x*sigmoid(a*x) + a*x"), {"a": Param(1.0, constraint)}), scope=scope,
+                     channels=None if scope == "layer" else 4).double()  # fmt: skip
+    x = torch.randn(elements // 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for stored in (-3.7, -0.6, 0.3, 1.2, 2.9, 5.5):
+        act.a.data.fill_(stored)
+        a = act.values()["a"]
+        (wanted,) = torch.autograd.grad((x * torch.sigmoid(a * x) + a * x).square().sum(), act.a)
+        (found,) = torch.autograd.grad(act(x).square().sum(), act.a)
+        torch.testing.assert_close(found, wanted)
 
 
 def test_two_parameters_of_one_symbol_are_refused() -> None:

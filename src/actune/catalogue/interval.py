@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.transforms import Transform
 
-__all__ = ["Closed"]
+__all__ = ["Closed", "Mirrored"]
 
 
 class Closed(constraints.Constraint):
@@ -48,14 +48,21 @@ class Mirrored(Transform):
         self.low, self.high = codomain.lower_bound, codomain.upper_bound
 
     def _call(self, x: Tensor) -> Tensor:
-        # One period of the wave is twice the width: up, then down. `turns` is the position in that period. Inside the interval x is
-        # taken as it is, for x - low + low would be rounded.
-        width, largest = self.high - self.low, torch.finfo(x.dtype).max
-        bounded = x.clamp(-largest, largest)
-        turns = torch.remainder(bounded - self.low, 2 * width)
+        # Inside the interval x is taken as it is, for x - low + low would be rounded.
+        width, turns = self.high - self.low, self._turns(x)
         folded = self.low + torch.where(turns <= width, turns, 2 * width - turns)
         value = torch.where((x >= self.low) & (x <= self.high), x, folded)
         return value + (value.clamp(self.low, self.high) - value).detach()  # rounding may leave the interval, the slope stays
+
+    def _turns(self, x: Tensor) -> Tensor:
+        """The position in a period of the wave, which is twice the width: up, then down."""
+        largest = torch.finfo(x.dtype).max
+        return torch.remainder(x.clamp(-largest, largest) - self.low, 2 * (self.high - self.low))
+
+    def slope(self, x: Tensor) -> Tensor:
+        """The derivative at each x: 1 on the way up and inside the interval, -1 on the way down."""
+        is_up = (self._turns(x) <= self.high - self.low) | ((x >= self.low) & (x <= self.high))
+        return torch.where(is_up, 1.0, -1.0).to(x.dtype)
 
     def _inverse(self, y: Tensor) -> Tensor:
         return y

@@ -26,6 +26,7 @@ from ..language.expr import Expr, FormulaError, apply, number, symbol, to_text
 from ..language.ops import ALIASES, OPS, Op
 from ..language.parser import MAX_CHARACTERS, parse
 from ..messages import shorten, shown, suggestion
+from .interval import Mirrored
 
 __all__ = ["FAMILIES", "Family", "OnnxOperator", "Param", "declare", "family", "list_families", "resolve"]
 
@@ -90,7 +91,10 @@ class Param:
             return torch.ones_like(stored)
         if self.constraint is positive:
             return value * (_limited(stored) == stored)
-        found: Tensor = transform_to(self.constraint).log_abs_det_jacobian(stored, value).exp()  # all of them are increasing
+        transform = transform_to(self.constraint)
+        if isinstance(transform, Mirrored):
+            return transform.slope(stored)
+        found: Tensor = transform.sign * transform.log_abs_det_jacobian(stored, value).exp()  # that of an upper bound falls
         return found
 
 
