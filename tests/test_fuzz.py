@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fuzzing import CODE, NAMES, NUMBERS, TEXTS, Refused, answer, as_data, as_json, broken_bytes, broken_text, memory, mutations
+from rich.console import Console
 from torch import Tensor, nn
 
 import actune
@@ -23,6 +25,7 @@ from actune.catalogue.files import function_record
 from actune.catalogue.interval import Closed
 from actune.kernels.operators import evaluate
 from actune.language.ops import ALIASES, OPS
+from actune.show.tables import card_table
 from actune.surgery.description import describe_swap, swap_as_described
 from actune.surgery.swapping import _planned
 
@@ -127,6 +130,33 @@ def test_large_formulas_take_no_more_memory_than_they_must(path: Path) -> None:
     path.write_bytes(rows(60_000, lambda i: ["sin", i]))
     f = answer(lambda: actune.load(path), {str(path)})
     assert len(answer(lambda: str(f))) == 60_000 * 5 + 1
+
+
+# -- cards of models -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("act", [RAMP, FOUND, "swish"], ids=str)
+def test_cards(act: str | Family, path: Path) -> None:
+    draw, model = random.Random(f"card of {act}"), Small()
+    actune.swap(model, act, scope="channel", where="body.1", example=torch.zeros(2, 3))
+    made = actune.card(model, torch.randn(9, 3))
+    made.save(path)
+    assert actune.read_card(path) == made  # the first reading evaluates the annotations of the classes
+    record = json.loads(json.dumps(made.to_json()))
+
+    def is_read(data: bytes) -> bool:
+        path.write_bytes(data)
+        found = answer(lambda: actune.read_card(path), {str(path)})
+        if not isinstance(found, Refused):
+            found.save(path)
+            assert actune.read_card(path) == found
+            Console(file=(printed := io.StringIO()), width=200).print(card_table(found))
+            assert printed.getvalue().replace("\n", "").isprintable()
+        return not isinstance(found, Refused)
+
+    texts = (as_json(changed).encode("utf-8", "surrogatepass") for changed in mutations(record, draw, 500))
+    assert min(count_accepted(texts, is_read)) > 20
+    assert min(count_accepted((broken_bytes(as_json(record).encode(), draw) for _ in range(150)), is_read)) > 1
 
 
 # -- formulas --------------------------------------------------------------------------------------------------------------

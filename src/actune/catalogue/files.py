@@ -17,7 +17,7 @@ from torch.distributions import constraints
 
 from ..language.expr import from_rows, to_rows
 from ..messages import shorten, shown
-from ..plain_data import checked, entry, finite
+from ..plain_data import checked, encodable, entry, finite, read_plain
 from .interval import Closed
 from .registry import FAMILIES, Family, Param, nonnegative, positive, real, resolve
 
@@ -95,15 +95,9 @@ def load(path: str | os.PathLike[str]) -> Family:
     """
     place, name = _path(path), shown(str(path), 200)
     try:
-        with place.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
-        record = json.loads(data.decode("utf-8"))
+        record = read_plain(place, MAX_BYTES)
     except OSError as error:
         raise ValueError(f"cannot read the function in {name}: {error.strerror}; `actune.save` writes one") from None
-    except RecursionError:
-        raise ValueError(f"{name} is no function that `actune.save` wrote: it is nested too deep") from None
     except ValueError as error:
         raise ValueError(f"{name} is no function that `actune.save` wrote: {shorten(str(error), 100)}") from None
     return function_of_record(record, name)
@@ -123,22 +117,13 @@ def function_of_record(record: Any, what: str) -> Family:
 def _read(record: Mapping[str, Any]) -> Family:
     """The family in a record; that of the catalogue if it is still the same."""
     e = from_rows(entry(record, "tree", list))
-    name, paper, summary, notes = (_text(record, key) for key in ("name", "paper", "summary", "notes"))
+    name, paper, summary, notes = (encodable(entry(record, key, str), repr(key)) for key in ("name", "paper", "summary", "notes"))
     params = {n: _param(n, p) for n, p in entry(record, "parameters", dict).items()}
     declared = FAMILIES.get(name)
     if declared is not None and declared.expr is e and _alike(declared.params, params):
         return declared
     name = str(e) if declared is not None else name  # that name means something else by now
     return Family(name, e, params, paper, summary, notes=notes)
-
-
-def _text(record: Mapping[str, Any], key: str) -> str:
-    found = entry(record, key, str)
-    try:
-        found.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{key!r} is text that no file can hold, {shown(found)}") from None
-    return found
 
 
 def _written(name: str, p: Param) -> dict[str, Any]:

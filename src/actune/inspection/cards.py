@@ -15,18 +15,19 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..catalogue.files import function_of_record, function_record
-from ..messages import shorten
+from ..messages import shorten, shown
 from ..module import Activation
+from ..plain_data import from_plain, read_plain
 from ..surgery.activations import RECURRENT, check_model, is_activation
 from ..surgery.observe import ObservedCall, watch_calls
 from ..surgery.rewriting import original_class
 from .identity import identified
 from .inputs import InputRecord, InputSummary
-from .plain import from_plain
 
 __all__ = ["ActivationCard", "ModelCard", "ValueSummary", "card", "read_card"]
 
 _FORMAT = 1
+_MAX_BYTES = 100_000_000  # of a file
 _LISTED = 1024  # values of a parameter that a card lists; of more it has the summary
 
 
@@ -145,7 +146,7 @@ def _each(batches: Any) -> Iterable[Any]:
     if isinstance(batches, Tensor | Mapping):
         return (batches,)
     if not isinstance(batches, Iterable):
-        raise TypeError(f"batches must be inputs of the model, or something that gives them, got {shorten(repr(batches))}")
+        raise TypeError(f"batches must be inputs of the model, or something that gives them, got {shown(batches)}")
     return (batch[0] if isinstance(batch, list) and batch else batch for batch in batches)
 
 
@@ -214,17 +215,20 @@ def _number(value: Tensor) -> float | None:
 
 def read_card(path: str | os.PathLike[str]) -> ModelCard:
     """The card in a file that `ModelCard.save` wrote; raises ValueError, one line that says what is wrong with the file."""
-    what = repr(str(path))
+    name = shown(str(path), 200)
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = read_plain(Path(path), _MAX_BYTES)
     except OSError as error:
-        raise ValueError(f"cannot read the card in {what}: {error.strerror}; `actune card MODEL -o FILE` writes one") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{what} is no card that `actune card` wrote: {shorten(str(error))}") from None
+        raise ValueError(f"cannot read the card in {name}: {error.strerror}; `actune card MODEL -o FILE` writes one") from None
+    except ValueError as error:
+        raise ValueError(f"{name} is no card that `actune card` wrote: {shorten(str(error), 100)}") from None
     if not isinstance(data, dict) or data.pop("actune_card", None) != _FORMAT:
-        raise ValueError(f'{what} is no card in format {_FORMAT} of `actune card` (it has no "actune_card": {_FORMAT})')
-    found: ModelCard = from_plain(ModelCard, data, f"{what}: the card")
-    for entry in found.activations:
-        if entry.record is not None:
-            function_of_record(entry.record, f"{what}: the function of {entry.names[0] if entry.names else '(no name)'!r}")
+        raise ValueError(f'{name} is no card in format {_FORMAT} of `actune card` (it has no "actune_card": {_FORMAT})')
+    try:
+        found: ModelCard = from_plain(ModelCard, data, "the card")
+        for entry in found.activations:
+            if entry.record is not None:
+                function_of_record(entry.record, f"the function of {shown(entry.names[0] if entry.names else '')}")
+    except ValueError as error:
+        raise ValueError(f"{name} is damaged: {shorten(str(error), 200)}; write it again with `actune card`") from None
     return found

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..messages import shorten
+from ..messages import shorten, shown
 
 __all__ = ["read_batch", "read_model"]
 
@@ -47,7 +47,7 @@ def _built(what: str, source: str, name: str) -> nn.Module:
         raise ValueError(f"{source} has no {name!r}, as MODEL={what!r} wants")
     model = made() if not isinstance(made, nn.Module) and callable(made) else made
     if not isinstance(model, nn.Module):
-        raise ValueError(f"MODEL={what!r} gives {shorten(repr(model))}; let it be a torch.nn.Module, or a function that makes one")
+        raise ValueError(f"MODEL={what!r} gives {shown(model)}; let it be a torch.nn.Module, or a function that makes one")
     return model
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..catalogue.registry import Family, Param
+from ..messages import shorten
 
 if TYPE_CHECKING:
     from ..experiments.comparison import Comparison, Row
@@ -154,21 +155,26 @@ def card_table(card: ModelCard) -> Table:
         caption.append(
             "\nsaturated: the share of inputs where the slope is below 0.01\ndead: the share of units that nowhere have a slope"
         )
-    title = f"activation functions of {card.model}" + f", on {card.batches} batch{'es'[: 2 * (card.batches > 1)]}" * ran
-    table = Table(title=title, caption=caption)
+    title = f"activation functions of {_printable(card.model)}" + f", on {card.batches} batch{'es'[: 2 * (card.batches > 1)]}" * ran
+    table = Table(title=Text(title), caption=caption)
     for heading, width in (("place", 12), ("function", 18), ("learned", 0)):
         table.add_column(heading, overflow="fold", min_width=width)
     for heading in ("inputs", "saturated", "dead") if ran else ():
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in card.activations:
-        place = Text(", ".join(name or "(model)" for name in entry.names))
+        place = Text(_printable(", ".join(name or "(model)" for name in entry.names)))
         is_call = entry.record is None and "(" not in entry.function
-        place.append(f"\n{entry.source}" if is_call else "", "dim")
-        function = Text(entry.function, "bold")
+        place.append(f"\n{_printable(entry.source)}" if is_call else "", "dim")
+        function = Text(_printable(entry.function), "bold")
         function.append(" (a gate)" if entry.gate else "", "not bold dim")
-        learned = "\n".join(f"{name} {_values(v)}" for name, v in entry.parameters.items())
+        learned = "\n".join(f"{_printable(name)} {_values(v)}" for name, v in entry.parameters.items())
         table.add_row(place, function, Text(learned), *(map(Text, _seen(entry.inputs)) if ran else ()))
     return table
+
+
+def _printable(text: str) -> str:
+    """The text of a file that may be anybody's, without what a terminal takes for a command."""
+    return shorten(text, 1000)
 
 
 def _values(v: ValueSummary) -> str:
