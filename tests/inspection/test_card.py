@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 import actune
 from actune import Activation, card, read_card
@@ -78,6 +79,13 @@ def test_learned_values_are_those_that_the_formula_sees() -> None:
     (entry,) = card(positive).activations
     assert float(positive.n.detach()) != 3.0
     assert entry.parameters["n"].median == pytest.approx(3.0, rel=1e-6)
+
+
+def test_a_constraint_that_no_file_holds_takes_only_the_record() -> None:
+    odd = actune.Family("odd", actune.parse("a*x"), {"a": actune.Param(1.0, constraints.half_open_interval(0, 2))})
+    (entry,) = card(Activation(odd), torch.randn(3, 2)).activations
+    assert entry.record is None
+    assert entry.parameters["a"].median == pytest.approx(1.0)
 
 
 def test_inputs_over_several_batches_are_those_of_all_of_them_together() -> None:

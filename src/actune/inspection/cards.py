@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -63,7 +64,7 @@ class ActivationCard:
     source      where the call stands, or why that is not known
     gate        why it is a gate, "" if it is none
     inputs      what it saw; None if no inputs were given, or none reached it
-    record      of an `Activation`: its function as `save` writes it
+    record      of an `Activation`: its function as `save` writes it, None for a constraint that no file holds
     """
 
     names: tuple[str, ...]
@@ -99,7 +100,7 @@ class ModelCard:
         return {
             name: (entry.inputs.low, entry.inputs.high)
             for entry in self.activations
-            if entry.record is not None and entry.inputs is not None
+            if entry.scope is not None and entry.inputs is not None
             for name in entry.names
             if entry.inputs.low is not None and entry.inputs.high is not None and entry.inputs.low < entry.inputs.high
         }
@@ -185,8 +186,9 @@ def _module_card(
     module: nn.Module, names: Sequence[str], inputs: InputSummary | None = None, source: str = "", gate: str = ""
 ) -> ActivationCard:
     if isinstance(module, Activation):
-        f, values = module.family, _values_of(module)
-        record = function_record(f)
+        f, values, record = module.family, _values_of(module), None
+        with suppress(ValueError):
+            record = function_record(f)
         return ActivationCard(tuple(names), f.name, f.text, module.scope, values, source, gate, inputs, record)
     values = {n: _summary(p, p, None) for n, p in module.named_parameters(recurse=False) if not is_lazy(p)}
     formula = identified(type(module).__name__, module.forward)

@@ -163,7 +163,7 @@ def card_table(card: ModelCard) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in card.activations:
         place = Text(_printable(", ".join(name or "(model)" for name in entry.names)))
-        is_call = entry.record is None and "(" not in entry.function
+        is_call = entry.scope is None and "(" not in entry.function
         place.append(f"\n{_printable(entry.source)}" if is_call else "", "dim")
         function = Text(_printable(entry.function), "bold")
         function.append(" (a gate)" if entry.gate else "", "not bold dim")
