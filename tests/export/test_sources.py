@@ -200,18 +200,35 @@ def with_every_operator() -> dict[str, Activation]:
 
 
 def test_families_in_jax(tmp_path: Path) -> None:
-    """The function, and its slope: finite and right where autodiff of `where` would give nan."""
+    """The function and its first two derivatives: finite and right where autodiff of `where` would give nan."""
     jax = pytest.importorskip("jax", reason="JAX is not installed")
-    chosen = with_every_operator() | {name: ACTIVATIONS[name] for name in ("elu", "sau", "zorro_tanh")}
+    differentiated = ("elu", "sau", "zorro_tanh", "rational")
+    chosen = with_every_operator() | {name: ACTIVATIONS[name] for name in differentiated}
     actune.export(nn.ModuleDict(chosen), tmp_path / "catalogue.py", to="jax")
     module = loaded(tmp_path / "catalogue.py")
     x = X.float()
     assert_near({n: worst(n, torch.tensor(np.array(getattr(module, f"activation_{n}")(x.numpy())))) for n in chosen}, 64)
-    for name in ("elu", "sau", "zorro_tanh"):
-        slope = jax.vmap(jax.grad(getattr(module, f"activation_{name}")))(x.numpy())
+    for name in differentiated:
+        function = getattr(module, f"activation_{name}")
         at = x.double().requires_grad_()
-        (wanted,) = torch.autograd.grad(ACTIVATIONS[name](at).sum(), at)
-        torch.testing.assert_close(torch.tensor(np.array(slope)).double(), wanted, rtol=1e-4, atol=1e-5)
+        (slope,) = torch.autograd.grad(ACTIVATIONS[name](at).sum(), at, create_graph=True)
+        (curvature,) = torch.autograd.grad(slope.sum(), at)
+        for derivative, wanted in ((jax.grad(function), slope), (jax.grad(jax.grad(function)), curvature)):
+            found = torch.tensor(np.array(jax.jit(jax.vmap(derivative))(x.numpy()))).double()
+            torch.testing.assert_close(found, wanted.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_dtypes_in_jax(tmp_path: Path) -> None:
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    actune.export("mish", tmp_path / "mish.py", to="jax")
+    function = loaded(tmp_path / "mish.py").activation
+    x = torch.linspace(-3, 3, 41)
+    half = jax.numpy.asarray(x.numpy(), jax.numpy.bfloat16)
+    y, slope = jax.jvp(function, (half,), (jax.numpy.ones_like(half),))
+    assert y.dtype == slope.dtype == half.dtype
+    expected = Activation("mish")(torch.tensor(np.array(half, np.float32))).bfloat16().float()
+    torch.testing.assert_close(torch.tensor(np.array(y, np.float32)), expected, rtol=0, atol=0)
+    assert function(2).dtype == function(np.float64(2)).dtype == jax.numpy.float32
 
 
 # -- what cannot be --------------------------------------------------------------------------------------------------------

@@ -197,6 +197,7 @@ class Activated(TensorDataset):
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")  # JAX, where another test has used it: the child does not
 def test_in_the_workers_of_a_data_loader(context: str) -> None:
     x = normal((6, 1000), 4)
     wanted = actune.Activation("mish")(x)

@@ -1,4 +1,4 @@
-"""Functions as Python source over JAX, with the derivative of actune: autodiff through `where` gives nan where a side overflows."""
+"""Functions as Python source over JAX with two derivatives: autodiff through `where` gives nan where one side overflows."""
 
 from __future__ import annotations
 
@@ -23,31 +23,60 @@ JAX_OPERATORS = {
 }  # fmt: skip
 
 
+_HEAD = '''"""Activation functions over JAX, written by actune."""
+
+import jax
+import jax.numpy as jnp
+
+
+def _widened(x):
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _rounded(y, x):
+    dtype = jnp.asarray(x).dtype
+    return y.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else y
+'''
+
+
 def jax_source(functions: Sequence[FrozenFunction]) -> str:
     """A module of Python over JAX with these functions of an array; half precision is computed in float32 and rounded once."""
-    head = '"""Activation functions over JAX, written by actune."""\n\nimport jax\nimport jax.numpy as jnp\n'
-    return "\n\n".join([head, *map(_function, functions)])
+    return "\n\n".join([_HEAD, *map(_function, functions)])
 
 
 def _function(f: FrozenFunction) -> str:
-    """A function with its derivative as the rule for autodiff, which differentiates that once more for a second derivative."""
+    """A function and its first derivative, each with the next derivative as its rule for autodiff."""
     given = "".join(f", jnp.asarray({list(v)!r}, x.dtype).reshape({f.shape_text('x.ndim')})" for v in f.arrays.values())
-    widened = "    x = jnp.asarray(v_x, jnp.promote_types(v_x.dtype, jnp.float32))\n"
-    return f"""{_formula(f.e, f.arrays, f"_{f.name}")}
-
-{_formula(f.e.diff("x"), f.arrays, f"_{f.name}_slope")}
+    formulas = [_formula(f.e.diff("x", order), f.arrays, f"_{f.name}_{order}") for order in range(3)]
+    return (
+        "\n\n".join(formulas)
+        + f"""
 
 @jax.custom_jvp
 def {f.name}(v_x):
     \"\"\"{f.title}.\"\"\"
-{widened}    return jnp.broadcast_to(_{f.name}(x{given}), x.shape).astype(v_x.dtype)
+    x = _widened(v_x)
+    return _rounded(jnp.broadcast_to(_{f.name}_0(x{given}), x.shape), v_x)
+
+
+@jax.custom_jvp
+def _{f.name}_slope(x):
+    return jnp.broadcast_to(_{f.name}_1(x{given}), x.shape)
 
 
 @{f.name}.defjvp
 def _{f.name}_jvp(primals, tangents):
     (v_x,), (t,) = primals, tangents
-{widened}    return {f.name}(v_x), (t * _{f.name}_slope(x{given})).astype(v_x.dtype)
+    return {f.name}(v_x), _rounded(t * _{f.name}_slope(_widened(v_x)), v_x)
+
+
+@_{f.name}_slope.defjvp
+def _{f.name}_slope_jvp(primals, tangents):
+    (x,), (t,) = primals, tangents
+    return _{f.name}_slope(x), t * _{f.name}_2(x{given})
 """
+    )
 
 
 def _formula(e: Expr, arrays: Iterable[str], name: str) -> str:
