@@ -30,7 +30,8 @@ _SMOOTH: dict[str, FunctionChoice] = {
     "relu": "relu",
 }
 
-_LAPTOP = replace(LAPTOP_IMAGES, epochs=7)
+# ReLU, seed 2000, in 7 epochs: 14.5 % by batches of 64 with crops and flips, 19.3 % by batches of 32 with flips.
+_LAPTOP = replace(LAPTOP_IMAGES, epochs=8, batch_size=32, augmentation="flip")
 
 _SHUFFLENET = {
     "smoke": Scale(
