@@ -56,7 +56,9 @@ def size(act: Activation) -> int:
         ("ml_erf", {"beta2": 1.2}, 70),
         ("ml_mish", {"alpha1": 0.3, "beta2": 1.2}, 110),
         ("ml_elu", {"gamma": 1.9, "alpha1": 0.5, "beta1": 2.4}, 70),  # level below -1e30
-        ("ml_gelu", {"beta2": 1.2}, 180),  # a corner at 100
+        ("ml_gelu", {"beta2": 1.2}, 160),  # a corner at 100
+        ("ml_gelu", {"beta2": 2.0}, 150),  # like x^3 up to there
+        ("ml_gelu", {"beta2": 0.3}, 140),  # like x^-0.4
     ],
 )
 def test_a_trained_function_keeps_its_values(name: str, values: dict[str, float], most: int) -> None:

@@ -2,7 +2,8 @@
 
 A known function times a number, if there is one; else f(x) = x |t|^(q - 1) (c + |x|)^(p - 1) k(t) with t = x/(c + |x|), which maps
 the whole line into [-1, 1]. There p is how f grows, on each side, and q how it begins at 0; so k is bounded, has limits at both
-ends, and is a chain of polynomials. A chain is a sum, in which each link has its variable cut off at its own ends:
+ends, and is a chain of polynomials. Where f has another power p' up to a corner b, as a function that is cut off at x = 100 has, a
+factor (c + min(|x|, b))^(p' - p) is split off, too. A chain is a sum, in which each link has its variable cut off at its own ends:
 
     k(t) = k(-1) + sum_i (P_i(clip(t, a_i, b_i)) - P_i(a_i))
 
@@ -36,6 +37,7 @@ _NARROW = 1 / 64  # of intervals
 _SHARE = 0.4  # of the tolerance that polynomials may use; the rest is for rounding
 _FAR = (1e10, 1e20)  # where growth is measured
 _NEAR = (1e-20, 1e-15)  # where the beginning at 0 is
+_MIDDLE = (10.0, 1e4)  # |x| of corners between the part around 0 and what is far
 _LEVEL = 1e30  # |x| beyond which some functions are declared to stay as they are
 _X = symbol("x")
 
@@ -76,15 +78,22 @@ def _candidates(e: Expr, f: _Function, tolerance: float) -> Iterator[tuple[Expr,
         yield known, f"{known}"
         return
     for scale in _SCALES:
-        shape = _shape(f, scale)
+        shape = _shape(f, scale, (_bends(e, -1), _bends(e, 1)))
         factor = _function_of(shape.factor())
         for degree in _DEGREES:
-            chains = [_Target(f, factor, scale, side, _SHARE * tolerance).chain(degree) for side in shape.sides]
+            chains = [_Target(f, factor, scale, side, _SHARE * tolerance, _bends(e, side)).chain(degree) for side in shape.sides]
             found = [chain for chain in chains if chain is not None]
             if len(found) < len(chains):
                 break
             for fine in (False, True):
                 yield _written(shape, found, fine), f"polynomials to degree {degree} on {sum(map(len, found))} intervals"
+
+
+def _bends(e: Expr, side: int) -> tuple[float, ...]:
+    """The |x| on one side of 0 at which a formula may have a corner, because it compares x with them."""
+    ops = {"max", "min", "clip", *(name for name, found in OPS.items() if found.boolean)}
+    numbers = [side * a.args[0] for n in e.nodes() if n.op in ops and _X in n.args for a in n.args if a.op == "const"]
+    return tuple(sorted({number for number in numbers if number > 0}))
 
 
 def _function_of(e: Expr) -> _Function:
@@ -140,6 +149,7 @@ class _Shape:
     start   q: the power of x with which it begins at 0
     growth  p to the left and to the right
     levels  whether it is level beyond |x| = 1e30, to the left and to the right
+    turns   (corner, by how much its power is larger before it) to the left and to the right; of an even or odd f to the right
     scale   c
     """
 
@@ -147,6 +157,7 @@ class _Shape:
     start: float
     growth: tuple[float, float]
     levels: tuple[bool, bool]
+    turns: tuple[tuple[float, float] | None, tuple[float, float] | None]
     scale: float
 
     @property
@@ -162,6 +173,12 @@ class _Shape:
         base = const(1) if self.start == 0 else size if self.parity == 1 else x
         if self.start not in (0, 1):
             base = base * op.max(size / (self.scale + size), 1e-30) ** (self.start - 1)
+        for side, turn in zip((-_X, _X), self.turns, strict=True):
+            if turn is not None:
+                bend, power = turn
+                reached = self.scale + op.min(size if self.parity else op.relu(side), bend)
+                largest = self.scale + (bend if power > 0 else 0)
+                base = base * (reached * (1 / largest)) ** power  # at most 1: with x^p it could overflow
         left, right = (p - (self.start != 0) for p in self.growth)
         if left == right:
             return _times_power(base, self.scale + size, left)
@@ -177,7 +194,7 @@ def _times_power(e: Expr, base: Expr, power: float) -> Expr:
     return e * base**high if abs(rest) < 1e-10 else e * base**high * base**rest
 
 
-def _shape(f: _Function, scale: float) -> _Shape:
+def _shape(f: _Function, scale: float, bends: tuple[tuple[float, ...], tuple[float, ...]]) -> _Shape:
     x = np.concatenate([np.linspace(0.01, 12, 97), _FAR])
     right, left = f(x), f(-x)
     size = np.maximum(1e-300, np.abs(right) + np.abs(left))
@@ -187,7 +204,19 @@ def _shape(f: _Function, scale: float) -> _Shape:
     ends = f(np.array([-3e38, -_LEVEL, _LEVEL, 3e38]))
     growth = _exponent(left[-2:], _FAR), _exponent(right[-2:], _FAR)
     levels = tuple(bool(p % 1 and a == b) for p, a, b in zip(growth, ends[::2], ends[1::2], strict=True))
-    return _Shape(parity, start, growth, (levels[0], levels[1]), scale)
+    turns = _turn(f, -1, bends[0], growth[0]), _turn(f, 1, bends[1], growth[1])
+    return _Shape(parity, start, growth, (levels[0], levels[1]), (None if parity else turns[0], turns[1]), scale)
+
+
+def _turn(f: _Function, side: int, bends: tuple[float, ...], growth: float) -> tuple[float, float] | None:
+    """The corner before which f grows otherwise than far out: k would run through orders of magnitude there, and lose digits."""
+    for bend in (b for b in bends if _MIDDLE[0] <= b <= _MIDDLE[1]):
+        at = bend / 4, bend / 1.1
+        low, high = f(side * np.array(at)).tolist()
+        power = math.log(high / low) / math.log(at[1] / at[0]) if low and high / low > 0 else math.inf
+        if 0.2 < abs(power - growth) < 3:  # what falls like an exponential has no power
+            return bend, round(power - growth, 2)  # about: k has the rest
+    return None
 
 
 def _exponent(values: Array, at: tuple[float, float]) -> float:
@@ -225,6 +254,7 @@ class _Target:
 
     f, factor  k is their quotient
     error      allowed in f, relative to max(1, |f|)
+    bends      the |x| at which f may have a corner
     """
 
     f: _Function
@@ -232,6 +262,7 @@ class _Target:
     scale: float
     side: int
     error: float
+    bends: tuple[float, ...]
 
     def values(self, size: Array) -> tuple[Array, Array]:
         """k at these |t|, and the error allowed there; the ends stand for what is next to them."""
@@ -271,7 +302,7 @@ class _Target:
         return found
 
     def _longest(self, low: float, degree: int) -> _Link | None:
-        """The link from `low` whose end a bisection finds."""
+        """The link from `low` whose end a bisection finds; a corner exactly, or the rest would stop the next one."""
         link, reached, missed = self.link(low, 1.0, (degree,)), low, 1.0
         if link is not None:
             return link
@@ -279,6 +310,9 @@ class _Target:
             middle = (reached + missed) / 2
             tried = self.link(low, middle, (degree,))
             link, reached, missed = (link, reached, middle) if tried is None else (tried, middle, missed)
+        for corner in (bend / (self.scale + bend) for bend in self.bends):
+            if reached < corner <= missed:
+                link = self.link(low, corner, (degree,)) or link
         return link
 
 
