@@ -231,9 +231,9 @@ def test_family_figure_has_a_row_for_each_trainable_parameter(spec, rows):
 
 
 def test_the_title_of_a_family_is_its_name_and_formula_or_its_summary():
-    assert family_figure("swish").get_suptitle() == f"swish:  {actune.family('swish').text}"
-    assert family_figure("zorro_tanh").get_suptitle().startswith("zorro_tanh:  Symmetric-Zorro")
-    assert family_figure("relu").get_suptitle() == "relu:  The positive part of the input"
+    assert family_figure("swish").get_suptitle() == f"swish: {actune.family('swish').text}"
+    assert family_figure("zorro_tanh").get_suptitle().startswith("zorro_tanh: Symmetric-Zorro")
+    assert family_figure("relu").get_suptitle() == "relu: The positive part of the input"
     assert family_figure("x*sigmoid(b*x); b=2").get_suptitle() == "x*sigmoid(b*x); b=2"
     assert family_figure("ml_gelu; alpha1=0.7").get_suptitle() == "ml_gelu; alpha1=0.7"
 

@@ -98,7 +98,7 @@ def _describe_family(f: Family) -> str:
     if f.name == str(f.expr):
         return text
     brief = f.summary.partition("\n")[0].rstrip(".")
-    return f"{f.name}:  {brief if brief and (len(text) > TITLE or text == f'{f.name}(x)') else text}"
+    return f"{f.name}: {brief if brief and (len(text) > TITLE or text == f'{f.name}(x)') else text}"
 
 
 def _values_of(values: Iterable[tuple[str, float]]) -> str:
