@@ -91,7 +91,7 @@ def write() -> None:
             f"{over['median']:.2f} ({over['low']:.2f}–{over['high']:.2f})", f"{r['baking']:.1f}", f"{r['compiling']:.1f}",
         ))  # fmt: skip
     head = (
-        "preset", "β2", "baked as", "error over max(1, |value|)", "nodes in ONNX", "time in onnxruntime over Mish",
+        "preset", "β2", "baked as", "error over max(1, size)", "nodes in ONNX", "time in onnxruntime over Mish",
         "seconds to bake", "seconds of torch.compile",
     )  # fmt: skip
     sources = dict.fromkeys(report.source_line(r) for r in results)
