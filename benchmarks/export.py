@@ -3,8 +3,8 @@
     python benchmarks/export.py                  # --rounds, --size; resumable
     python benchmarks/export.py --table
 
-Each preset with β2 as a training may leave it is baked, written as ONNX, and run in onnxruntime beside torch's Mish (a Tanh, a
-Softplus and a product there), and compiled by torch.compile in a process whose cache is empty.
+Each preset with β2 as a training may leave it is baked, written as ONNX, and run in onnxruntime beside torch's Mish (one node
+there), and compiled by torch.compile in a process whose cache is empty.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from ..module import Activation
 from .baking import TOLERANCE, baked_function, baked_model, check_tolerance, is_costly
 from .c import C_OPERATORS, c_source
 from .frozen import FrozenFunction, frozen_family, frozen_functions
-from .int8 import Range, check_range, int8_source, int8_table
+from .int8 import Int8Table, Range, check_range, int8_source, int8_table
 from .jax import JAX_OPERATORS, jax_source
 from .onnx import onnx_error, onnx_example, onnx_program
 from .python import python_source
@@ -80,24 +80,26 @@ def export(what: str | Family | Expr | nn.Module, path: str | os.PathLike[str] |
     place = None if path is None else Path(path)
     if target == "onnx":
         module = what if isinstance(what, nn.Module) else Activation(resolve(what))
-        inputs = _inputs(module, example)
+        arguments = _inputs(module, example)
         baked, errors = baked_model(module, _LACKS["onnx"], tolerance)
-        program = onnx_program(baked, inputs)
+        program = onnx_program(baked, arguments)
         if place is not None:
             program.save(place)
-        error = onnx_error(program, module, inputs)
+        error = onnx_error(program, module, arguments)
         return Exported(program=program, path=place, errors=errors | ({} if error is None else {"onnxruntime": error}))
     frozen = frozen_functions(what) if isinstance(what, nn.Module) else (frozen_family(resolve(what)),)
     if target == "int8":
-        return _int8(frozen, place, inputs)
-    functions = [baked_function(f, _LACKS[target], tolerance) for f in frozen]
-    text = _SOURCES[target](functions)
+        tables = _int8_tables(frozen, inputs)
+        text, errors = int8_source(tables), {t.function.name: t.relative for t in tables}
+    else:
+        functions = [baked_function(f, _LACKS[target], tolerance) for f in frozen]
+        text, errors = _SOURCES[target](functions), {f.name: f.error for f in functions if f.error is not None}
     if place is not None:
         place.write_text(text, encoding="utf-8")
-    return Exported(text, path=place, errors={f.name: f.error for f in functions if f.error is not None})
+    return Exported(text, path=place, errors=errors)
 
 
-def _int8(functions: Sequence[FrozenFunction], path: Path | None, inputs: Any) -> Exported:
+def _int8_tables(functions: Sequence[FrozenFunction], inputs: Any) -> list[Int8Table]:
     if inputs is None:
         raise ValueError("to='int8' needs the range of the inputs; give inputs=(low, high), or for a model card(model, …).ranges()")
     if isinstance(inputs, Mapping):
@@ -105,11 +107,7 @@ def _int8(functions: Sequence[FrozenFunction], path: Path | None, inputs: Any) -
         if missing:
             raise ValueError(f"inputs has no range for {missing[0]!r}; give one for each place, as card(model, …).ranges() does")
     ranges = [inputs[f.place] if isinstance(inputs, Mapping) else inputs for f in functions]
-    tables = [int8_table(f, check_range(r)) for f, r in zip(functions, ranges, strict=True)]
-    text = int8_source(tables)
-    if path is not None:
-        path.write_text(text, encoding="utf-8")
-    return Exported(text, path=path, errors={t.function.name: t.relative for t in tables})
+    return [int8_table(f, check_range(r)) for f, r in zip(functions, ranges, strict=True)]
 
 
 def _target(to: str | None, path: str | os.PathLike[str] | None) -> str:

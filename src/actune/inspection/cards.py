@@ -174,7 +174,7 @@ class _Places:
         for place, calls in self.calls.items():
             first, inputs = calls[0], self.records[place].summary()
             gate = next((c.gate for c in calls if c.gate), "")
-            source = first.site if isinstance(first.site, str) else str(first.site)
+            source = str(first.site)
             if first.module is not None:
                 yield _module_card(first.module, self.names[first.module], inputs, source, gate)
             else:
