@@ -5,19 +5,25 @@ BIN := $(VENV)/bin
 # Sleeping, not spinning, threads: two pools on few cores would wait for each other.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test lint types readme clean
+.PHONY: demo test browser docs dist lint types readme clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "actune needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 demo: $(VENV)/ready
 	mkdir -p demo
 	$(BIN)/actune search digits --trials 100 --storage demo/digits.db --plot demo/digits.png --output demo/best.json
 
-test: $(VENV)/ready
+# Tests of pages need Chromium: Debian's, where this user may install it; else they are skipped, and say why.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && { apt-get install -qq -y --no-install-recommends chromium >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }; }; } \
+	  || echo 'no Chromium: tests of pages will be skipped; install it to run them'
+
+test: $(VENV)/ready browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 results/digits.jsonl: $(VENV)/ready

@@ -30,6 +30,7 @@ FLOORS = [
     "discovery",
     "papers",
     "show",
+    "pages",
     "cli",
 ]
 
