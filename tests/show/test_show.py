@@ -14,10 +14,12 @@ from rich.console import Console
 from torch.distributions import constraints
 
 import actune
+from actune.catalogue.registry import resolve
 from actune.experiments.comparison import Comparison, Row
 from actune.experiments.measures import MEASURES
 from actune.experiments.stats import Estimate
 from actune.experiments.training.loop import Outcome
+from actune.show.braille import NUMBERS, braille_table, can_draw
 from actune.show.plots import SPAN, _symbol, family_figure, functions_figure, plot_family, plot_functions
 from actune.show.tables import comparison_table, families_table, family_table
 
@@ -28,6 +30,58 @@ def printed(table, width: int = 200) -> str:
     console = Console(width=width, file=io.StringIO())
     console.print(table)
     return console.file.getvalue()
+
+
+# -- curves in the terminal ----------------------------------------------------------------------------------------------
+
+
+def dots(panel: list[str]) -> list[tuple[int, int]]:
+    """The dots of a drawing, (from the left, from the top), a character being 2 wide and 4 high (Unicode's order of bits)."""
+    places = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)]
+    return [
+        (2 * column + dx, 4 * row + dy)
+        for row, line in enumerate(panel)
+        for column, c in enumerate(line)
+        for bit, (dx, dy) in enumerate(places)
+        if ord(c) >= 0x2800 and (ord(c) - 0x2800) >> bit & 1
+    ]
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu", "sin(x)"])
+@pytest.mark.parametrize("order", [0, 1])
+def test_the_dots_lie_on_the_curve(name: str, order: int) -> None:
+    """Each dot is within a dot of the function, or of the derivative that autograd finds, at the columns beside it."""
+    lines = printed(braille_table(resolve(name), 46)).splitlines()
+    start = 14 * order
+    assert lines[start].split() == [("f(x)", "f′(x)")[order]]
+    panel = [line[NUMBERS:].rstrip("\n") for line in lines[start + 1 : start + 12]]
+    width = max(map(len, panel))
+    x = torch.linspace(*SPAN, 2 * width, dtype=torch.float64, requires_grad=True)
+    y = actune.Activation(name)(x)
+    y = torch.autograd.grad(y.sum(), x)[0] if order else y.detach()
+    margin = 0.06 * max(float(y.max() - y.min()), 0.5)
+    high, low = float(y.max()) + margin, float(y.min()) - margin
+    down = ((high - y) / (high - low) * 44).tolist()
+    found = dots(panel)
+    assert len({column for column, _ in found}) == 2 * width  # a line without gaps
+    for column, row in found:
+        near = down[max(0, column - 2) : column + 3]
+        assert min(near) - 1 <= row + 0.5 <= max(near) + 1
+
+
+def test_panels_fit_the_terminal() -> None:
+    for width in (30, 50, 80, 200):
+        lines = printed(braille_table(actune.family("relu"), width)).splitlines()
+        assert max(len(line.rstrip()) for line in lines) <= width
+        assert ("f′(x)" in lines[0]) == (width >= 80)
+
+
+def test_a_function_without_values_is_drawn_as_an_empty_window() -> None:
+    assert dots([line[NUMBERS:] for line in printed(braille_table(resolve("log(-1 - x*x)"), 46)).splitlines()[1:12]]) == []
+
+
+def test_what_cannot_show_the_characters() -> None:
+    assert [can_draw(encoding) for encoding in ("utf-8", "ascii", "latin-1", None, "no such")] == [True, *[False] * 4]
 
 
 # -- plots ---------------------------------------------------------------------------------------------------------------

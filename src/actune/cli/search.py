@@ -246,9 +246,11 @@ def _finished(study: Any) -> int:
 
 
 def _best(study: Any) -> str:
-    from ..discovery.study.results import best_value
+    """What is best so far: its value, and the function, or where a network has several only the value."""
+    from ..discovery.study.results import activation_names, best_value, leaders
 
     try:
-        return f"best {best_value(study)[1]:.3f}"
+        value = f"best {best_value(study)[1]:.3f}"
     except ValueError:  # nothing complete yet
         return ""
+    return f"{value}  {leaders(study, 1)[0]}" if len(activation_names(study)) == 1 else value

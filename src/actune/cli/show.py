@@ -38,8 +38,9 @@ def show_command(
     plot: Annotated[Path | None, typer.Option(help="Write a picture: function, derivative, parameters varied (PNG).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show one function: formula, derivative, parameters, source, facts."""
+    """Show one function: formula, derivative, parameters, source, facts, and its curve."""
     from ..catalogue.registry import resolve
+    from ..show.braille import braille_table, can_draw
     from ..show.tables import family_table
 
     found = resolve(read_function(function))
@@ -54,6 +55,9 @@ def show_command(
         )
         return
     out.print(family_table(found))
+    if can_draw(out.encoding):
+        out.print()
+        out.print(braille_table(found, out.width))
     if plot is not None:
         out.print(f"plot: {plot}", highlight=False)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["family_figure", "functions_figure", "plot_family", "plot_functions"]
+__all__ = ["SPAN", "broken", "curve_values", "family_figure", "functions_figure", "limits", "plot_family", "plot_functions"]
 
 SPAN, POINTS = (-5.0, 5.0), 1000  # points on each side of 0
 WINNER = "#D55E00"  # with BASELINES the palette of Okabe and Ito, which colour-blind readers can tell apart
@@ -161,10 +161,10 @@ def _figure(rows: int, width: float = 10.0) -> tuple[Figure, list[tuple[Axes, Ax
 def _draw(row: tuple[Axes, Axes], curves: Sequence[Curve]) -> None:
     x = SPAN[1] * torch.arange(-POINTS, POINTS + 1, dtype=torch.float64) / POINTS  # 0 and every integer exactly
     for axes, name, order in zip(row, ("$f(x)$", r"$f\,'(x)$"), (0, 1), strict=True):
-        drawn = [_curve_values(c.family, x, order) for c in curves]
-        low, high = _limits(drawn)
+        drawn = [curve_values(c.family, x, order) for c in curves]
+        low, high = limits(drawn)
         for curve, y in zip(curves, drawn, strict=True):
-            y = _broken(y, high - low)
+            y = broken(y, high - low)
             axes.plot(x.numpy(), y.numpy(), label=shorten(curve.label, LABEL), zorder=2 + curve.style["linewidth"], **curve.style)
         axes.set(xlim=SPAN, ylim=(low, high), xlabel="x", title=name)
         axes.axhline(0, color="0.75", linewidth=0.8, zorder=1)
@@ -172,7 +172,7 @@ def _draw(row: tuple[Axes, Axes], curves: Sequence[Curve]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
 
 
-def _curve_values(f: Family, x: Tensor, order: int) -> Tensor:
+def curve_values(f: Family, x: Tensor, order: int) -> Tensor:
     """The function or its derivative at the initial values of the parameters, with a gap where the function is not finite."""
     formulas = [f.expr.diff("x", n) for n in range(order + 1)]
     *below, y = (evaluate(e, {"x": x, **dict(f.initial())}).expand(x.shape) for e in formulas)
@@ -180,7 +180,7 @@ def _curve_values(f: Family, x: Tensor, order: int) -> Tensor:
     return y.where(finite, torch.nan)
 
 
-def _broken(y: Tensor, height: float) -> Tensor:
+def broken(y: Tensor, height: float) -> Tensor:
     """Lift the pen at poles and jumps, where the line would be vertical."""
     leaps = y.diff().abs()
     usual = F.pad(leaps, (4, 4), value=torch.nan).unfold(0, 9, 1).nanmedian(dim=1).values
@@ -188,7 +188,7 @@ def _broken(y: Tensor, height: float) -> Tensor:
     return y.masked_fill(F.pad(vertical, (0, 1)), torch.nan)
 
 
-def _limits(drawn: Sequence[Tensor]) -> tuple[float, float]:
+def limits(drawn: Sequence[Tensor]) -> tuple[float, float]:
     """The limits of a window that shows all of tame functions and the interesting part of those that grow fast."""
     y = torch.cat(list(drawn))
     y = y[y.isfinite()].clamp(-SPAN[1], SPAN[1])
