@@ -6,7 +6,7 @@ Where numbers differ from channel to channel or neuron to neuron, both take its 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -15,7 +15,7 @@ from ..language.expr import Expr
 from .frozen import FrozenFunction
 from .lines import called, operators_of, statements
 
-__all__ = ["C_OPERATORS", "c_source"]
+__all__ = ["C_OPERATORS", "c_helpers", "c_source"]
 
 # {0}, {1}, … are the arguments, F is the suffix of math.h: empty, or f for float.
 C_OPERATORS = {
@@ -40,7 +40,7 @@ _HELPERS = {
     "largest": "static T largestF(T a, T b) { return a != a || a > b ? a : b; }",
     "smallest": "static T smallestF(T a, T b) { return a != a || a < b ? a : b; }",
 }
-_NEEDS = {"max": "largest", "min": "smallest", "relu": "largest"}
+_NEEDS = {"max": ("largest",), "min": ("smallest",), "relu": ("largest",), "clip": ("largest", "smallest")}
 _TRIED = (-1e4, -87.0, -20.0, -6.5, -3.0, -1.7, -1.0, -0.6, -0.1, -1e-4, 0.0, 1e-4, 0.1, 0.6, 1.0, 1.7, 3.0, 6.5, 20.0, 87.0, 1e4)
 
 _MAIN = """
@@ -70,14 +70,18 @@ int main(void) {{
 
 def c_source(functions: Sequence[FrozenFunction]) -> str:
     """A file of C99 with these functions, in double and float, and the test program under `#ifdef ACTUNE_TEST`."""
-    used = {_NEEDS.get(op, op) for f in functions for op in operators_of(f.e)}
-    used |= {"largest", "smallest"} if any("clip" in operators_of(f.e) for f in functions) else set()
-    helpers = [text for name, text in _HELPERS.items() if name in used]
+    used = {op for f in functions for op in operators_of(f.e)}
     parts = ["// Activation functions, written by actune.", "#include <math.h>\n"]
     for kind, suffix in (("double", ""), ("float", "f")):
-        parts += [_typed(text, kind, suffix) for text in helpers]
+        parts += c_helpers(used, kind, suffix)
         parts += [_function(f, kind, suffix) for f in functions]
     return "\n".join(parts) + _test_program(functions)
+
+
+def c_helpers(ops: Collection[str], kind: str = "double", suffix: str = "") -> list[str]:
+    """The functions that these operators need and math.h lacks, in one type."""
+    used = {helper for op in ops for helper in _NEEDS.get(op, (op,))}
+    return [_typed(text, kind, suffix) for name, text in _HELPERS.items() if name in used]
 
 
 def _typed(text: str, kind: str, suffix: str) -> str:

@@ -19,7 +19,7 @@ from ..language.ops import OPS
 from .frozen import FrozenFunction
 from .lines import statements
 
-__all__ = ["has_torch_form", "python_source", "source", "torch_function"]
+__all__ = ["has_torch_form", "python_source", "source", "torch_function", "torch_helper", "torch_term"]
 
 _BOUNDS = {"max": "min", "min": "max"}  # torch.maximum takes no number; clamp does, by the other name
 
@@ -46,7 +46,7 @@ def source(e: Expr, names: Sequence[str], name: str = "activation", first: Seque
     def leaf(n: Expr) -> str:
         return f"v_{n.args[0]}" if n.op == "symbol" else f"({n.args[0]!r})" if n.args[0] < 0 else repr(n.args[0])
 
-    done, result = statements(e, leaf, _term)
+    done, result = statements(e, leaf, torch_term)
     lines = [f"    t{i} = {text}" for i, (_, text) in enumerate(done)]
     is_number = not done and not result.startswith("v_")
     head = f"def {name}({', '.join(f'v_{argument}' for argument in names)}):"
@@ -75,7 +75,7 @@ def _documented(f: FrozenFunction) -> str:
     )
 
 
-def _term(n: Expr, terms: Sequence[str]) -> str:
+def torch_term(n: Expr, terms: Sequence[str]) -> str:
     """The call or operator of one node as source; `terms` are its arguments."""
     op, numbers = OPS[n.op], [a.op == "const" for a in n.args]
     if op.infix is not None:
@@ -101,10 +101,16 @@ def _spelled(op: str) -> str:
     return next((f"{text}.{name}" for text, place in places.items() if getattr(place, name, None) is function), name)
 
 
+def torch_helper(op: str) -> str | None:
+    """The source of the function over torch that stands for an operator which torch lacks or has with fewer digits."""
+    function = OPS[op].torch
+    return None if function is None or not OPS[op].arity or "." in _spelled(op) else inspect.getsource(function)
+
+
 def _helpers(e: Expr) -> str:
-    """The source of the functions over torch that stand for operators which torch lacks or has with fewer digits."""
-    used = dict.fromkeys(n.op for n in e.expand().nodes() if not n.is_leaf and n.args and OPS[n.op].torch is not None)
-    return "".join(inspect.getsource(OPS[op].torch) + "\n\n" for op in used if "." not in _spelled(op))  # type: ignore[arg-type]
+    """The source of the functions that a formula needs and torch lacks."""
+    found = map(torch_helper, dict.fromkeys(n.op for n in e.expand().nodes() if not n.is_leaf))
+    return "".join(text + "\n\n" for text in found if text is not None)
 
 
 def _number_arguments(op: str, numbers: Sequence[bool]) -> tuple[int, ...]:

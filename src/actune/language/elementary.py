@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["KERNELS", "KERNEL_ERRORS", "POWERS"]
+__all__ = ["COEFFICIENTS", "KERNELS", "KERNEL_ERRORS", "POWERS"]
 
 # The largest error in units in the last place over the whole range, as measured and rounded up: float32 and float64 with AVX-512,
 # then without. Functions missing here are correctly rounded (an error of one half). Kernels know no subnormal numbers (see
@@ -806,6 +806,11 @@ def smallest(K: Any, a: Any, b: Any) -> Any:
 def clip(K: Any, a: Any, b: Any, c: Any) -> Any:
     return smallest(K, largest(K, a, b), c)
 
+
+# The polynomials in float64 of what a language may lack, lowest coefficient first; the comments where they stand say of what.
+COEFFICIENTS = {
+    "erf": _ERF[1], "erfcx": _ERFCX[1], "i0": _I0[1], "i1": _I1[1], "i0_far": _I0_FAR[1], "i1_far": _I1_FAR[1],
+}  # fmt: skip
 
 # The kernels by the names under which the table of primitives asks for them.
 KERNELS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
