@@ -52,9 +52,9 @@ def test_onnx(command, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["geluu"], "unknown activation function 'geluu'; did you mean 'gelu'?"),
-        (["gelu", "--to", "cc"], "to must be one of python, onnx, c, jax, int8, got 'cc'; did you mean 'c'?"),
+        (["gelu", "--to", "cc"], "to must be one of python, onnx, c, jax, javascript, int8, got 'cc'; did you mean 'c'?"),
         (["gelu", "--to", "onnx"], "--to onnx needs a file to write; give --output FILE.onnx"),
-        (["gelu", "-o", "a.txt"], "--output must name a .py or .onnx or .c file, got 'a.txt'"),
+        (["gelu", "-o", "a.txt"], "--output must name a .py or .onnx or .c or .js file, got 'a.txt'"),
         (["gelu", "--to", "c", "-o", "a.py"], "--output must name a .c file, got 'a.py'"),
         (["ml_tanh; beta2=1.3", "--tolerance", "0"], "tolerance must be a number from 1e-8 to 1, got 0.0; float32 has 6e-8"),
         (["missing.json"], "cannot read the function in 'missing.json'"),

@@ -254,8 +254,8 @@ def test_names_cannot_leave_their_comment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"what": "gelu", "to": "cc"}, r"^to must be one of python, onnx, c, jax, int8, got 'cc'; did you mean 'c'\?$"),
-        ({"what": "gelu", "path": "a.txt"}, r"^path='a.txt' does not say what to write; end it in .py, .onnx or .c, or give to=…$"),
+        ({"what": "gelu", "to": "cc"}, r"^to must be one of python, onnx, c, jax, javascript, int8, got 'cc'; did you mean 'c'\?$"),
+        ({"what": "gelu", "path": "a.txt"}, r"^path='a.txt' does not say what to write; end it in .py, .onnx, .c or .js, or give"),
         ({"what": nn.Linear(2, 2)}, r"^the model has no actune.Activation \(it is a Linear\); put some in with actune.swap$"),
         ({"what": nn.Sequential(Activation("relu")), "to": "onnx"}, r"^a Sequential in ONNX needs an example of its input"),
         (

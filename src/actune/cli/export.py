@@ -17,7 +17,8 @@ _WHAT = {"onnxruntime": "in onnxruntime", "int8": "of the table, for inputs in t
 def export_command(
     function: Annotated[str, typer.Argument(help="A name, a formula, or a FILE.json of a search.")],
     to: Annotated[
-        str | None, typer.Option(help="python, onnx, c, jax or int8 (a table in C); left out, the ending of --output says it.")
+        str | None,
+        typer.Option(help="python, onnx, c, jax, javascript or int8 (a table in C); left out, the ending of --output says it."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; else the source is printed.")] = None,
     tolerance: Annotated[
@@ -26,7 +27,7 @@ def export_command(
     inputs: Annotated[str | None, typer.Option("--range", help="For int8: the lowest and the highest input, such as -8,8.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a function as Python over torch, ONNX, C99, JAX, or a table in int8; its parameters become constants."""
+    """Write a function as Python over torch, ONNX, C99, JAX, JavaScript, or a table in int8; its parameters become constants."""
     from ..export.exporting import ENDINGS, export
 
     if output is None and to == "onnx":

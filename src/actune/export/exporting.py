@@ -19,27 +19,32 @@ from .baking import TOLERANCE, baked_function, baked_model, check_tolerance, is_
 from .c import C_OPERATORS, c_source
 from .frozen import FrozenFunction, frozen_family, frozen_functions
 from .int8 import Int8Table, Range, check_range, int8_source, int8_table
+from .javascript import JS_OPERATORS, javascript_source
 from .jax import JAX_OPERATORS, jax_source
 from .onnx import onnx_error, onnx_example, onnx_program
 from .python import python_source
 
 __all__ = ["ENDINGS", "Exported", "export"]
 
-_SOURCES: dict[str, Callable[[Sequence[FrozenFunction]], str]] = {"python": python_source, "c": c_source, "jax": jax_source}
+_SOURCES: dict[str, Callable[[Sequence[FrozenFunction]], str]] = {
+    "python": python_source, "c": c_source, "jax": jax_source, "javascript": javascript_source,
+}  # fmt: skip
 _LACKS: dict[str, Callable[[str], bool]] = {
     "python": is_costly,
     "onnx": lambda op: is_costly(op) or OPS[op].onnx is None,
     "c": lambda op: op not in C_OPERATORS,
     "jax": lambda op: op not in JAX_OPERATORS,
+    "javascript": lambda op: op not in JS_OPERATORS,
 }  # operators for which a function is baked
-ENDINGS = {"python": ".py", "onnx": ".onnx", "c": ".c", "jax": ".py", "int8": ".c"}  # of the file of each target
+# The ending of the file of each target.
+ENDINGS = {"python": ".py", "onnx": ".onnx", "c": ".c", "jax": ".py", "javascript": ".js", "int8": ".c"}
 
 
 @dataclass(frozen=True)
 class Exported:
     """What `export` made; as text, its source.
 
-    text     the source in Python, C or JAX
+    text     the source in Python, C, JAX or JavaScript
     program  torch's ONNXProgram
     path     the file that was written
     errors   the largest error over max(1, |value|): of each baked function on float32 numbers of every size, of each function on
@@ -65,8 +70,8 @@ def export(what: str | Family | Expr | nn.Module, path: str | os.PathLike[str] |
 
     what       a name, a formula, a Family, an `Activation`, or a model: then each of its activations becomes a function
     path       the file to write; without one, only the answer has the result
-    to         "python" (over torch), "onnx", "c" (C99, in double and float, with a test program), "jax", or "int8" (tables of 256
-               entries in C99, for quantized networks); default: by the ending
+    to         "python" (over torch), "onnx", "c" (C99, in double and float, with a test program), "jax", "javascript" (a module of
+               ECMAScript), or "int8" (tables of 256 entries in C99, for quantized networks); default: by the ending
     example    for ONNX: the input of a model, a tensor or a tuple of arguments; its first dimension may have any size
     tolerance  the error over max(1, |value|) that is allowed where a function has to be baked (see `bake`)
     inputs     for int8: the lowest and the highest input, (-8, 8), of all functions, or by place, as `card(model, …).ranges()`
@@ -115,7 +120,7 @@ def _target(to: str | None, path: str | os.PathLike[str] | None) -> str:
         ending = Path(path).suffix.lower() if path is not None else ".py"
         to = next((target for target, e in ENDINGS.items() if e == ending), None)
         if to is None:
-            raise ValueError(f"path={str(path)!r} does not say what to write; end it in .py, .onnx or .c, or give to=…")
+            raise ValueError(f"path={str(path)!r} does not say what to write; end it in .py, .onnx, .c or .js, or give to=…")
     if to not in ENDINGS:
         raise ValueError(f"to must be one of {', '.join(ENDINGS)}, got {to!r}{suggestion(str(to), ENDINGS)}")
     return to

@@ -7,14 +7,20 @@ are written from them, and so are the loops by which pages evaluate formulas.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
 from ..language.elementary import COEFFICIENTS
+from ..language.expr import Expr
+from ..language.ops import OPS
+from ..special.contour import contour_numbers
+from .frozen import FrozenFunction
+from .lines import called, statements
 
-__all__ = ["JS_OPERATORS", "javascript_helpers"]
+__all__ = ["JS_OPERATORS", "javascript_helpers", "javascript_source"]
 
 # {0}, {1}, … are the arguments. A comparison is true or false, or 1 or 0 where it comes from an array.
 JS_OPERATORS = {
@@ -26,9 +32,35 @@ JS_OPERATORS = {
                                                 "tanh", "asinh", "atan")},
     **{name: f"{name}({{0}})" for name in ("sigmoid", "log_sigmoid", "softplus", "sinc", "erf", "erfc", "i0e", "i1e")},
     **{sign: f"{{0}} {sign} {{1}}" for sign in ("<", "<=", ">", ">=")}, "==": "{0} === {1}", "!=": "{0} !== {1}",
+    **{name: f"{name.rstrip('_012')}({', '.join([*map(str, op.order), *(f'{{{i}}}' for i in range(op.arity))])})"
+       for name, op in OPS.items() if op.float64},
 }  # fmt: skip
 
-_FILES = ("javascript_math.js",)
+_FILES = ("javascript_math.js", "mittag_leffler.js")
+
+
+def javascript_source(functions: Sequence[FrozenFunction]) -> str:
+    """A module of ECMAScript that exports these functions of a number, in double precision.
+
+    Where numbers differ from channel to channel or neuron to neuron, a function takes its index as well: `NAME(x, i)`.
+    """
+    texts = [_function(f) for f in functions]
+    head = "// Activation functions, written by actune. A browser, Node.js or a bundler reads them: import { NAME } from this file."
+    helpers = javascript_helpers(texts)
+    return "\n\n".join([head, *([helpers] if helpers else []), *texts]) + "\n"
+
+
+def _function(f: FrozenFunction) -> str:
+    def leaf(n: Expr) -> str:
+        if n.op == "symbol":
+            return "x" if n.args[0] == "x" else f"v_{n.args[0]}[i]"
+        return f"({n.args[0]!r})" if n.args[0] < 0 else repr(n.args[0])
+
+    done, result = statements(f.e, leaf, called(JS_OPERATORS))
+    arrays = [f"  const v_{name} = {list(values)!r};" for name, values in f.arrays.items()]
+    lines = [f"  const t{i} = {text};" for i, (_, text) in enumerate(done)]
+    index = f", i /* from 0 to {math.prod(f.shape) - 1} */" * bool(f.arrays)
+    return "\n".join([f"// {f.title}.", f"export function {f.name}(x{index}) {{", *arrays, *lines, f"  return {result};", "}"])
 
 
 def javascript_helpers(texts: Iterable[str]) -> str:
@@ -37,12 +69,14 @@ def javascript_helpers(texts: Iterable[str]) -> str:
     wanted: set[str] = set()
     waiting = list(texts)
     while waiting:
-        found = set(re.findall(r"\w+", waiting.pop())) & set(known) - wanted
+        found = set(re.findall(r"\w+", re.sub("//.*", "", waiting.pop()))) & set(known) - wanted
         wanted |= found
         waiting += [known[name] for name in found]
-    chosen = [text for name, text in known.items() if name in wanted]
-    numbers = {name: COEFFICIENTS[name] for name in COEFFICIENTS if any(f"COEFFICIENTS.{name}" in text for text in chosen)}
-    return "\n\n".join([*([f"const COEFFICIENTS = {json.dumps(numbers)};"] if numbers else []), *chosen])
+    chosen = "\n\n".join(text for name, text in known.items() if name in wanted)
+    coefficients = {name: values for name, values in COEFFICIENTS.items() if re.search(rf"COEFFICIENTS\.{name}\b", chosen)}
+    numbers = {"COEFFICIENTS": coefficients, "CONTOUR": contour_numbers() if "CONTOUR" in chosen else None}
+    lines = [f"const {name} = {json.dumps(values, separators=(',', ':'))};" for name, values in numbers.items() if values]
+    return "\n\n".join([*lines, chosen])
 
 
 @cache

@@ -123,13 +123,13 @@ class _Parser:
         except FormulaError as error:
             raise self.error(str(error), place) from None
 
-    def named(self, name: str, place: int) -> Expr:
-        name = ALIASES.get(name, name)
+    def named(self, written: str, place: int) -> Expr:
+        name = ALIASES.get(written, written)
         if not self.take("("):
             if name not in OPS:
                 return symbol(name)
             if OPS[name].arity:
-                raise self.error(f"expected '(' after the function {name!r}", place + len(name))
+                raise self.error(f"expected '(' after the function {name!r}", place + len(written))
             return self.build(place, name)
         if name not in OPS:
             raise self.error(f"unknown function {shown(name)}{suggestion(name, [*OPS, *ALIASES])}", place)

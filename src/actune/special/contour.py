@@ -45,6 +45,7 @@ __all__ = [
     "Quality",
     "are_numbers",
     "array_derivatives",
+    "contour_numbers",
     "numpy_derivatives",
     "raised",
     "scaling_exponent",
@@ -119,6 +120,17 @@ _TAIL_APART: Integrands = {  # XJ + X/z + X²/z²
     (1, 1): (-3, ((-9, 3, 1), (7, 4, 2), (-2, 5, 3))),
     (0, 2): (-2, ((9, 3, 1), (-7, 4, 2), (2, 5, 3))),
 }
+
+
+def contour_numbers() -> dict[str, Any]:
+    """The numbers and tables that these formulas are made with, as plain data, for a port to another language: FINE quality."""
+    tables = {"whole": _WHOLE, "first": _WHOLE | _FIRST_APART, "tail": _TAIL_APART}
+    return {
+        "scales": _SCALES, "far": _FAR, "neighbour": _NEIGHBOUR, "elementary": _ELEMENTARY, "overflow": _OVERFLOW,
+        "scaled": _SCALED, "large": _LARGE, "tiny": _TINY, "widest": _WIDEST, "step": FINE.step, "depth": FINE.depth,
+        "taylor": _TAYLOR,
+        **{name: {f"{m}{n}": row for (m, n), row in table.items()} for name, table in tables.items()},
+    }  # fmt: skip
 
 
 # -- arrays of NumPy and torch -------------------------------------------------------------------------------------------

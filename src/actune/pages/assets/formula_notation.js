@@ -8,6 +8,8 @@ const formulaNotation = (() => {
   const SIGNS = { "<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "=", "!=": "≠" };
   const LATEX_SIGNS = { "≤": "\\le", "≥": "\\ge", "≠": "\\ne", "−": "-", "·": "\\cdot", "×": "\\times" };
 
+  const escaped = (text) => text.replaceAll("_", "\\_");
+
   // How tightly a box binds: what binds less than its place needs gets parentheses. A choice has no end that one sees, so it binds least.
   const CHOICE = 0, COMPARISON = 1, SUM = 2, NEGATIVE = 3, PRODUCT = 4, FRACTION = 5, POWER = 6, ATOM = 7;
 
@@ -35,12 +37,12 @@ const formulaNotation = (() => {
   function name(text) {
     const found = /^([A-Za-z]+)(?:_?(\d+)|_([A-Za-z]\w*))$/.exec(text);
     if (!found) return letter(text);
-    return box("subscript", ATOM, [letter(found[1]), found[2] ? digits(found[2]) : upright(found[3])]);
+    return box("subscript", ATOM, [letter(found[1]), found[2] ? digits(found[2]) : letter(found[3])]);
   }
 
   function letter(text) {
     if (Object.hasOwn(GREEK, text)) return box("letter", ATOM, [], { text: GREEK[text], latex: `\\${text}` });
-    return text.length === 1 ? box("letter", ATOM, [], { text, latex: text }) : upright(text);
+    return box("letter", ATOM, [], { text, latex: text.length === 1 ? text : `\\mathrm{${escaped(text)}}` }); // browsers set words upright
   }
 
   const named = (op) => {
@@ -64,7 +66,7 @@ const formulaNotation = (() => {
 
   /** E_{b,c}(a), or a derivative of it, whose orders in the three arguments the name ends in. */
   function mittagLeffler(op, [a, b, c]) {
-    const orders = /_(\d)(\d)(\d)$/.exec(op), e = upright("E");
+    const orders = /_(\d)(\d)(\d)$/.exec(op), e = letter("E");
     const under = row(ATOM, b, sign(","), c);
     const over = orders && row(ATOM, sign("("), ...orders.slice(1).flatMap((n, i) => [...(i ? [sign(",")] : []), digits(n)]), sign(")"));
     return call(over ? box("both", ATOM, [e, under, over]) : box("subscript", ATOM, [e, under]), [a]);
@@ -150,7 +152,6 @@ const formulaNotation = (() => {
   // -- LaTeX ---------------------------------------------------------------------------------------------------------------------
 
   const COMMANDS = new Set(["sin", "cos", "sinh", "cosh", "tanh", "exp", "log", "max", "min"]);
-  const escaped = (text) => text.replaceAll("_", "\\_");
   const bracketed = (text) => `\\left(${text}\\right)`;
 
   const LATEX = {

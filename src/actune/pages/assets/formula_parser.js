@@ -112,7 +112,7 @@ const formulaParser = (() => {
       const name = ALIASES.get(written) ?? written, op = OPS.get(name);
       if (!take("(")) {
         if (!op) return symbol(name);
-        if (op.arity) throw error(`expected '(' after the function '${name}'`, place + name.length);
+        if (op.arity) throw error(`expected '(' after the function '${name}'`, place + written.length);
         return build(place, name);
       }
       if (!op) throw error(`unknown function ${shown(name)}${suggestion(name, [...OPS.keys(), ...ALIASES.keys()])}`, place);
