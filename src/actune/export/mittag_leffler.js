@@ -26,24 +26,34 @@ function ml_exponent(z, alpha) {
   return z > 0 && alpha > 0 ? Math.exp(Math.min(ml_growth(z, alpha), CONTOUR.scaled)) : 0;
 }
 
-// Which form of the integral, which parabola, and whether there is a pole: see array_derivatives in contour.py.
+// The derivative of this order, over exp(ml_exponent(z, alpha)) if scaled. A value and its slopes ask for the same ones: they are kept.
 function ml_derivative(order, z, alpha, beta, scaled) {
   if (!(alpha >= 0 && alpha <= 2 && beta >= 0 && beta <= 3) || Number.isNaN(z)) return NaN;
-  if (alpha === 0) return ml_continuation(order, z, beta);
+  const kept = ml_kept(alpha, beta), code = 8 * (order[0] + 3 * order[1] + 9 * order[2]) + Number(scaled);
+  let known = kept.known.get(code);
+  if (!known || known.size > 5000) kept.known.set(code, (known = new Map()));
+  let y = known.get(z);
+  if (y === undefined) known.set(z, (y = ml_computed(order, z, kept, scaled)));
+  return y;
+}
+
+// Which form of the integral, which parabola, and whether there is a pole: see array_derivatives in contour.py.
+function ml_computed(order, z, kept, scaled) {
+  const beta = kept.beta, alpha = Math.max(kept.alpha, CONTOUR.tiny);
+  if (kept.alpha === 0) return ml_continuation(order, z, beta);
   z = ml_clip(z, -CONTOUR.widest, CONTOUR.widest);
-  alpha = Math.max(alpha, CONTOUR.tiny);
   const size = ml_growth(z, alpha), pole = size > -3 && (z > 0 || (z < 0 && alpha > 1 + CONTOUR.neighbour));
   const crossing = Math.exp(Math.min(size, 100) / 2) * Math.cos(z < 0 ? Math.PI / 2 / alpha : 0);
-  const mu = CONTOUR.scales[pole && crossing > 0.8 && crossing < 1.17 ? 1 : 0];
+  const outer = pole && crossing > 0.8 && crossing < 1.17 ? 1 : 0;
   const alone = pole && z > 0 && size > Math.log(CONTOUR.depth + 15);
   const at = order[1] || order[2] ? -1 : ml_neighbour_of(z, alpha, beta, size);
   let y = 0;
-  if (at >= 0) y = ml_neighbour(order[0], z, alpha, beta, at);
-  else if (z < 0 && size > Math.log(CONTOUR.far)) y = ml_far(order, z, alpha, beta, mu);
-  else if (!alone && Math.abs(z) < 1 && beta < 1) y = ml_apart(order, z, alpha, beta, mu);
-  else if (!alone) y = ml_rule("whole", order, z, alpha, beta, mu);
+  if (at >= 0) y = ml_neighbour(order[0], z, kept, at);
+  else if (z < 0 && size > Math.log(CONTOUR.far)) y = ml_far(order, z, kept, outer);
+  else if (!alone && Math.abs(z) < 1 && beta < 1) y = ml_apart(order, z, kept, outer);
+  else if (!alone) y = ml_rule("whole", order, z, kept, outer);
   if (scaled) y *= Math.exp(-ml_exponent(z, alpha));
-  return pole ? y + ml_pole(order, z, alpha, beta, mu, scaled) : y;
+  return pole ? y + ml_pole(order, z, alpha, beta, CONTOUR.scales[outer], scaled) : y;
 }
 
 // -- complex numbers
@@ -87,33 +97,41 @@ function ml_rgamma(x, order) {
   return jet.map((c, m) => c * [1, 1, 2][m]);
 }
 
-const ml_kept = [];
+const ml_all_kept = [];
 
-// What the nodes of a parabola have for one alpha and beta; the last sixteen are kept, for neighbours in an array share them.
-function ml_nodes(alpha, beta, mu) {
-  let found = ml_kept.find((kept) => kept.alpha === alpha && kept.beta === beta && kept.mu === mu);
+// What is kept for one alpha and beta: two parabolas and values by order and z. There are the last sixteen, for arrays share them.
+function ml_kept(alpha, beta) {
+  let found = ml_all_kept.find((kept) => kept.alpha === alpha && kept.beta === beta);
   if (!found) {
-    const count = Math.ceil(Math.sqrt(CONTOUR.depth / mu + 1) / CONTOUR.step), nodes = [];
-    for (let i = 0; i < count; i++) {
-      const u = (i + 0.5) * CONTOUR.step, log = [Math.log(mu) + Math.log1p(u * u), 2 * Math.atan(u)];
-      const weight = ml_by(ml_times(ml_exp([mu * (1 - u * u), 2 * mu * u]), [1, u]), 2 * mu * CONTOUR.step / Math.PI);
-      nodes.push({ log, weight, base: ml_times(weight, ml_exp(ml_by(log, -beta))), less: ml_expm1(ml_by(log, alpha)) });
-    }
-    const less = Float64Array.from(nodes.flatMap((node) => node.less));
-    found = { alpha, beta, mu, nodes, less, weights: new Map() };
-    ml_kept.unshift(found);
-    ml_kept.length = Math.min(ml_kept.length, 16);
+    found = { alpha, beta, parabolas: [], neighbours: [], tails: [], known: new Map() };
+    ml_all_kept.unshift(found);
+    ml_all_kept.length = Math.min(ml_all_kept.length, 16);
   }
   return found;
 }
 
+// The nodes of the first parabola, or the outer one, with log s, the weight e^s ds/du, that times s^-beta, and s^alpha - 1.
+function ml_parabola(kept, outer) {
+  if (!kept.parabolas[outer]) {
+    const mu = CONTOUR.scales[outer], count = Math.ceil(Math.sqrt(CONTOUR.depth / mu + 1) / CONTOUR.step), nodes = [];
+    const alpha = Math.max(kept.alpha, CONTOUR.tiny);
+    for (let i = 0; i < count; i++) {
+      const u = (i + 0.5) * CONTOUR.step, log = [Math.log(mu) + Math.log1p(u * u), 2 * Math.atan(u)];
+      const weight = ml_by(ml_times(ml_exp([mu * (1 - u * u), 2 * mu * u]), [1, u]), 2 * mu * CONTOUR.step / Math.PI);
+      nodes.push({ log, weight, base: ml_times(weight, ml_exp(ml_by(log, -kept.beta))), less: ml_expm1(ml_by(log, alpha)) });
+    }
+    kept.parabolas[outer] = { nodes, less: Float64Array.from(nodes.flatMap((node) => node.less)), weights: {} };
+  }
+  return kept.parabolas[outer];
+}
+
 // Of an integrand, the weights by the power of J = 1/(X - z): its terms c X^p J^q with e^s ds/du s^-beta log(s)^j (-log s)^k.
-function ml_weights(kept, table, [m, n, o]) {
-  const key = `${table}${m}${n}${o}`;
-  if (!kept.weights.has(key)) {
-    const weights = [1, 2, 3].map(() => new Float64Array(2 * kept.nodes.length));
-    kept.nodes.forEach(({ log, base, less }, i) => {
-      for (const [c, p, q] of CONTOUR[table][`${m}${n}`][1]) {
+function ml_weights(parabola, table, [m, n, o]) {
+  const known = (parabola.weights[table] ??= []), code = m + 3 * n + 9 * o;
+  if (!known[code]) {
+    const weights = [1, 2, 3].map(() => new Float64Array(2 * parabola.nodes.length)), [, terms] = CONTOUR[table][`${m}${n}`];
+    parabola.nodes.forEach(({ log, base, less }, i) => {
+      for (const [c, p, q] of terms) {
         let w = ml_by(base, (-1) ** o * c);
         for (let r = 0; r < n + o; r++) w = ml_times(w, log);
         for (let r = 0; r < p; r++) w = ml_times(w, ml_plus(less, 1));
@@ -121,33 +139,41 @@ function ml_weights(kept, table, [m, n, o]) {
         weights[q - 1][2 * i + 1] += w[1];
       }
     });
-    kept.weights.set(key, weights);
+    known[code] = { weights, most: Math.max(...terms.map(([, , q]) => q)), power: CONTOUR[table][`${m}${n}`][0] };
   }
-  return kept.weights.get(key);
+  return known[code];
 }
 
 // The trapezoidal rule for an integrand of one of the tables "whole", "first" and "tail".
-function ml_rule(table, order, z, alpha, beta, mu) {
-  const kept = ml_nodes(alpha, beta, mu), [one, two, three] = ml_weights(kept, table, order), less = kept.less;
+function ml_rule(table, order, z, kept, outer) {
+  const parabola = ml_parabola(kept, outer), { weights: [one, two, three], most, power } = ml_weights(parabola, table, order);
+  const less = parabola.less, shift = 1 - z;
   let y = 0;
   for (let i = 0; i < less.length; i += 2) {
-    const re = less[i] + (1 - z), im = less[i + 1], over = 1 / (re * re + im * im), a = re * over, b = -im * over; // J
-    const a2 = a * a - b * b, b2 = 2 * a * b;
-    y += one[i] * a - one[i + 1] * b + two[i] * a2 - two[i + 1] * b2 + three[i] * (a2 * a - b2 * b) - three[i + 1] * (a2 * b + b2 * a);
+    const re = less[i] + shift, im = less[i + 1], over = 1 / (re * re + im * im), a = re * over, b = -im * over; // J
+    y += one[i] * a - one[i + 1] * b;
+    if (most > 1) {
+      const a2 = a * a - b * b, b2 = 2 * a * b;
+      y += two[i] * a2 - two[i + 1] * b2;
+      if (most > 2) y += three[i] * (a2 * a - b2 * b) - three[i + 1] * (a2 * b + b2 * a);
+    }
   }
-  return y * z ** CONTOUR[table][`${order[0]}${order[1]}`][0];
+  return power ? y * z ** power : y;
 }
 
 // 1/Gamma(beta), the first term of the series, plus the rule for the rest.
-function ml_apart([m, n, o], z, alpha, beta, mu) {
-  if (m || n) return ml_rule("whole", [m, n, o], z, alpha, beta, mu);
-  return ml_rule("first", [m, n, o], z, alpha, beta, mu) + ml_rgamma(beta, o)[o];
+function ml_apart([m, n, o], z, kept, outer) {
+  if (m || n) return ml_rule("whole", [m, n, o], z, kept, outer);
+  return ml_rule("first", [m, n, o], z, kept, outer) + ml_rgamma(kept.beta, o)[o];
 }
 
 // The first two algebraic terms, -sum z^-k/Gamma(beta - alpha k), plus the rule for the rest.
-function ml_far([m, n, o], z, alpha, beta, mu) {
-  let y = ml_rule("tail", [m, n, o], z, alpha, beta, mu);
-  for (const k of [1, 2]) y -= [1, -k, k * (k + 1)][m] * (-k) ** n * ml_rgamma(beta - k * alpha, n + o)[n + o] * z ** (-k - m);
+function ml_far([m, n, o], z, kept, outer) {
+  let y = ml_rule("tail", [m, n, o], z, kept, outer);
+  for (const k of [1, 2]) {
+    const g = ((kept.tails[k] ??= [])[n + o] ??= ml_rgamma(kept.beta - k * kept.alpha, n + o)[n + o]);
+    y -= [1, -k, k * (k + 1)][m] * (-k) ** n * g * z ** (-k - m);
+  }
   return y;
 }
 
@@ -157,16 +183,22 @@ function ml_neighbour_of(z, alpha, beta, size) {
     && (a ? z < -1 : z < 0 || size < -3));
 }
 
+// What the difference from an elementary neighbour needs at each node: weight s^(a-b), both brackets, s^alpha and s^a.
+function ml_neighbour_nodes(kept, at) {
+  const [a, b] = CONTOUR.elementary[at], { alpha, beta } = kept;
+  return (kept.neighbours[at] ??= ml_parabola(kept, 0).nodes.map(({ log, weight }) => ({
+    base: ml_times(weight, ml_exp(ml_by(log, a - b))),
+    first: ml_times(ml_exp(ml_by(log, alpha)), ml_expm1(ml_by(log, b - beta))),
+    second: ml_expm1(ml_by(log, alpha - a + b - beta)), here: ml_exp(ml_by(log, alpha)), there: ml_exp(ml_by(log, a)),
+  })));
+}
+
 // The derivative of order m in z, as that of an elementary neighbour plus the integral of the difference.
-function ml_neighbour(m, z, alpha, beta, at) {
-  const [a, b] = CONTOUR.elementary[at];
+function ml_neighbour(m, z, kept, at) {
   let y = [Math.exp(z), (z + m) * Math.exp(z), 0][at];
-  for (const { log, weight } of ml_nodes(alpha, beta, CONTOUR.scales[0]).nodes) {
-    const base = ml_times(weight, ml_exp(ml_by(log, a - b)));
-    const first = ml_times(ml_exp(ml_by(log, alpha)), ml_expm1(ml_by(log, b - beta))), second = ml_expm1(ml_by(log, alpha - a + b - beta));
-    const p = ml_inverse(ml_plus(ml_exp(ml_by(log, alpha)), -z)), q = ml_inverse(ml_plus(ml_exp(ml_by(log, a)), -z));
-    const top = ml_sum(first, ml_by(second, -z)), product = ml_times(p, q), total = ml_sum(p, q);
-    const slope = ml_sum(ml_times(top, total), ml_by(second, -1));
+  for (const { base, first, second, here, there } of ml_neighbour_nodes(kept, at)) {
+    const p = ml_inverse(ml_plus(here, -z)), q = ml_inverse(ml_plus(there, -z)), top = ml_sum(first, ml_by(second, -z));
+    const product = ml_times(p, q), total = ml_sum(p, q), slope = ml_sum(ml_times(top, total), ml_by(second, -1));
     const squares = ml_times(top, ml_sum(ml_times(p, p), ml_times(q, q)));
     const part = m === 0 ? top : m === 1 ? slope
       : ml_sum(ml_sum(ml_times(slope, total), squares), ml_by(ml_times(second, total), -1));
