@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import actune
 from actune import Activation
 from actune.export.c import C_OPERATORS
+from actune.export.javascript import JS_OPERATORS
 from actune.export.jax import JAX_OPERATORS
 from actune.export.lines import operators_of
 from actune.language.ops import OPS
@@ -238,11 +239,12 @@ def test_languages_have_every_operator() -> None:
     primitives = {name for name, op in OPS.items() if op.definition is None and op.arity and not op.float64}
     assert primitives - set(JAX_OPERATORS) == set()
     assert primitives - set(C_OPERATORS) == BESSEL
+    assert {name for name, op in OPS.items() if op.definition is None} == set(JS_OPERATORS)  # E among them
 
 
 def test_names_cannot_leave_their_comment(tmp_path: Path) -> None:
     f = actune.Family('"""\nraise SystemExit("executed") */ #error \\', actune.parse("x*b"), {"b": actune.Param(2.0)})
-    for to in ("python", "jax", "c"):
+    for to in ("python", "jax", "c", "javascript"):
         text = actune.export(f, to=to).text
         assert text is not None
         assert "\nraise" not in text

@@ -14,9 +14,7 @@ from actune.export.frozen import FrozenFunction
 from actune.export.javascript import javascript_source
 from actune.kernels.operators import evaluate
 
-X = torch.tensor(
-    [-1e4, -87.0, -9.5, -3.25, -1.0, -0.6, -1e-4, 1e-4, 0.1, 0.6, 1.0, 2.5, 7.25, 20.0, 87.0, 1e4], dtype=torch.float64
-)
+X = torch.tensor([-1e4, -87, -9.5, -3.25, -1, -0.6, -1e-4, 1e-4, 0.1, 0.6, 1, 2.5, 7.25, 20, 87, 1e4], dtype=torch.float64)
 RUN = """async ([source, calls]) => {
     const found = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
     return calls.map(([name, ...given]) => String(found[name](...given))); }"""
@@ -45,10 +43,8 @@ def test_every_family_at_values_that_it_may_learn(browser: Any) -> None:
 
 def test_channels_and_functions_of_a_model(browser: Any) -> None:
     """Each channel has numbers of its own; a trained Mittag-Leffler function is written as it is, not baked."""
-    swish, gate = (
-        Activation("swish", scope="channel", channels=3),
-        Activation("ml_tanh", scope="channel", channels=3, trainable=True),
-    )
+    channels: dict[str, Any] = {"scope": "channel", "channels": 3}
+    swish, gate = Activation("swish", **channels), Activation("ml_tanh", **channels, trainable=True)
     with torch.no_grad():
         for p in (*swish.parameters(), *gate.parameters()):
             p += 0.1 * torch.arange(3)
@@ -61,7 +57,8 @@ def test_channels_and_functions_of_a_model(browser: Any) -> None:
 
 
 def test_a_module_has_only_the_helpers_that_it_needs() -> None:
-    assert "function" not in str(actune.export("x*tanh(x)", to="javascript")).replace("export function", "")
+    assert "\nfunction" not in str(actune.export("x*tanh(x)", to="javascript"))
+    assert "function erfc" in str(actune.export("gelu", to="javascript"))
     assert "mittag_leffler" not in str(actune.export("gelu", to="javascript"))
     with pytest.raises(ValueError, match="is for to='int8' only"):
         actune.export("gelu", to="javascript", inputs=(-1, 1))
