@@ -89,19 +89,20 @@ BROKEN = [
 ]  # fmt: skip
 
 LATEX = {
-    "x*sigmoid(beta*x)": r"x \sigma\left(\beta x\right)",
-    "2*x*3 + -2": r"2 x \cdot 3 + \left(-2\right)",
-    "-(x + 1)*(x - (a1 - 2))": r"-\left(x + 1\right) \left(x - \left(a_{1} - 2\right)\right)",
-    "(x/2)^2 + x^-2 + (x^2)^3": r"\left(\frac{x}{2}\right)^{2} + x^{-2} + \left(x^{2}\right)^{3}",
-    "exp(-x)/sqrt(1 + |x|)": r"\frac{e^{-x}}{\sqrt{1 + \left|x\right|}}",
+    "x*sigmoid(beta*x)": r"x \sigma(\beta x)",
+    "2*x*3 + -2": r"2 x \cdot 3 + (-2)",
+    "-(x + 1)*(x - (a1 - 2))": r"-(x + 1) (x - (a_{1} - 2))",
+    "(x/2)^2 + x^-2 + (x^2)^3": r"\left(\frac{x}{2}\right)^{2} + x^{-2} + (x^{2})^{3}",
+    "exp(-x/(2*b))/sqrt(1 + |x|)": r"\frac{e^{-x/(2 b)}}{\sqrt{1 + |x|}}",
+    "x/4/sqrt(2/pi)": r"\frac{x/4}{\sqrt{2/\pi}}",
     "where(x > 0, x, where(x <= c_max, 1, 0))":
         r"\begin{cases} x & \text{if } x > 0 \\ 1 & \text{if } x \le c_{\mathrm{max}} \\ 0 & \text{otherwise} \end{cases}",
     "where(x > 0, x, 1)*2": r"\left(\begin{cases} x & \text{if } x > 0 \\ 1 & \text{otherwise} \end{cases}\right) \cdot 2",
-    "max(x, 0, tanh(x))": r"\max\left(x, 0, \tanh\left(x\right)\right)",
-    "log1p(x) - expm1(x)": r"\log\left(1 + x\right) - \left(e^{x} - 1\right)",
-    "1e-5*x": r"10^{-5} x",
-    "gelu(leaky_relu(x))": r"\operatorname{gelu}\left(\operatorname{leaky relu}\left(x\right)\right)",
-    "mittag_leffler_ratio_010(x, 1, b, x, a, 2)": r"\frac{E_{1,b}^{(0,1,0)}\left(x\right)}{E_{a,2}\left(x\right)}",
+    "max(x, 0, tanh(x))": r"\max(x, 0, \tanh(x))",
+    "log1p(x) - expm1(x)": r"\log(1 + x) - (e^{x} - 1)",
+    "exp(-tanh(x))*1e-5": r"\exp(-\tanh(x)) \cdot 10^{-5}",
+    "gelu(leaky_relu(x))": r"\operatorname{gelu}(\operatorname{leaky relu}(x))",
+    "mittag_leffler_ratio_010(x, 1, b, x, a, 2)": r"\frac{E_{1,b}^{(0,1,0)}(x)}{E_{a,2}(x)}",
 }  # fmt: skip
 
 DRIVER = """

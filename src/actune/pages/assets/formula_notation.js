@@ -3,8 +3,10 @@
 const formulaNotation = (() => {
   const { FormulaError, OPS, fold, size, numberText, grouped } = formulaNodes;
   const LONGEST = 3000; // nodes as written out: beyond, nobody reads it
-  const GREEK = Object.fromEntries(["alpha α", "beta β", "gamma γ", "delta δ", "epsilon ε", "zeta ζ", "eta η", "theta θ", "iota ι", "kappa κ",
-    "lambda λ", "mu μ", "nu ν", "xi ξ", "pi π", "rho ρ", "sigma σ", "tau τ", "phi φ", "chi χ", "psi ψ", "omega ω"].map((pair) => pair.split(" ")));
+  const GREEK = {
+    alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ε", zeta: "ζ", eta: "η", theta: "θ", iota: "ι", kappa: "κ", lambda: "λ",
+    mu: "μ", nu: "ν", xi: "ξ", pi: "π", rho: "ρ", sigma: "σ", tau: "τ", phi: "φ", chi: "χ", psi: "ψ", omega: "ω",
+  };
   const SIGNS = { "<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "=", "!=": "≠" };
   const LATEX_SIGNS = { "≤": "\\le", "≥": "\\ge", "≠": "\\ne", "−": "-", "·": "\\cdot", "×": "\\times" };
 
@@ -17,13 +19,29 @@ const formulaNotation = (() => {
   const sign = (text) => box("sign", ATOM, [], { text });
   const row = (binds, ...parts) => box("row", binds, parts);
   const upright = (text) => box("upright", ATOM, [], { text });
-  const fraction = (a, b) => box("fraction", FRACTION, [a, b]);
-  const power = (a, b) => box("power", POWER, [least(a, ATOM), b]);
+  const fraction = (a, b) => box("fraction", FRACTION, [flat(a), flat(b)]);
+  const power = (a, b) => box("power", POWER, [least(a, ATOM), flat(b)]);
   const root = (a) => box("root", ATOM, [a]);
   const call = (name, args) => box("call", ATOM, [name, ...args]);
   const least = (a, binds) => (a.binds >= binds ? a : box("parentheses", ATOM, [a]));
   const digits = (n) => box("number", ATOM, [], { text: String(n) });
   const negative = (a) => row(NEGATIVE, box("minus", ATOM, []), least(a, PRODUCT));
+
+  /** The box with a slash in place of each fraction, as exponents and the parts of a fraction have it: nothing gets tiny. */
+  function flat(b) {
+    const parts = b.parts.map(flat);
+    if (b.kind !== "fraction") return { ...b, parts };
+    const above = least(parts[0], NEGATIVE);
+    return row(Math.min(above.binds, PRODUCT), above, sign("/"), least(parts[1], POWER));
+  }
+
+  /** Whether a box is higher than a line, so that brackets around it must grow. */
+  function isTall(b) {
+    if (b.kind === "fraction" || b.kind === "cases") return true;
+    return (b.kind === "power" || b.kind === "subscript" ? b.parts.slice(0, 1) : b.parts).some(isTall);
+  }
+
+  const has = (b, kinds) => kinds.includes(b.kind) || b.parts.some((part) => has(part, kinds));
 
   function number(value) {
     if (value < 0) return negative(number(-value));
@@ -57,8 +75,8 @@ const formulaNotation = (() => {
 
   function product(a, b) {
     const left = a.binds >= NEGATIVE ? a : least(a, PRODUCT), right = least(b, PRODUCT);
-    const between = beginsWithNumber(right) || (left.kind === "fraction" && right.kind === "fraction") ? sign("·") : box("times", ATOM, []);
-    return row(left.binds === NEGATIVE ? NEGATIVE : PRODUCT, left, between, right);
+    const dotted = beginsWithNumber(right) || (left.kind === "fraction" && right.kind === "fraction");
+    return row(left.binds === NEGATIVE ? NEGATIVE : PRODUCT, left, dotted ? sign("·") : box("times", ATOM, []), right);
   }
 
   /** The cases of a choice as [value, condition]; the last has no condition. A choice on its other side goes on. */
@@ -72,7 +90,7 @@ const formulaNotation = (() => {
     return call(over ? box("both", ATOM, [e, under, over]) : box("subscript", ATOM, [e, under]), [a]);
   }
 
-  const exponential = (a) => power(upright("e"), a);
+  const exponential = (a) => (has(a, ["call", "cases"]) ? call(upright("exp"), [a]) : power(upright("e"), a));
   const extreme = (op) => (a, b) => call(named(op), a.extreme === op ? [...a.parts.slice(1), b] : [a, b]);
 
   const SHAPES = {
@@ -105,14 +123,15 @@ const formulaNotation = (() => {
   // -- MathML --------------------------------------------------------------------------------------------------------------------
 
   const make = (tag, attributes, ...children) => dom.makeIn("math", tag, attributes, ...children);
-  const fence = (text) => make("mo", { fence: "true", stretchy: "true" }, text);
+  const fence = (text, grows) => make("mo", { fence: "true", stretchy: String(grows) }, text);
+  const fenced = (b, left, right, ...parts) => [fence(left, b.parts.some(isTall)), ...parts, fence(right, b.parts.some(isTall))];
   const list = (parts) => parts.flatMap((part, i) => (i ? [make("mo", { separator: "true" }, ","), part] : [part]));
 
   const MATHML = {
     number: (b) => make("mn", {}, b.text),
     letter: (b) => make("mi", {}, b.text),
     upright: (b) => make("mi", { mathvariant: "normal" }, b.text),
-    sign: (b) => make("mo", { ...("()".includes(b.text) ? { stretchy: "false" } : {}) }, b.text),
+    sign: (b) => make("mo", "()/".includes(b.text) ? { stretchy: "false", lspace: "0", rspace: "0" } : {}, b.text),
     minus: () => make("mo", { form: "prefix" }, "−"),
     times: () => make("mo", { lspace: "0", rspace: "0.12em" }, "\u2062"),
     row: (b, ...parts) => make("mrow", {}, ...parts),
@@ -121,9 +140,9 @@ const formulaNotation = (() => {
     subscript: (b, base, below) => make("msub", {}, base, below),
     both: (b, base, below, above) => make("msubsup", {}, base, below, above),
     root: (b, a) => make("msqrt", {}, a),
-    bars: (b, a) => make("mrow", {}, fence("|"), a, fence("|")),
-    parentheses: (b, a) => make("mrow", {}, fence("("), a, fence(")")),
-    call: (b, f, ...args) => make("mrow", {}, f, make("mo", {}, "\u2061"), make("mrow", {}, fence("("), ...list(args), fence(")"))),
+    bars: (b, a) => make("mrow", {}, ...fenced(b, "|", "|", a)),
+    parentheses: (b, a) => make("mrow", {}, ...fenced(b, "(", ")", a)),
+    call: (b, f, ...args) => make("mrow", {}, f, make("mo", {}, "\u2061"), make("mrow", {}, ...fenced(b, "(", ")", ...list(args)))),
     cases(b, ...parts) {
       const rows = [];
       for (let i = 0; i < parts.length; i += 2) {
@@ -131,7 +150,7 @@ const formulaNotation = (() => {
         const words = make("mtext", {}, rest ? "otherwise" : "if\u00a0");
         rows.push(make("mtr", {}, cell(parts[i]), cell(words, rest ? null : parts[i + 1])));
       }
-      return make("mrow", {}, fence("{"), make("mtable", {}, ...rows));
+      return make("mrow", {}, fence("{", true), make("mtable", {}, ...rows));
     },
   };
 
@@ -145,14 +164,17 @@ const formulaNotation = (() => {
 
   /** The formula as an element <math>, which says the formula's text to who cannot see it. */
   function mathml(e) {
-    return make("math", {}, make("semantics", {}, printed(boxed(e), MATHML),
+    return make("math", { displaystyle: "true" }, make("semantics", {}, printed(boxed(e), MATHML),
       make("annotation", { encoding: "application/x-tex" }, latex(e))));
   }
 
   // -- LaTeX ---------------------------------------------------------------------------------------------------------------------
 
   const COMMANDS = new Set(["sin", "cos", "sinh", "cosh", "tanh", "exp", "log", "max", "min"]);
-  const bracketed = (text) => `\\left(${text}\\right)`;
+
+  function bracketed(b, text, left = "(", right = ")") {
+    return b.parts.some(isTall) ? `\\left${left}${text}\\right${right}` : left + text + right;
+  }
 
   const LATEX = {
     number: (b) => b.text,
@@ -167,9 +189,9 @@ const formulaNotation = (() => {
     subscript: (b, base, below) => `${base}_{${below}}`,
     both: (b, base, below, above) => `${base}_{${below}}^{${above}}`,
     root: (b, a) => `\\sqrt{${a}}`,
-    bars: (b, a) => `\\left|${a}\\right|`,
-    parentheses: (b, a) => bracketed(a),
-    call: (b, f, ...args) => `${f}${bracketed(args.join(", "))}`,
+    bars: (b, a) => bracketed(b, a, "|", "|"),
+    parentheses: (b, a) => bracketed(b, a),
+    call: (b, f, ...args) => `${f}${bracketed(b, args.join(", "))}`,
     cases(b, ...parts) {
       const rows = [];
       for (let i = 0; i < parts.length; i += 2) {

@@ -1,7 +1,8 @@
 "use strict";
 /* Reads formulas from text, as language/parser.py does: the same grammar, limits and messages. Nothing is executed. */
 const formulaParser = (() => {
-  const { FormulaError, OPS, ALIASES, SPACES, constant, symbol, apply, isComparison, shorten, shown, quoted, grouped, suggestion } = formulaNodes;
+  const { FormulaError, OPS, ALIASES, SPACES, constant, symbol, apply, isComparison } = formulaNodes;
+  const { shorten, shown, quoted, grouped, suggestion } = formulaNodes;
   const MAX_CHARACTERS = 20_000, MAX_NODES = 5_000, MAX_DEPTH = 100;
   const TOKEN = /[ \t-\r]*(?:(?<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?<name>[A-Za-z_]\w*)|(?<sign>\*\*|[<>=!]=|[-+*/^(),|<>]))/y;
   const LEADING = new RegExp(`^${SPACES.source}`), TRAILING = new RegExp(`${SPACES.source}$`);
@@ -23,7 +24,8 @@ const formulaParser = (() => {
 
     function error(message, where = tokens[at].place) {
       const before = [...text.slice(0, where)], after = [...text.slice(where)], place = before.length; // in characters
-      const around = `${place > 30 ? "…" : ""}${before.slice(-30).join("")}»${after.slice(0, 30).join("")}${after.length > 30 ? "…" : ""}`;
+      const left = `${place > 30 ? "…" : ""}${before.slice(-30).join("")}`;
+      const around = `${left}»${after.slice(0, 30).join("")}${after.length > 30 ? "…" : ""}`;
       return new FormulaError(`cannot read the formula at character ${place + 1}, ${shorten(around, 150)}: ${message}`);
     }
 

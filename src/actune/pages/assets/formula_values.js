@@ -3,21 +3,26 @@
    is a loop that formulaTable has, made from the operator's text in JavaScript. */
 const formulaValues = (() => {
   const { FormulaError, nodes, expand, simplify } = formulaNodes;
-  const plans = new Map();
+  const plans = new Map(), MOST = 120; // plans that are kept, those used last, with the memory that their steps write to
 
   /** {leaves: [[slot, number or name]], steps: [[loop, slots of its arguments, slot of its result]], buffers}. */
   function plan(e) {
-    if (plans.has(e)) return plans.get(e);
+    const found = plans.get(e) ?? planned(e);
+    plans.delete(e); // to be the last in the order of use
+    plans.set(e, found);
+    if (plans.size > MOST) plans.delete(plans.keys().next().value);
+    return found;
+  }
+
+  function planned(e) {
     const all = nodes(simplify(expand(e))), slots = new Map(all.map((n, i) => [n, i]));
     const missing = all.find((n) => !n.isLeaf && !formulaTable.loops[n.op]);
     if (missing) throw new FormulaError(`${missing.op} has no form in JavaScript`);
-    const found = {
+    return {
       leaves: all.filter((n) => n.isLeaf).map((n) => [slots.get(n), n.args[0]]),
       steps: all.filter((n) => !n.isLeaf).map((n) => [formulaTable.loops[n.op], n.args.map((a) => slots.get(a)), slots.get(n)]),
       buffers: [],
     };
-    plans.set(e, found);
-    return found;
   }
 
   /** A buffer of the plan that lies there from the last time, if it has this length. */
