@@ -31,6 +31,15 @@ def test_a_file_of_a_search_as_c(command, tmp_path: Path) -> None:
     assert "1.5f" in (tmp_path / "best.c").read_text()
 
 
+def test_a_mittag_leffler_function_as_a_module_of_javascript(command, tmp_path: Path) -> None:
+    code, _, err = command("ml_mish; beta2=1.3", "-o", str(tmp_path / "mish.js"))
+    assert (code, err) == (0, "")
+    text = (tmp_path / "mish.js").read_text()
+    assert "export function activation(x) {" in text
+    assert "= mittag_leffler_ratio(0, 0, 0, " in text  # not baked
+    assert command("ml_mish; beta2=1.3", "--to", "javascript")[1] == text
+
+
 def test_the_error_of_what_is_baked_is_printed(command) -> None:
     code, out, err = command("ml_mish; beta2=1.3", "--to", "jax")
     assert code == 0

@@ -45,7 +45,7 @@ def javascript_source(functions: Sequence[FrozenFunction]) -> str:
     Where numbers differ from channel to channel or neuron to neuron, a function takes its index as well: `NAME(x, i)`.
     """
     texts = [_function(f) for f in functions]
-    head = "// Activation functions, written by actune. A browser, Node.js or a bundler reads them: import { NAME } from this file."
+    head = "// Activation functions, written by actune. For browsers, bundlers, Node.js 22: import { NAME } from this file."
     helpers = javascript_helpers(texts)
     return "\n\n".join([head, *([helpers] if helpers else []), *texts]) + "\n"
 
