@@ -1,19 +1,22 @@
-"""Reading plain data, as JSON gives it, from a source that may be damaged or hostile: each part is of the kind it must be, or one
-clear line says which is not."""
+"""Plain data, as JSON gives it, in files. What is read may be damaged or hostile: each part is of the kind it must be, or one clear
+line says which is not. What is written appears as a whole or not at all."""
 
 from __future__ import annotations
 
 import functools
 import json
 import math
+import os
+import tempfile
 import types
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .messages import shorten, shown
 
-__all__ = ["checked", "encodable", "entry", "finite", "from_plain", "read_plain"]
+__all__ = ["checked", "encodable", "entry", "finite", "from_plain", "read_plain", "write_whole"]
 
 _T = TypeVar("_T")
 _KINDS = {str: "text", dict: "an object", list: "a list", bool: "true or false", int: "a whole number"}
@@ -29,6 +32,26 @@ def read_plain(path: Path, largest: int) -> Any:
         return json.loads(data.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file: beside the target and then renamed, so that a reader sees the old file or the new one, never a part."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    old = os.umask(0)
+    os.umask(old)
+    return old
 
 
 def entry(record: Any, key: str, kind: type[_T]) -> _T:

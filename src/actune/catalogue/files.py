@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from torch.distributions import constraints
 
 from ..language.expr import from_rows, to_rows
 from ..messages import shorten, shown
-from ..plain_data import checked, encodable, entry, finite, read_plain
+from ..plain_data import checked, encodable, entry, finite, read_plain, write_whole
 from .interval import Closed
 from .registry import FAMILIES, Family, Param, nonnegative, positive, real, resolve
 
@@ -61,30 +59,13 @@ def save(path: str | os.PathLike[str], function: str | Family, **facts: Any) -> 
     size = len(text.encode())
     if size > MAX_BYTES:
         raise ValueError(f"a file may have {MAX_BYTES:,} bytes, this one would have {size:,}; keep large facts elsewhere")
-    # Written beside the target and then renamed: a reader sees the old file or the new one, never a part.
-    place = _path(path)
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=place.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, place)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+    write_whole(_path(path), text)
 
 
 def _path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path must be the name of a file, got {shown(path)}")
     return Path(path)
-
-
-def _umask() -> int:
-    old = os.umask(0)
-    os.umask(old)
-    return old
 
 
 def load(path: str | os.PathLike[str]) -> Family:

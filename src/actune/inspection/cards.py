@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 from ..catalogue.files import function_of_record, function_record
 from ..messages import shorten, shown
 from ..module import Activation
-from ..plain_data import from_plain, read_plain
+from ..plain_data import from_plain, read_plain, write_whole
 from ..surgery.activations import RECURRENT, check_model, is_activation
 from ..surgery.observe import ObservedCall, watch_calls
 from ..surgery.rewriting import original_class
@@ -110,9 +110,9 @@ class ModelCard:
         return {"actune_card": _FORMAT} | asdict(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the card to a file."""
+        """Write the card to a file, which appears as a whole or not at all."""
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        write_whole(Path(path), text + "\n")
 
 
 def card(model: nn.Module, batches: Any = None) -> ModelCard:
