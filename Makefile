@@ -37,6 +37,12 @@ results/bench.jsonl: $(VENV)/ready
 readme: results/digits.jsonl results/bench.jsonl
 	$(BIN)/python docs/readme.py
 
+# The wheel is built from the unpacked sdist, so what the sdist lacks fails here, and nothing of an earlier build can get into it.
+dist: $(VENV)/ready
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	ls -l dist
+
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 
@@ -44,4 +50,4 @@ types: $(VENV)/ready
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo build src/*.egg-info
+	rm -rf $(VENV) demo build dist src/*.egg-info
