@@ -106,8 +106,8 @@ def test_every_extra_that_a_message_recommends_exists() -> None:
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the commands of an environment that has the wheel, and what it depends on from the environment of the tests.
 
-    The wheel is installed first, when pip sees nothing else. The line that lends the dependencies comes last on the path, and Python
-    does not read the .pth files of a folder that is lent like this, so an editable actune there stays unknown.
+    The wheel is installed first, when pip sees nothing else. The folders that are lent come last on the path, and Python reads no
+    .pth files in a folder that is lent like this, so an editable actune there stays unknown.
     """
     home = tmp_path_factory.mktemp("environment")
     venv.create(home, with_pip=False, symlinks=True)
