@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import actune
+from actune.papers.declared import PAPERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -94,6 +95,24 @@ def test_the_changelog_names_the_version_or_is_about_what_is_not_released() -> N
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert headings[0] == "Unreleased"
     assert headings[1:2] in ([], [PROJECT["version"]])
+
+
+def test_the_citation_names_the_papers_as_they_are_declared() -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: pip install 'actune[dev]'")
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["license"] == PROJECT["license"]
+    papers = {(r["title"], r["url"]) for r in cited["references"]}
+    assert papers == {(p.title, f"https://arxiv.org/abs/{p.arxiv}") for p in PAPERS.values() if p.arxiv is not None}
+    assert all(r["authors"] for r in cited["references"])
+
+
+def test_the_workflows_call_targets_that_make_has() -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: pip install 'actune[dev]'")
+    jobs = [job for path in (ROOT / ".github/workflows").glob("*.yml") for job in yaml.safe_load(path.read_text())["jobs"].values()]
+    commands = "\n".join(step.get("run", "") for job in jobs for step in job.get("steps", ()))
+    called = set(re.findall(r"^make (\w+)", commands, flags=re.MULTILINE))
+    assert called == {"lint", "types", "test", "dist"}
+    assert called <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
 
 def test_every_extra_that_a_message_recommends_exists() -> None:
