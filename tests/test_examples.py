@@ -48,12 +48,14 @@ def test_a_network_that_obeys_an_equation_finds_its_solution(tmp_path: Path) -> 
 
 
 def test_a_search_beside_a_learning_rate_improves_on_the_first_trial(tmp_path: Path) -> None:
-    rows = printed(tmp_path, "optuna_objective", "--trials", "8").split("\n\n")[0].splitlines()[1:]
+    table, best = printed(tmp_path, "optuna_objective", "--trials", "8").split("\n\n")
+    rows = table.splitlines()[1:]
     losses = [float(row.split()[0]) for row in rows]
     assert rows[-1].endswith("0.0100  relu")
     assert len(losses) == 6
     assert losses[:5] == sorted(losses[:5])
     assert losses[0] < losses[-1]
+    assert best.startswith(f"actune.best(study) is {rows[0].split(maxsplit=2)[2]}:")
 
 
 def test_a_task_of_ones_own_is_searched_and_proved(tmp_path: Path) -> None:
