@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import run
 
 import actune
@@ -79,6 +80,8 @@ def test_show_draws(actune_command, tmp_path: Path) -> None:
         (["compare", "digits", "relu", "--seeds", "x"], "Invalid value for '--seeds'"),
         (["compare", "digits", "relu", "--device", "nowhere"], "device='nowhere' cannot be used here"),
         (["search", "digits", "--device", "nowhere"], "device='nowhere' cannot be used here"),
+        (["explore", "-o", "explorer.htm"], "--output must name a .html file, got 'explorer.htm'"),
+        (["explore", "--model", "no_such.json"], "cannot read the card in 'no_such.json': No such file"),
         (["search", "digits", "--storage", __file__], "file is not a database"),
         (["search", "digits", "--storage", "nothing://a/b"], "storage='nothing://a/b' cannot be opened"),
         (["search", "digits", "--storage", ""], "storage='' is empty"),
@@ -102,6 +105,25 @@ def test_a_users_module_that_fails_is_one_line(actune_command, arguments: tuple[
     assert code == 2
     assert f"importing 'mine_that_fails' failed at {tmp_path / 'mine_that_fails.py'}:3 with ValueError: " in errors
     assert errors.count("\n") == 1
+
+
+def test_explore_writes_or_opens_a_page(actune_command, tmp_path: Path, monkeypatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)) or len(opened) == 1)
+    code, out, _ = actune_command("explore")
+    assert code == 0
+    (address,) = opened
+    assert address.startswith("file://")
+    assert address.removeprefix("file://") in out
+    text = Path(address.removeprefix("file://")).read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert "ml_tanh" in text
+    assert "no browser was found" in actune_command("explore")[1]
+    actune.card(torch.nn.Sequential(actune.Activation("swish"))).save(tmp_path / "card.json")
+    code, out, _ = actune_command("explore", "-o", str(tmp_path / "new" / "a.html"), "--model", str(tmp_path / "card.json"))
+    assert (code, len(opened)) == (0, 2)
+    assert '"model":{"name":"Sequential"' in (tmp_path / "new" / "a.html").read_text(encoding="utf-8")
 
 
 def test_every_command_has_an_example(actune_command) -> None:

@@ -12,6 +12,7 @@ from .bench import bench_command
 from .card import card_command
 from .compare import compare_command
 from .data import data_command
+from .explore import explore_command
 from .export import export_command
 from .reproduce import reproduce_command
 from .search import search_command
@@ -44,6 +45,7 @@ app.command("list", epilog="Example:  actune list zorro")(list_command)
 app.command(
     "show", context_settings=FORMULAS, epilog="Examples:  actune show ml_tanh --plot tanh.png  |  actune show 'x*sigmoid(b*x); b=1'"
 )(show_command)
+app.command("explore", epilog="Examples:  actune explore  |  actune explore -o explorer.html --model card.json")(explore_command)
 app.command(
     "export",
     cls=_Formulas,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from ..inspection.cards import ModelCard, ValueSummary
     from ..inspection.inputs import InputSummary
 
-__all__ = ["card_table", "comparison_table", "data_table", "families_table", "family_table"]
+__all__ = [
+    "card_table",
+    "comparison_table",
+    "data_table",
+    "families_table",
+    "family_table",
+    "signed_bounds",
+    "stated_facts",
+]
 
 SHORT, LONG = 48, 300  # characters of a formula in a list, and of a derivative
 
@@ -102,22 +110,27 @@ def _details(f: Family) -> list[tuple[str, str]]:
         ("LaTeX", f.latex()),
         ("parameters", "\n".join(_parameter(name, p) + _range(p.constraint) for name, p in f.params.items())),
         ("source", f.paper + (" (known at second hand only)" if f.reported else "")),
-        ("facts", ", ".join(_facts(f))),
+        ("facts", ", ".join(stated_facts(f))),
         ("notes", f.notes),
     ]
 
 
 def _range(constraint: Any) -> str:
     """The bounds of a parameter in signs, such as ≥ 0; empty where it may be any real number."""
-    signs = []
-    for name, strict, loose in (("lower_bound", ">", "≥"), ("upper_bound", "<", "≤")):
-        bound = getattr(constraint, name, None)
-        if bound is not None:
-            signs.append(f"{loose if bool(constraint.check(torch.tensor(float(bound)))) else strict} {bound:g}")
+    signs = [f"{sign} {bound:g}" for sign, bound in signed_bounds(constraint)]
     return f"   ({', '.join(signs)})" if signs else ""
 
 
-def _facts(f: Family) -> list[str]:
+def signed_bounds(constraint: Any) -> Iterator[tuple[str, float]]:
+    """The lower and the upper bound of a parameter, where it has them, each after its sign: > or ≥, < or ≤."""
+    for name, strict, loose in (("lower_bound", ">", "≥"), ("upper_bound", "<", "≤")):
+        bound = getattr(constraint, name, None)
+        if bound is not None:
+            yield loose if bool(constraint.check(torch.tensor(float(bound)))) else strict, float(bound)
+
+
+def stated_facts(f: Family) -> list[str]:
+    """What the catalogue claims of a family at its initial values, a few words each; nothing for a formula that was typed in."""
     low, high = f.bounds
     claims = (("odd", f.odd), ("even", f.even), ("monotone", f.monotone), ("jumps", not f.continuous))
     facts = [word for word, holds in claims if holds]

@@ -6,6 +6,12 @@ const dom = (() => {
     return filled(document.createElement(tag), attributes, children);
   }
 
+  /** A button that submits nothing; `pressed` true or false makes it one that stays pressed. */
+  function button({ pressed, ...attributes }, ...children) {
+    const state = pressed === undefined ? null : String(pressed);
+    return make("button", { type: "button", "aria-pressed": state, ...attributes }, ...children);
+  }
+
   /** An element of SVG or MathML. */
   function makeIn(space, tag, attributes = {}, ...children) {
     const spaces = { svg: "http://www.w3.org/2000/svg", math: "http://www.w3.org/1998/Math/MathML" };
@@ -18,13 +24,13 @@ const dom = (() => {
       else if (value === true) element.setAttribute(name, "");
       else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
     }
-    element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+    element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
     return element;
   }
 
   /** Exchange all that is in an element. */
   function show(place, ...children) {
-    place.replaceChildren(...children.flat().filter(Boolean));
+    place.replaceChildren(...children.flat(Infinity).filter(Boolean));
   }
 
   /** A button that copies a text, and says so to eyes and screen readers. */
@@ -53,5 +59,5 @@ const dom = (() => {
     }
   }
 
-  return { make, makeIn, show, copyButton, data: () => JSON.parse(document.getElementById("data").textContent) };
+  return { make, button, makeIn, show, copyButton, data: () => JSON.parse(document.getElementById("data").textContent) };
 })();
