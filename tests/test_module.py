@@ -248,6 +248,9 @@ def test_empty_0d_and_non_contiguous_inputs() -> None:
         ),
         (lambda: Activation("swish", scope="neuron")(torch.randn(2)), "needs an input with a batch dimension"),
         (lambda: Activation(3), "must be a name, a formula or a Family, got int"),
+        (lambda: Activation(torch.nn.ReLU), "got the class ReLU; write 'relu'"),
+        (lambda: Activation(torch.nn.Hardtanh()), "got Hardtanh; write 'hardtanh'"),
+        (lambda: Activation(torch.tanh), "got tanh; write 'tanh'"),
         (lambda: actune.family("rleu"), "did you mean 'relu'?"),
     ],
 )

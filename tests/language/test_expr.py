@@ -232,7 +232,7 @@ def test_precedence_is_pythons() -> None:
         ("x*sigmiod(x)", "at character 3, x*»sigmiod(x): unknown function 'sigmiod'; did you mean 'sigmoid'?"),
         ("x*(b + ", "at character 7, x*(b +»: expected a number, a name, '-', '(' or '|', got 'the end'"),
         ("x $ 2", "at character 3, x »$ 2: unexpected '$'"),
-        ("2x", "at character 2, 2»x: expected an operator or the end, got 'x'"),
+        ("2x", "at character 2, 2»x: expected an operator or the end, got 'x'; a product has its sign: 2*x"),
         ("sin", "expected '(' after the function 'sin'"),
         ("(x > 0)*x", "got the comparison 'x > 0'; use where(condition, a, b)"),
         ("where(x, 1, 2)", "where needs a comparison such as x > 0"),

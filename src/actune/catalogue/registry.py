@@ -356,7 +356,9 @@ def family(name: str) -> Family:
     if found is None:
         near = suggestion(name.casefold(), known) or "; `actune list` shows all"
         raise ValueError(
-            f"unknown activation function {shown(name)}{near}" + (f"; a formula has x in it: {name}(x)" * (name in OPS))
+            f"unknown activation function {shown(name)}{near}"
+            + (f"; a formula has x in it: {name}(x)" * (name in OPS))
+            + ("; resolve(…) reads a formula" * (not name.isidentifier()))
         )
     return FAMILIES[ALIASES.get(found, found)]
 
@@ -372,12 +374,20 @@ def resolve(spec: str | Family | Expr, **initial: Any) -> Family:
     if isinstance(spec, Expr):
         return _formula(spec, initial)
     if not isinstance(spec, str):
-        raise ValueError(f"an activation must be a name, a formula or a Family, got {type(spec).__name__}")
+        raise ValueError(f"an activation must be a name, a formula or a Family, got {_refused(spec)}")
     text, _, values = spec.partition(";")
     name = ALIASES.get(text.strip(), text.strip())
     if name.isidentifier() and name not in ("x", "pi"):
         return family(name).with_initial(**{**_read_values(values), **initial})
     return _formula(parse(text), {**_read_values(values), **initial})
+
+
+def _refused(spec: Any) -> str:
+    """What was given instead of a function, and where it is torch's own, such as `nn.ReLU` or `torch.tanh`, how to name it."""
+    kind = type(spec).__name__
+    spellings = (str(getattr(spec, "__name__", kind)), kind)
+    near = next((f"; write {s.lower()!r}" for s in spellings if s.lower() in FAMILIES or ALIASES.get(s.lower()) in FAMILIES), "")
+    return f"{'the class ' if isinstance(spec, type) else ''}{shorten(spellings[0])}{near}"
 
 
 def _formula(e: Expr, given: Mapping[str, Any]) -> Family:

@@ -58,7 +58,9 @@ class _Parser:
     def formula(self) -> Expr:
         e = self.expression(0)
         if self.tokens[self.at][0] != "end":
-            raise self.error(f"expected an operator or the end, got {shown(self.tokens[self.at][1])}")
+            kind, token, _ = self.tokens[self.at]
+            product = "" if kind == "sign" and token != "(" else "; a product has its sign: 2*x"
+            raise self.error(f"expected an operator or the end, got {shown(token)}{product}")
         if e.is_comparison:
             raise self.error("a comparison is no activation function; use where(condition, a, b)", 0)
         return e

@@ -48,7 +48,9 @@ const formulaParser = (() => {
     function formula() {
       split();
       const e = expression(0);
-      if (tokens[at].kind !== "end") throw error(`expected an operator or the end, got ${shown(tokens[at].token)}`);
+      const { kind, token } = tokens[at];
+      const product = kind === "sign" && token !== "(" ? "" : "; a product has its sign: 2*x";
+      if (kind !== "end") throw error(`expected an operator or the end, got ${shown(token)}${product}`);
       if (isComparison(e)) throw error("a comparison is no activation function; use where(condition, a, b)", 0);
       return e;
     }
