@@ -35,7 +35,11 @@ results/bench.jsonl: $(VENV)/ready
 	$(BIN)/actune bench --sizes 1e4,1e6,1.6e7 --plot docs/speed.png --output $@
 
 readme: results/digits.jsonl results/bench.jsonl
-	$(BIN)/python docs/readme.py
+	$(BIN)/python docs/generators/tables.py
+
+# The documentation as a site in site/; a warning is an error.
+docs: $(VENV)/ready
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 # The wheel is built from the unpacked sdist, so what the sdist lacks fails here, and nothing of an earlier build can get into it.
 dist: $(VENV)/ready
@@ -50,4 +54,4 @@ types: $(VENV)/ready
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo build dist src/*.egg-info
+	rm -rf $(VENV) demo site build dist src/*.egg-info

@@ -1,4 +1,4 @@
-"""Write the tables of README.md from the stored results: `make readme`, which measures first what is not stored."""
+"""Write the tables of README.md and of pages in docs/ from the stored results: `make readme`, which first measures what is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from actune import papers, results
 from actune.bench import report
 from actune.show.reproduction import verdict_table
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WAYS = {"actune": "actune", "torch.compile": "torch.compile", "eager": "torch operators", "torch": "torch's own"}
 OTHERS = "other packages"
 
@@ -53,7 +53,7 @@ def speed(result: dict) -> str:
     for place, functions in places.items():
         lines += [f"{place}:", results.markdown_table(header, [speed_row(name, records) for name, records in functions.items()])]
     lines += [
-        "Medians of interleaved rounds; the quartiles are in `results/bench.jsonl` and in the picture below. Bytes: for each "
+        "Medians of interleaved rounds; the quartiles are in `results/bench.jsonl` and in the picture above. Bytes: for each "
         "element. First calls: one forward and one forward + backward with empty caches, compilation included; the next process "
         "reads what was compiled from a cache folder.",
         *(f"{package}: not installed." for package in result["absent"]),
@@ -77,7 +77,19 @@ def times(record: dict) -> str:
     return "; ".join(f"{record['ratios'][kind]['median']:.2f}" for kind in ("forward", "training"))
 
 
-BLOCKS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {"demo": ("digits", demo), "speed": ("bench", speed)}
+FEW = ("mish", "prelu", "apalu", "sau", "rational")  # functions of the README's table, at
+SIZE = 1_000_000
+
+
+def short_speed(result: dict) -> str:
+    """Five functions at one size: a line each."""
+    found: dict[str, dict[str, dict]] = {}
+    for r in result["records"]:
+        if r["function"] in FEW and r["size"] == SIZE and "failed" not in r:
+            found.setdefault(r["function"], {})[r["by"]] = r["ratios"]["training"]["median"]
+    ways = {"actune": "actune", "torch": "torch's own", "torch.compile": "torch.compile"}
+    rows = [(f"`{name}`", *(f"{by[w]:.2f}" if w in by else "" for w in ways)) for name, by in found.items()]
+    return results.markdown_table(("function", *ways.values()), rows)
 
 
 def reproduction() -> str:
@@ -85,13 +97,27 @@ def reproduction() -> str:
     return verdict_table(papers.weigh(papers.read_runs(ROOT / "results/reproduction")))
 
 
-def written() -> str:
-    """The README as the stored results make it."""
-    text = results.write_block((ROOT / "README.md").read_text(), "reproduction", reproduction())
-    for name, (file, block) in BLOCKS.items():
-        text = results.write_block(text, name, block(results.read_results(ROOT / f"results/{file}.jsonl")[-1]))
+def stored(name: str) -> dict[str, Any]:
+    """The last result in a file of results/."""
+    return results.read_results(ROOT / f"results/{name}.jsonl")[-1]
+
+
+# page -> its blocks, each written from stored results
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"speed": lambda: short_speed(stored("bench")), "reproduction": reproduction},
+    "docs/performance.md": {"speed": lambda: speed(stored("bench"))},
+    "docs/tutorial.md": {"demo": lambda: demo(stored("digits"))},
+}
+
+
+def written(page: str) -> str:
+    """The text of a page as the stored results make it."""
+    text = (ROOT / page).read_text()
+    for name, block in PAGES[page].items():
+        text = results.write_block(text, name, block())
     return text
 
 
 if __name__ == "__main__":
-    (ROOT / "README.md").write_text(written())
+    for page in PAGES:
+        (ROOT / page).write_text(written(page))
