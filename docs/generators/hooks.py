@@ -18,6 +18,7 @@ from actune import discovery, experiments
 
 ROOT = Path(__file__).resolve().parents[2]
 BESIDE = {"benchmarks.md": "benchmarks/README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+HOUSE = "<!-- house -->"  # where a page has the picture
 
 
 def families() -> list[str]:
@@ -59,7 +60,8 @@ def names_page(name: str, module: Any) -> str:
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Draw the house where a page asks for it, and let links to files beside docs/ lead to the pages made of them."""
-    markdown = markdown.replace("<!-- house -->", house_picture())
+    if HOUSE in markdown:
+        markdown = markdown.replace(HOUSE, house_picture())
     return _placed(markdown, f"docs/{page.file.src_uri}", page.file.src_uri) if page.file.src_uri not in BESIDE else markdown
 
 
