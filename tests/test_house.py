@@ -9,30 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from documentation import generator
+
 import actune
 
 HEAVY = ("llvmlite", "optuna", "ray", "matplotlib", "sklearn", "scipy", "typer", "rich", "pooch", "sqlalchemy")
 SOURCE = Path(actune.__file__).parent
-
-# The floors of the house, the lowest first: a module imports from its own floor and from those below.
-FLOORS = [
-    "messages plain_data tensors results code_objects",
-    "special",
-    "language",
-    "catalogue",
-    "kernels",
-    "initial",
-    "module recurrent",
-    "surgery export",
-    "integrations inspection",
-    "experiments",
-    "bench",
-    "discovery",
-    "papers",
-    "show",
-    "pages",
-    "cli",
-]
 
 # The rooms of discovery, likewise; files beside the rooms stand above them.
 SEARCH = ["proposers", "study", "workers"]
@@ -54,29 +36,12 @@ def test_import_takes_less_than_half_of_torch_on_top() -> None:
     assert statistics.median(ratios) < 1.5, ratios
 
 
-def imports() -> dict[str, set[str]]:
-    """What each module imports of the package, also inside functions; `TYPE_CHECKING` blocks are for readers and do not count."""
-    modules = {".".join(p.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): p for p in SOURCE.rglob("*.py")}
-    found: dict[str, set[str]] = {}
-    for name, path in modules.items():
-        tree = ast.parse(path.read_text())
-        hidden = {n for block in ast.walk(tree) if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
-                  for n in ast.walk(block)}  # fmt: skip
-        base = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-        found[name] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.level and node not in hidden:
-                target = [*base[: len(base) + 1 - node.level], *(node.module.split(".") if node.module else [])]
-                whole = [".".join([*target, alias.name]) for alias in node.names]
-                found[name] |= {w if w in modules else ".".join(target) for w in whole} & set(modules)
-    return found
-
-
-IMPORTS = imports()
+house = generator("imports")  # which draws the picture of the house, too
+IMPORTS = house.imports(SOURCE)
 
 
 def test_imports_only_go_down() -> None:
-    floors = {room: i for i, rooms in enumerate(FLOORS) for room in rooms.split()}
+    floors = {room: i for i, rooms in enumerate(house.FLOORS) for room in rooms.split()}
     rooms = {(a.partition(".")[0], b.partition(".")[0]) for a, targets in IMPORTS.items() for b in targets}
     assert {room for pair in rooms for room in pair} <= {*floors, "__init__", "__main__"}
     assert [(a, b) for a, b in rooms if a in floors and floors.get(b, 0) > floors[a]] == []

@@ -1,79 +1,32 @@
-"""What the README says is true: its examples run, and its table is the stored result."""
+"""The README is short and true: its tables are stored results, and what it claims of the catalogue holds."""
 
 from __future__ import annotations
 
-import importlib.util
-import re
-from pathlib import Path
-
-import optuna
 import pytest
-import torch
+from documentation import ROOT, generator
 
 import actune
 from actune.results import write_block
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+tables = generator("tables")
 
 
-def test_the_first_example_runs() -> None:
-    names: dict = {}
-    exec(compile(BLOCKS[0], "README.md", "exec"), names)
-    assert set(names["report"].replaced[0].names) == {"1"}
-    assert isinstance(names["model"][1], torch.nn.ReLU)
+def test_it_is_read_in_a_minute() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 110
+    assert [line for line in lines if len(line) > 132 and not line.startswith(("|", ">"))] == []
 
 
-def test_the_study_example_runs() -> None:
-    """With a network and a training of two steps in place of the reader's."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-    def train(model: torch.nn.Module, lr: float) -> float:
-        torch.manual_seed(0)
-        x = torch.randn(16, 4)
-        model(x)
-        optimizer = torch.optim.SGD(model.parameters(), lr)
-        for _ in range(2):
-            optimizer.zero_grad()
-            loss = model(x).square().mean()
-            loss.backward()
-            optimizer.step()
-        return loss.item()
-
-    make_model = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))  # noqa: E731
-    names = {"actune": actune, "make_model": make_model, "train": train}
-    exec(compile(BLOCKS[1].replace("n_trials=200", "n_trials=5"), "README.md", "exec"), names)
-    assert isinstance(actune.best(names["study"]), actune.Family)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch's exporter
-def test_what_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'actune[export]'")
-    monkeypatch.chdir(tmp_path)
-    model = torch.nn.Sequential(torch.nn.Linear(8, 4), actune.Activation("sau"))
-    exec(compile(BLOCKS[2], "README.md", "exec"), {"actune": actune, "torch": torch, "model": model})
-    assert {path.name for path in tmp_path.iterdir()} >= {"zorro.c", "model.py", "model.onnx"}
-
-
-def test_every_python_block_is_tested() -> None:
-    assert len(BLOCKS) == 3
-
-
-def test_the_table_is_the_stored_result() -> None:
-    if not (ROOT / "results/digits.jsonl").exists():
-        pytest.fail("results/digits.jsonl is missing: run `make readme`")
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "docs/readme.py")
-    assert spec is not None
-    assert spec.loader is not None
-    readme = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(readme)
-    assert readme.written() == README
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_the_tables_are_the_stored_results(page: str) -> None:
+    assert tables.written(page) == (ROOT / page).read_text()
 
 
 def test_claims_about_the_catalogue() -> None:
-    assert len(actune.list_families()) > 80
+    assert len(actune.list_families()) > 90
     for paper in ("2409.19239", "2109.13210", "2111.04682", "2402.08244", "2411.13010", "2006.03179"):
+        assert paper in README
         assert any(paper in actune.family(name).paper for name in actune.list_families()), paper
 
 

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import torch
 from curves import Panel, panels, picture, sparkline
 from mathml import mathml
 
@@ -49,10 +50,9 @@ def overview(drawn: dict[str, list[tuple[Panel, Panel]]], speeds: dict[str, Any]
     return "\n\n".join(
         [
             "# The catalogue",
-            f"{len(drawn)} families of activation functions. Each is a formula, so each has derivatives to any order, keeps only its "
-            "input for backward, and prints as text and LaTeX. `actune list` prints this table in a terminal.",
-            "`time` is forward + backward over that of GELU, where it is stored: 1,000,000 float32 numbers, one thread. "
-            f"{BESIDE}.",
+            f"{len(drawn)} families of activation functions. Each is a formula, so each has derivatives to any order, keeps only "
+            "its input for backward, and prints as text and LaTeX. `actune list` prints this table in a terminal.",
+            f"`time` is forward + backward over that of GELU, where it is stored: 1,000,000 float32 numbers, one thread. {BESIDE}.",
             '<div class="wide" markdown>',
             results.markdown_table(head, rows),
             "</div>",
@@ -87,7 +87,7 @@ def _parts(f: Family, pairs: list[tuple[Panel, Panel]], speed: dict[tuple[str, s
     yield from map(picture, pairs)
     yield f"```python\nimport actune\n\nact = actune.Activation({f.name!r})\n```"
     yield "## Facts"
-    yield results.markdown_table(("", ""), facts(f))
+    yield results.markdown_table(("fact", "value"), facts(f))
     if f.params:
         yield "## Parameters"
         yield results.markdown_table(("name", "initial value", "range", "trained"), map(parameter, f.params.items()))
@@ -129,7 +129,7 @@ def facts(f: Family) -> list[tuple[str, str]]:
 
 
 def numbers(points: tuple[float, ...]) -> str:
-    return ", ".join(f"{p:g}" for p in points) or "no point"
+    return ", ".join(f"{p:g}" for p in points) or "nowhere"
 
 
 def _torch_name(f: Family) -> str:
@@ -146,11 +146,14 @@ def parameter(item: tuple[str, Param]) -> tuple[str, str, str, str]:
 
 def limits(p: Param) -> str:
     """The numbers that a parameter may be, in words."""
-    low, high = getattr(p.constraint, "lower_bound", None), getattr(p.constraint, "upper_bound", None)
-    if low is None and high is None:
-        return "any number"
-    parts = [f"{word} {bound:g}" for word, bound in (("above", low), ("below", high)) if bound is not None]
-    return ", ".join(parts)
+    bounds = [(side, getattr(p.constraint, f"{side}_bound", None)) for side in ("lower", "upper")]
+    return " and ".join(_limit(p, side, float(bound)) for side, bound in bounds if bound is not None) or "any number"
+
+
+def _limit(p: Param, side: str, bound: float) -> str:
+    included = bool(p.constraint.check(torch.tensor(bound)))
+    word = {"lower": ("above", "at least"), "upper": ("below", "at most")}[side][included]
+    return f"{word} {bound:g}"
 
 
 def speed_row(key: tuple[str, str], record: dict[str, Any]) -> tuple[str, str, str]:

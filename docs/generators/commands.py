@@ -40,7 +40,11 @@ def synopsis(name: str, command: Any) -> str:
 
 def row(p: Any) -> tuple[str, str, str]:
     """The line of one argument or option."""
-    names = p.name.upper() if p.param_type_name == "argument" else ", ".join(sorted((*p.opts, *p.secondary_opts), key=len, reverse=True))
+    names = (
+        p.name.upper()
+        if p.param_type_name == "argument"
+        else ", ".join(sorted((*p.opts, *p.secondary_opts), key=len, reverse=True))
+    )
     takes = "" if p.param_type_name == "argument" or p.is_flag else f" {value_word(p)}"
     default = "required" if p.required else "" if p.default in (None, False, "", ()) or callable(p.default) else f"`{p.default}`"
     help_text = (p.help or "").replace("|", "\\|").replace("<", "&lt;")

@@ -55,7 +55,8 @@ def _titles() -> Iterator[str]:
 def _panel(axes: Any, title: str) -> Panel:
     drawn = [line for line in axes.lines if len(line.get_xdata()) > 2]  # the others are the axes through 0
     lines = tuple(
-        Line(str(line.get_label()), line.get_xdata()[::STRIDE], _kept(line.get_ydata()), line.get_linewidth() > BOLD) for line in drawn
+        Line(str(line.get_label()), line.get_xdata()[::STRIDE], _kept(line.get_ydata()), line.get_linewidth() > BOLD)
+        for line in drawn
     )
     return Panel(title, lines, *axes.get_ylim())
 
@@ -77,8 +78,9 @@ def picture(pair: tuple[Panel, Panel]) -> str:
 def sparkline(panel: Panel) -> str:
     """The curve of the initial values alone, small."""
     line = next((i for i in panel.lines if i.bold), panel.lines[0])
-    path = _path(line, lambda v: 60 * (v + 5) / 10, lambda v: 30 * (panel.high - v) / (panel.high - panel.low), 5)
-    zero = 30 * panel.high / (panel.high - panel.low)
+    height = panel.high - panel.low
+    path = _path(line, lambda v: 60 * (v + 5) / 10, lambda v: 30 * (panel.high - v) / height, 5)
+    zero = 30 * panel.high / height
     return (
         f'<svg class="spark" viewBox="0 0 60 30" aria-hidden="true"><path class="axis" d="M0 {zero:.1f}H60M30 0V30"/>'
         f'<path class="curve" d="{path}"/></svg>'
@@ -87,25 +89,35 @@ def sparkline(panel: Panel) -> str:
 
 def _svg(panel: Panel) -> str:
     right, floor = WIDTH - 6, HEIGHT - BOTTOM
-    across = lambda v: LEFT + (right - LEFT) * (v + 5) / 10  # noqa: E731
-    down = lambda v: TOP + (floor - TOP) * (panel.high - v) / (panel.high - panel.low)  # noqa: E731
-    ticks = [f'<path class="grid" d="M{across(v):.1f} {TOP}V{floor}"/><text x="{across(v):.1f}" y="{floor + 15}" text-anchor="middle">'
-             f"{_number(v)}</text>" for v in (-4, -2, 0, 2, 4)]  # fmt: skip
-    ticks += [f'<path class="grid" d="M{LEFT} {down(v):.1f}H{right}"/><text x="{LEFT - 5}" y="{down(v) + 4:.1f}" text-anchor="end">'
-              f"{_number(v)}</text>" for v in _ticks(panel.low, panel.high)]  # fmt: skip
+
+    def across(v: float) -> float:
+        return LEFT + (right - LEFT) * (v + 5) / 10
+
+    def down(v: float) -> float:
+        return TOP + (floor - TOP) * (panel.high - v) / (panel.high - panel.low)
+
+    upright = "".join(_tick(f"M{across(v):.1f} {TOP}V{floor}", across(v), floor + 15, "middle", v) for v in (-4, -2, 0, 2, 4))
+    level = "".join(_tick(f"M{LEFT} {down(v):.1f}H{right}", LEFT - 5, down(v) + 4, "end", v) for v in _ticks(panel.low, panel.high))
     zero = f"M{across(0):.1f} {TOP}V{floor}" + (f"M{LEFT} {down(0):.1f}H{right}" if panel.low < 0 < panel.high else "")
-    drawn = sorted(enumerate(panel.lines), key=lambda item: item[1].bold)
+    place = f'x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{floor - TOP}"'  # an inner picture clips what leaves it
     last = max(1, len(panel.lines) - 1)
-    clip = f'<svg x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{floor - TOP}" viewBox="{LEFT} {TOP} {right - LEFT} {floor - TOP}">'
+    drawn = sorted(enumerate(panel.lines), key=lambda item: item[1].bold)  # the bold line above the others
     curves = "".join(
-        f'<path class="{"curve bold" if line.bold else "curve"}" style="--share:{100 * i / last if len(panel.lines) > 1 else 0:.0f}%" '
-        f'd="{_path(line, across, down, 1)}"/>' for i, line in drawn
-    )  # fmt: skip
+        f'<path class="{"curve bold" if line.bold else "curve"}" style="--share:{100 * i / last:.0f}%" '
+        f'd="{_path(line, across, down, 1)}"/>'
+        for i, line in drawn
+    )
     return (
         f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{panel.title} for x from -5 to 5">'
-        f'{"".join(ticks)}<path class="axis" d="{zero}"/>{clip}{curves}</svg>'
+        f'{upright}{level}<path class="axis" d="{zero}"/>'
+        f'<svg {place} viewBox="{LEFT} {TOP} {right - LEFT} {floor - TOP}">{curves}</svg>'
         f'<text class="title" x="{LEFT + 6}" y="{TOP + 12}">{panel.title}</text></svg>'
     )
+
+
+def _tick(line: str, x: float, y: float, anchor: str, v: float) -> str:
+    """A line of the grid with its number."""
+    return f'<path class="grid" d="{line}"/><text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_number(v)}</text>'
 
 
 def _path(line: Line, across: Any, down: Any, stride: int) -> str:

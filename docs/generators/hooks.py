@@ -66,7 +66,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def _placed(text: str, source: str, page: str) -> str:
-    """The text with the links of a file at `source` made links of a page at `page`, where they lead into docs/ or to such a file."""
+    """The text of a file at `source` for a page at `page`: with the links of that page, where they lead into docs/ or to BESIDE."""
     names = {path: name for name, path in BESIDE.items()} | {"README.md": "index.md"}
 
     def link(found: re.Match[str]) -> str:

@@ -78,7 +78,9 @@ def _arrow(start: tuple[float, float, float], end: tuple[float, float, float]) -
     (x1, y1, w1), (x2, y2, w2) = start, end
     if y1 == y2:
         side = 1 if x2 > x1 else -1
-        return f'<path class="arrow" marker-end="url(#tip)" d="M{x1 + side * w1 / 2:.1f} {y1:.1f}L{x2 - side * w2 / 2:.1f} {y2:.1f}"/>'
+        return (
+            f'<path class="arrow" marker-end="url(#tip)" d="M{x1 + side * w1 / 2:.1f} {y1:.1f}L{x2 - side * w2 / 2:.1f} {y2:.1f}"/>'
+        )
     top, foot, floors = y1 + BOX / 2, y2 - BOX / 2, round((y2 - y1) / ROW)
     if floors == 1:
         return f'<path class="arrow" marker-end="url(#tip)" d="M{x1:.1f} {top:.1f}L{x2:.1f} {foot:.1f}"/>'

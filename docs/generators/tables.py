@@ -1,4 +1,4 @@
-"""Write the tables of README.md and of pages in docs/ from the stored results: `make readme`, which first measures what is missing."""
+"""Write the tables of the README and of docs/ from the stored results: `make readme`, which first measures what is missing."""
 
 from __future__ import annotations
 
@@ -77,6 +77,11 @@ def times(record: dict) -> str:
     return "; ".join(f"{record['ratios'][kind]['median']:.2f}" for kind in ("forward", "training"))
 
 
+def verdict(result: dict) -> str:
+    """What the search found, in the sentence that it ends with."""
+    return f"> {result['proof']['verdict']}"
+
+
 FEW = ("mish", "prelu", "apalu", "sau", "rational")  # functions of the README's table, at
 SIZE = 1_000_000
 
@@ -104,7 +109,11 @@ def stored(name: str) -> dict[str, Any]:
 
 # page -> its blocks, each written from stored results
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"speed": lambda: short_speed(stored("bench")), "reproduction": reproduction},
+    "README.md": {
+        "demo": lambda: verdict(stored("digits")),
+        "speed": lambda: short_speed(stored("bench")),
+        "reproduction": reproduction,
+    },
     "docs/performance.md": {"speed": lambda: speed(stored("bench"))},
     "docs/tutorial.md": {"demo": lambda: demo(stored("digits"))},
 }
