@@ -49,11 +49,11 @@ def overview(drawn: dict[str, list[tuple[Panel, Panel]]], speeds: dict[str, Any]
     head = ("", "name", "what it is", "parameters", "source", "time")
     return "\n\n".join(
         [
-            "# The catalogue",
+            "---\nhide: [toc]\n---\n\n# The catalogue",
             f"{len(drawn)} families of activation functions. Each is a formula, so each has derivatives to any order, keeps only "
             "its input for backward, and prints as text and LaTeX. `actune list` prints this table in a terminal.",
             f"`time` is forward + backward over that of GELU, where it is stored: 1,000,000 float32 numbers, one thread. {BESIDE}.",
-            '<div class="wide" markdown>',
+            '<div class="catalogue" markdown>',
             results.markdown_table(head, rows),
             "</div>",
         ]

@@ -18,7 +18,7 @@ FAR, NEAR = 1e6, 1e-25  # limits beyond which a formula only guards against over
 
 def mathml(e: Expr) -> str:
     """The formula for readers, as one element that stands in a line of its own: without its guards against overflow."""
-    return f'<math display="block">{_Printer({"mul_symbol": "&#8290;"}).doprint(readable(e))}</math>'
+    return f'<math display="block">{_Printer({"mul_symbol": "&#8290;"}).doprint(readable(e)).replace("&ExponentialE;", "e")}</math>'
 
 
 def readable(e: Expr) -> Any:

@@ -37,7 +37,7 @@ def demo(result: dict) -> str:
             ("function", "test accuracy %", "gain over the baseline", "corrected p"),
             [row(f, comparison["baseline"]) for f in comparison["functions"]],
         ),
-        f"> {result['proof']['verdict']}",
+        f"> {quoted(result['proof']['verdict'])}",
         f"({versions})",
     ]
     return "\n\n".join(lines)
@@ -77,9 +77,14 @@ def times(record: dict) -> str:
     return "; ".join(f"{record['ratios'][kind]['median']:.2f}" for kind in ("forward", "training"))
 
 
+def quoted(text: str) -> str:
+    """The text with its stars as stars: those of formulas."""
+    return text.replace("*", r"\*")
+
+
 def verdict(result: dict) -> str:
     """What the search found, in the sentence that it ends with."""
-    return f"> {result['proof']['verdict']}"
+    return f"> {quoted(result['proof']['verdict'])}"
 
 
 FEW = ("mish", "prelu", "apalu", "sau", "rational")  # functions of the README's table, at

@@ -139,6 +139,14 @@ def test_the_house_has_every_room_and_only_imports_that_exist() -> None:
     assert found["cli"] == {"discovery"}
 
 
+def test_arguments_in_docstrings_become_lists() -> None:
+    text = "What it does.\n\nshort      the first,\n           and more\nlong_names the second\nand a line below."
+    assert generator("docstrings").with_lists(text) == (
+        "What it does.\n\n- `short`: the first, and more\n- `long_names`: the second\n\nand a line below."
+    )
+    assert generator("docstrings").with_lists("Two lines\nof text.") == "Two lines\nof text."
+
+
 def test_the_overview_names_every_family() -> None:
     catalogue = generator("catalogue")
     text = catalogue.overview({name: catalogue.panels(actune.family(name)) for name in FAMILIES}, catalogue.measured_speeds())
