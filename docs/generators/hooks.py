@@ -65,6 +65,11 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     return _placed(markdown, f"docs/{page.file.src_uri}", page.file.src_uri) if page.file.src_uri not in BESIDE else markdown
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """Name the search for a screen reader: the theme's dialog has no name."""
+    return output.replace('data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"')
+
+
 def _placed(text: str, source: str, page: str) -> str:
     """The text of a file at `source` for a page at `page`: with the links of that page, where they lead into docs/ or to BESIDE."""
     names = {path: name for name, path in BESIDE.items()} | {"README.md": "index.md"}
