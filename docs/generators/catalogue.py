@@ -36,6 +36,17 @@ def measured_speeds() -> dict[str, dict[tuple[str, str], dict[str, Any]]]:
     return {line["function"]: {(r["dtype"], r["scope"]): r for r in line["records"] if r["by"] == "actune"} for line in stored}
 
 
+def measured_baking() -> dict[str, list[tuple[str, str, str]]]:
+    """What `benchmarks/export.py` measured, by family: value of beta2, form with its error, time in onnxruntime over Mish."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for line in results.read_results(ROOT / "results/export.jsonl"):
+        asked = line["settings"]
+        found.setdefault(asked["name"], []).append(
+            (f"{asked['beta2']:g}", cell(line["form"]), f"{line['over mish']['median']:.2f}")
+        )
+    return found
+
+
 def overview(drawn: dict[str, list[tuple[Panel, Panel]]], speeds: dict[str, Any]) -> str:
     """The page of all families."""
     rows = []
@@ -101,6 +112,10 @@ def _parts(f: Family, pairs: list[tuple[Panel, Panel]], speed: dict[tuple[str, s
         yield "## Speed"
         yield f"Time over that of `F.gelu`, 1,000,000 numbers, one thread; median (quartiles) of rounds in turns. {BESIDE}."
         yield results.markdown_table(("", "forward", "forward + backward"), [speed_row(k, r) for k, r in speed.items()])
+    if baked := measured_baking().get(f.name):
+        yield "## Outside of actune"
+        yield "Trained, it is [baked](../guides/export.md#functions-that-have-to-be-baked). Time in onnxruntime over that of Mish:"
+        yield results.markdown_table(("beta2", "what it becomes", "time"), baked)
     yield "## Error"
     yield (
         "The tests compare values and slopes with mpmath in float64, float32, bfloat16 and float16: within four units of rounding "

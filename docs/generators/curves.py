@@ -16,7 +16,7 @@ from actune.show.plots import family_figure
 
 __all__ = ["Panel", "panels", "picture", "sparkline"]
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 360, 240, 34, 22, 10  # of a panel, and what its numbers take
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 360, 250, 34, 22, 22  # of a panel, and what its numbers take
 STRIDE = 10  # every so many points of the figure are drawn
 BOLD = 2.5  # lines of the figure that are wider show the initial values
 
@@ -111,7 +111,7 @@ def _svg(panel: Panel) -> str:
         f'<svg class="panel" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{panel.title} for x from -5 to 5">'
         f'{upright}{level}<path class="axis" d="{zero}"/>'
         f'<svg {place} viewBox="{LEFT} {TOP} {right - LEFT} {floor - TOP}">{curves}</svg>'
-        f'<text class="title" x="{LEFT + 6}" y="{TOP + 12}">{panel.title}</text></svg>'
+        f'<text class="title" x="{LEFT}" y="13">{panel.title}</text></svg>'
     )
 
 

@@ -56,7 +56,7 @@ class _Printer(MathMLPresentationPrinter):
     def _when(self, condition: Any) -> Any:
         if condition == True:  # noqa: E712 - SymPy's own true
             return self._text("mtext", "otherwise")
-        return self._of("mrow", self._text("mtext", "if "), self._print(condition))
+        return self._of("mrow", self._text("mtext", "if\u00a0"), self._print(condition))
 
     def _print_MittagLeffler(self, expr: Any) -> Any:
         z, alpha, beta = map(self._print, expr.args)

@@ -414,8 +414,8 @@ def script(path: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def test_the_readme_has_a_row_for_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = script("docs/readme.py", monkeypatch).speed(SHOWN)
+def test_the_speed_table_has_a_row_for_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = script("docs/generators/tables.py", monkeypatch).speed(SHOWN)
     assert "| `swish` | 1.25; 1.50 | 2.00; 3.00 |  |  | 20.00; 300.00 (torch-activation) | 4 | 1.5 s, 1.5 s |" in text
     assert "| `sin(x)` | 0.50; 1.00 |" in text
     assert "`a command`" in text
