@@ -55,7 +55,7 @@ def overview(drawn: dict[str, list[tuple[Panel, Panel]]], speeds: dict[str, Any]
         time = speeds.get(name, {}).get(("float32", "layer"))
         shown = f"{time['ratios']['training']['median']:.2f}" if time else ""
         rows.append(
-            (f"{sparkline(pairs[0][0])}", f"[{name}]({name}.md)", brief(f), ", ".join(f.params), source_link(f.paper), shown)
+            (f"{sparkline(pairs[0][0])}", f"[{name.replace('_', '_<wbr>')}]({name}.md)", brief(f), ", ".join(f.params), source_link(f.paper), shown)
         )
     head = ("", "name", "what it is", "parameters", "source", "time")
     return "\n\n".join(

@@ -150,5 +150,5 @@ def test_arguments_in_docstrings_become_lists() -> None:
 def test_the_overview_names_every_family() -> None:
     catalogue = generator("catalogue")
     text = catalogue.overview({name: catalogue.panels(actune.family(name)) for name in FAMILIES}, catalogue.measured_speeds())
-    assert all(f"[{name}]({name}.md)" in text for name in FAMILIES)
+    assert all(f"]({name}.md)" in text for name in FAMILIES)
     assert "94 families" not in text  # it counts
