@@ -49,6 +49,7 @@ def generator(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a data class looks for its annotations
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)

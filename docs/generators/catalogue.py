@@ -54,9 +54,8 @@ def overview(drawn: dict[str, list[tuple[Panel, Panel]]], speeds: dict[str, Any]
         f = family(name)
         time = speeds.get(name, {}).get(("float32", "layer"))
         shown = f"{time['ratios']['training']['median']:.2f}" if time else ""
-        rows.append(
-            (f"{sparkline(pairs[0][0])}", f"[{name.replace('_', '_<wbr>')}]({name}.md)", brief(f), ", ".join(f.params), source_link(f.paper), shown)
-        )
+        link = f"[{name.replace('_', '_<wbr>')}]({name}.md)"  # a long name may break after its underscores
+        rows.append((sparkline(pairs[0][0]), link, brief(f), ", ".join(f.params), source_link(f.paper), shown))
     head = ("", "name", "what it is", "parameters", "source", "time")
     return "\n\n".join(
         [

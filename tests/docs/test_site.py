@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documentation import ROOT, generator
+from documentation import ROOT
 
 import actune
 
@@ -128,27 +128,3 @@ def test_pages_can_be_read_by_everybody(site: Path, browser: Any, scheme: str) -
         found += [f"{name}: {v}" for v in violations(page)]
     page.close()
     assert found == []
-
-
-def test_the_house_has_every_room_and_only_imports_that_exist() -> None:
-    house, imports = generator("house"), generator("imports")
-    picture = house.house_picture()
-    rooms = {room for floor in imports.FLOORS for room in floor.split()}
-    assert set(re.findall(r">(\w+)</text>", picture)) == rooms
-    found = house.rooms_imports({"a.b": {"c.d"}, "cli.search": {"discovery.searching", "cli.terminal"}})
-    assert found["cli"] == {"discovery"}
-
-
-def test_arguments_in_docstrings_become_lists() -> None:
-    text = "What it does.\n\nshort      the first,\n           and more\nlong_names the second\nand a line below."
-    assert generator("docstrings").with_lists(text) == (
-        "What it does.\n\n- `short`: the first, and more\n- `long_names`: the second\n\nand a line below."
-    )
-    assert generator("docstrings").with_lists("Two lines\nof text.") == "Two lines\nof text."
-
-
-def test_the_overview_names_every_family() -> None:
-    catalogue = generator("catalogue")
-    text = catalogue.overview({name: catalogue.panels(actune.family(name)) for name in FAMILIES}, catalogue.measured_speeds())
-    assert all(f"]({name}.md)" in text for name in FAMILIES)
-    assert "94 families" not in text  # it counts
