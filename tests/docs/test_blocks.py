@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import random
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ SHORTER = {
     "trials=6": "trials=3",
     "trials=10": "trials=3",
     "range(100, 105)": "range(100, 102)",
-    "steps: int = 400": "steps: int = 20",
+    "type=int, default=400": "type=int, default=20",
 }
 # Warnings of torch's exporter and of transformers, which no reader can avoid.
 OTHERS = ("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -59,6 +60,7 @@ def test_the_blocks_of_a_page_run(
         pytest.importorskip(package, reason=f"{package} is not installed: pip install 'actune[dev]'")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACTUNE_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["page.py"])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.manual_seed(0)
     random.seed(0)

@@ -10,7 +10,7 @@ from documentation import PAGES, ROOT
 
 DOCUMENTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks/README.md"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-HOSTS = {"arxiv.org", "optuna.org"}
+HOSTS = {"arxiv.org", "keepachangelog.com", "optuna.org", "semver.org"}
 MADE = re.compile(r"(catalogue/[\w]+|reference/[\w-]+)\.md")  # pages that exist on the site only; mkdocs checks links to them
 
 
