@@ -17,13 +17,14 @@ from email.message import Message
 from pathlib import Path, PurePosixPath
 
 import pytest
+from documentation import PAGES
 
 import actune
 from actune.papers.declared import PAPERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCAL = shutil.ignore_patterns(".*", "build", "dist", "demo", "results", "*.egg-info", "__pycache__")
+LOCAL = shutil.ignore_patterns(".*", "build", "dist", "demo", "site", "results", "*.egg-info", "__pycache__")
 # What an installation must not see: our sources.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
 
@@ -117,7 +118,8 @@ def test_the_workflows_call_targets_that_make_has() -> None:
 
 def test_every_extra_that_a_message_recommends_exists() -> None:
     texts = [path.read_text() for folder in ("src", "examples", "tests") for path in (ROOT / folder).rglob("*.py")]
-    named = {extra for text in (*texts, (ROOT / "README.md").read_text()) for extra in re.findall(r"actune\[(\w+)\]", text)}
+    texts += [page.read_text() for page in PAGES]
+    named = {extra for text in texts for extra in re.findall(r"actune\[(\w+)\]", text)}
     assert {"export", "tensorboard", "ray", "postgres"} <= named <= set(PROJECT["optional-dependencies"])
 
 
