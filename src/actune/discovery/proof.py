@@ -14,7 +14,7 @@ from ..experiments.comparison import RANKING_SEEDS, Comparison, Ranked, Training
 from ..experiments.tasks import Task
 from ..experiments.tasks import task as find_task
 from .proposers.settings import Ranking
-from .study.attributes import RANKING
+from .study.attributes import PROOF, RANKING
 from .study.counting import finished
 from .study.results import leaders
 
@@ -50,6 +50,14 @@ class Proof:
     def to_json(self) -> dict[str, Any]:
         ranking = [{"formula": str(r.activation), "validation_loss": _finite(r.validation_loss)} for r in self.ranking]
         return {"winner": self.winner.text, "verdict": self.verdict(), "ranking": ranking, "comparison": self.comparison.to_json()}
+
+    def brief(self) -> dict[str, Any]:
+        """What a study keeps of it: `to_json` with the measure of each training on the test part instead of the training."""
+        found, measure = self.to_json() | {"name": str(self.winner)}, self.comparison.measure
+        for row, known in zip(found["comparison"]["functions"], self.comparison.rows, strict=True):
+            del row["outcomes"]
+            row["scores"] = [_finite((o.test_scores or {})[measure.name]) for o in known.outcomes]
+        return found
 
 
 def confirm(
@@ -109,6 +117,7 @@ def prove(
     seeds     the number of fresh seeds for that
     progress  called as progress(trainings done, trainings in all)
     together  the number of networks that train side by side in each process, as in `compare`
+    The study keeps the result, for its report.
     """
     best = leaders(study, max(ranking.leaders, ranking.finalists))
     first = min(len(best), ranking.leaders) * ranking.runs
@@ -118,7 +127,9 @@ def prove(
     chosen: list[Any] = [r.activation for r in ranked][: ranking.finalists] or best[: ranking.finalists]
     comparison = compare(task, [*chosen, *(b for b in baselines if b not in map(str, chosen))], seeds=seeds, baseline=baselines[0],
                          workers=workers, progress=_shifted(progress, first, total), device=device, together=together)  # fmt: skip
-    return Proof(chosen[0], ranked, comparison)
+    proof = Proof(chosen[0], ranked, comparison)
+    study.set_user_attr(PROOF, {"finished": len(finished(study.get_trials(deepcopy=False))), **proof.brief()})
+    return proof
 
 
 def _shifted(progress: TrainingProgress | None, done: int, total: int) -> TrainingProgress | None:

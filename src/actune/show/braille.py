@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..catalogue.registry import Family
-from .plots import SPAN, broken, curve_values, limits
+from ..kernels.curves import curve_values
+from .plots import SPAN, broken, limits
 
 __all__ = ["braille_table", "can_draw"]
 

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..catalogue.registry import FAMILIES, Family, Param, resolve
-from ..kernels.operators import evaluate
+from ..kernels.curves import curve_values
 from ..messages import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["SPAN", "broken", "curve_values", "family_figure", "functions_figure", "limits", "plot_family", "plot_functions"]
+__all__ = ["SPAN", "broken", "family_figure", "functions_figure", "limits", "plot_family", "plot_functions"]
 
 SPAN, POINTS = (-5.0, 5.0), 1000  # points on each side of 0
 WINNER = "#D55E00"  # with BASELINES the palette of Okabe and Ito, which colour-blind readers can tell apart
@@ -170,14 +170,6 @@ def _draw(row: tuple[Axes, Axes], curves: Sequence[Curve]) -> None:
         axes.axhline(0, color="0.75", linewidth=0.8, zorder=1)
         axes.axvline(0, color="0.75", linewidth=0.8, zorder=1)
         axes.spines[["top", "right"]].set_visible(False)
-
-
-def curve_values(f: Family, x: Tensor, order: int) -> Tensor:
-    """The function or its derivative at the initial values of the parameters, with a gap where the function is not finite."""
-    formulas = [f.expr.diff("x", n) for n in range(order + 1)]
-    *below, y = (evaluate(e, {"x": x, **dict(f.initial())}).expand(x.shape) for e in formulas)
-    finite = torch.stack([y, *below]).isfinite().all(dim=0)  # 1/x is no slope of log(x) where x < 0
-    return y.where(finite, torch.nan)
 
 
 def broken(y: Tensor, height: float) -> Tensor:

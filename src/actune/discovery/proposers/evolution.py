@@ -124,7 +124,13 @@ def _winner(sample: Sequence[FinishedTrial], rng: Random) -> FinishedTrial:
 def undominated(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
     """The trials that no other dominates: as good in every objective, and better in one."""
     points = [(past.loss, *past.others) for past in trials]
-    return [past for past, p in zip(trials, points, strict=True) if not any(_dominates(q, p) for q in points)]
+    kept: list[tuple[float, ...]] = []
+    # What dominates a point comes before it in this order, and so does what dominates that: the kept ones decide.
+    for p in sorted(set(points)):
+        if not any(_dominates(q, p) for q in kept):
+            kept.append(p)
+    front = set(kept)
+    return [past for past, p in zip(trials, points, strict=True) if p in front]
 
 
 def _dominates(q: tuple[float, ...], p: tuple[float, ...]) -> bool:

@@ -9,9 +9,11 @@ from ...messages import shorten
 __all__ = [
     "ANSWERED",
     "BUDGET",
+    "COMMANDS",
     "COURSE",
     "ERROR_MESSAGE",
     "INTERRUPTED",
+    "PROOF",
     "RANKING",
     "SEED",
     "TASK",
@@ -27,6 +29,8 @@ SEED = "actune:seed"  # of its candidates and trainings
 TASK = "actune:task"  # the name of the task, unless the objective is the user's own
 BUDGET = "actune:budget"  # how the task trains, what a trial is worth, and a digest of the network
 RANKING = "actune:ranking"  # the leaders, trained again on fresh seeds
+PROOF = "actune:proof"  # the comparison of what was found, without the course of its trainings
+COMMANDS = "actune:commands"  # the command lines that searched: what was typed, when, on what
 
 # Of a trial.
 WORKER = "actune:worker"  # who runs it, HOST:PID

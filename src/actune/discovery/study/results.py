@@ -25,6 +25,8 @@ __all__ = [
     "fronts_by_name",
     "leaders",
     "leaders_by_name",
+    "leading_trials",
+    "no_winner_reason",
     "record",
 ]
 
@@ -39,11 +41,22 @@ def leaders(study: Study, n: int = 10, name: str | None = None) -> list[Family]:
     if not isinstance(n, int) or n < 0:
         raise ValueError(f"n must be a number of functions, from 0 on, got {shorten(repr(n))}")
     key, complete = _complete(study, name)
+    return [resolve(t.user_attrs[key]).simplify() for t in _leading(study, complete, key)[:n]]
+
+
+def leading_trials(study: Study, n: int, name: str | None = None) -> list[FrozenTrial]:
+    """The trials of `leaders`, in that order."""
+    key, complete = _complete(study, name)
+    return _leading(study, complete, key)[:n]
+
+
+def _leading(study: Study, complete: list[FrozenTrial], key: str) -> list[FrozenTrial]:
+    """The trials by the first objective, the best first; of equal functions the best alone."""
     sign = objective_signs(study)
-    found: dict[str, str] = {}
+    found: dict[str, FrozenTrial] = {}
     for t in sorted(complete, key=lambda t: (trial_loss(t, sign), t.number)):
-        found.setdefault(trial_fingerprint(t, key), t.user_attrs[key])
-    return [resolve(text).simplify() for text in list(found.values())[:n]]
+        found.setdefault(trial_fingerprint(t, key), t)
+    return list(found.values())
 
 
 def front(study: Study, name: str | None = None) -> list[tuple[Family, tuple[float, ...]]]:
@@ -65,11 +78,11 @@ def _complete(study: Study, name: str | None) -> tuple[str, list[FrozenTrial]]:
     key = activation_key(name if name is not None else _only_name(complete))
     found = [t for t in complete if key in t.user_attrs]
     if not found:
-        raise ValueError(f"the study {study.study_name!r} has no complete trial with {key!r}; {_why_none(study)}")
+        raise ValueError(f"the study {study.study_name!r} has no complete trial with {key!r}; {no_winner_reason(study)}")
     return key, found
 
 
-def _why_none(study: Study) -> str:
+def no_winner_reason(study: Study) -> str:
     """The reason why no trial can be the best, as the end of an error message."""
     trials = study.get_trials(deepcopy=False)
     if errors := [t.user_attrs[ERROR_MESSAGE] for t in trials if ERROR_MESSAGE in t.user_attrs]:
@@ -136,10 +149,11 @@ def best_value(study: Study) -> tuple[str, float]:
     return ("validation loss", best.user_attrs["validation_loss"]) if TASK in study.user_attrs else ("value", best.values[0])
 
 
-def record(study: Study, task: str, command: str, proof: dict[str, Any] | None = None) -> dict[str, Any]:
+def record(study: Study, task: str, command: str | None, proof: dict[str, Any] | None = None) -> dict[str, Any]:
     """A finished search as plain data; of several activations `best`, `leaders` and `front` are by their names.
 
-    proof   what was proved of the best, as plain data
+    command  the command line that found it, None where it is not known
+    proof    what was proved of the best, as plain data
     """
     texts = {name: [str(f) for f in found] for name, found in leaders_by_name(study).items()}
     what, value = best_value(study)
@@ -149,7 +163,7 @@ def record(study: Study, task: str, command: str, proof: dict[str, Any] | None =
         "best": _only({name: formulas[0] for name, formulas in texts.items()}), "leaders": _only(texts),
     }  # fmt: skip
     if by_name := fronts_by_name(study):
-        found["front"] = _only({n: [{"formula": str(f), "values": v} for f, v in all_of] for n, all_of in by_name.items()})
+        found["front"] = _only({n: [{"formula": str(f), "values": list(v)} for f, v in all_of] for n, all_of in by_name.items()})
     return found | ({"proof": proof} if proof else {})
 
 

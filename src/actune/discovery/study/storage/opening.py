@@ -7,17 +7,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
+from optuna.study import Study
 from optuna.trial import Trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from ....messages import shorten, suggestion
 from ..counting import this_worker
 from .database import Database, open_database, sqlalchemy_url
 from .journal import Journal
 from .patience import PATIENCE, SearchError, reason_of, remedy_for, without_password
 
-__all__ = ["open_storage", "set_attributes"]
+__all__ = ["existing_study", "open_storage", "set_attributes"]
 
 _FAILED = dict[str, float]()  # when a storage last could not be opened, time.monotonic()
 
@@ -50,6 +53,25 @@ def open_storage(
         _FAILED[text] = time.monotonic()
         remedy = remedy_for(error, text) or "give the path of a study's file, the URL of a database, or journal:PATH"
         raise ValueError(f"storage={without_password(text)!r} cannot be opened ({reason_of(error)}); {remedy}") from None
+
+
+def existing_study(where: str, name: str | None = None) -> Study:
+    """The study of this name in a storage, or the only one; ValueError says which there are.
+
+    where   as `open_storage` takes it
+    """
+    path = Path(where.removeprefix("journal:").removeprefix("sqlite:///"))
+    if "://" not in str(path) and not path.exists():
+        raise ValueError(f"storage={where!r}: there is no such file; name the one that `actune search --storage` wrote")
+    storage = open_storage(where, heartbeat=10, grace=30)  # of workers, and here is none
+    names = optuna.get_all_study_names(storage)
+    if not names:
+        raise ValueError(f"storage={without_password(where)!r} has no study yet")
+    if name is None and len(names) > 1:
+        raise ValueError(f"the storage has several studies; choose one: --study {shorten(' or '.join(map(repr, names)), 300)}")
+    if name is not None and name not in names:
+        raise ValueError(f"no study is called {name!r}{suggestion(name, names)} (there are {shorten(', '.join(names), 300)})")
+    return optuna.load_study(study_name=name or names[0], storage=storage)
 
 
 def set_attributes(trial: Trial, attributes: dict[str, Any]) -> None:
