@@ -14,6 +14,7 @@ from .compare import compare_command
 from .data import data_command
 from .explore import explore_command
 from .export import export_command
+from .report import report_command
 from .reproduce import reproduce_command
 from .search import search_command
 from .show import list_command, show_command
@@ -59,6 +60,10 @@ app.command(
 app.command("search", epilog="Example:  actune search digits --trials 100 --workers 2 --storage digits.db --plot digits.png")(
     search_command
 )
+app.command(
+    "report",
+    epilog="Examples:  actune report digits.db -o report.html  |  actune report studies.db --study digits --json",
+)(report_command)
 app.command(
     "reproduce",
     epilog="Examples:  actune reproduce --scale smoke  |  actune reproduce zorro/depth --workers 2  |  actune reproduce --table",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .terminal import Device, Json, Seeds, Together, bar, command, out, print_json, writable_path
+from .terminal import PAGES, Device, Json, Seeds, Together, bar, command, out, print_json, writable_path
 
 __all__ = ["search_command"]
 
@@ -49,6 +50,7 @@ _Proof = Annotated[bool, typer.Option("--proof/--no-proof", help="Compare the be
 _Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the winner as FILE.json, which show and compare read.")]
 _Plot = Annotated[Path | None, typer.Option(help="Write a picture of the winner and the baselines (PNG).")]
 _Course = Annotated[bool, typer.Option("--course", help="Keep in each trial how its parameters moved.")]
+_Report = Annotated[Path | None, typer.Option(help="Write a report of the whole search to this page (HTML).")]
 _TensorBoard = Annotated[Path | None, typer.Option(help="Write each trial to this folder of TensorBoard.")]
 
 
@@ -75,6 +77,7 @@ def search_command(
     plot: _Plot = None,
     course: _Course = False,
     tensorboard: _TensorBoard = None,
+    report: _Report = None,
     as_json: Json = False,
 ) -> None:
     """Search the activation function that suits a task, and prove that it helps."""
@@ -82,26 +85,31 @@ def search_command(
     from ..discovery.workers.execution import Workers
     from ..show.searches import winners
 
-    _check_files(plot, output)
+    _check_files(plot, output, report)
     chosen = _chosen_task(task, scope, bool(proposer))
     how, proposers = _method(method, without or [], proposer or [])
     where = Workers(workers, together, device, ray, gpus_per_worker)
     names = tuple(o.strip() for o in objectives.split(",")) if objectives else None
-    with _progress(trials, tensorboard, as_json) as progress:
+    record = partial(_record_command, method=method, storage=storage)
+    with _progress(trials, tensorboard, record, as_json) as progress:
         found = search(chosen, trials=trials, workers=where, storage=storage, study=study, seed=seed, direction=direction,
                        method=how, objectives=names, proposers=proposers, course=course, progress=progress)  # fmt: skip
     proved = _proved(found, chosen, seeds, how, where, as_json) if proof and ":" not in task else None
     best = winners(found, proved)
     if plot is not None:
         _plot_winners(plot, best)
-    _show_search(task, found, proved, best, plot, output, as_json)
+    if report is not None:
+        _write_report(report, found, storage)
+    _show_search(task, found, proved, best, {"plot": plot, "report": report}, output, as_json)
 
 
-def _check_files(plot: Path | None, output: Path | None) -> None:
+def _check_files(plot: Path | None, output: Path | None, report: Path | None) -> None:
     if plot is not None:
         writable_path(plot)
     if output is not None:
         writable_path(output, "--output", (".json",))
+    if report is not None:
+        writable_path(report, "--report", PAGES)
 
 
 def _chosen_task(task: str, scope: str | None, has_proposers: bool) -> Any:
@@ -115,15 +123,33 @@ def _chosen_task(task: str, scope: str | None, has_proposers: bool) -> Any:
 
 
 @contextmanager
-def _progress(trials: int, tensorboard: Path | None, quiet: bool) -> Iterator[Any]:
-    """Show after each trial how far the search is, and write it to TensorBoard where that is asked for."""
+def _progress(trials: int, tensorboard: Path | None, record: Callable[[Any], None], quiet: bool) -> Iterator[Any]:
+    """Show after each trial how far the search is, and write it to TensorBoard where that is asked for.
+
+    The study learns of the command with the first trial, so that the report of a search that was killed can name it.
+    """
+    is_recorded = False
     with bar(f"searching {trials} trials", quiet) as advance, _board(tensorboard) as log:
 
         def progress(study: Any, trial: Any) -> None:
+            nonlocal is_recorded
+            if not is_recorded:
+                record(study)
+            is_recorded = True
             advance(_finished(study), trials, _best(study))
             log(study, trial)
 
         yield progress
+
+
+def _record_command(study: Any, method: str, storage: str | None) -> None:
+    """Write into the study what was typed, without the password of its database: reports show it."""
+    from ..discovery.study.attributes import COMMANDS
+    from ..discovery.study.storage.patience import without_password
+    from ..results import provenance
+
+    typed = command() if storage is None else command().replace(storage, without_password(storage))
+    study.set_user_attr(COMMANDS, [*study.user_attrs.get(COMMANDS, ()), provenance(typed, {"method": method})])
 
 
 def _proved(study: Any, task: Any, seeds: int, how: Any, where: Any, quiet: bool) -> Any:
@@ -135,6 +161,15 @@ def _proved(study: Any, task: Any, seeds: int, how: Any, where: Any, quiet: bool
                      progress=advance, together=where.together)  # fmt: skip
 
 
+def _write_report(path: Path, study: Any, storage: str | None) -> None:
+    from ..discovery.study.overview import study_overview
+    from ..discovery.study.storage.patience import without_password
+    from ..pages.report import report_page
+
+    where = None if storage is None else without_password(storage)
+    path.write_text(report_page(study_overview(study, where)), encoding="utf-8")
+
+
 def _plot_winners(path: Path, best: dict[str, Any]) -> None:
     from ..show.plots import plot_functions
 
@@ -143,18 +178,19 @@ def _plot_winners(path: Path, best: dict[str, Any]) -> None:
 
 
 def _show_search(
-    task: str, study: Any, proved: Any, best: dict[str, Any], plot: Path | None, output: Path | None, as_json: bool
+    task: str, study: Any, proved: Any, best: dict[str, Any], made: dict[str, Path | None], output: Path | None, as_json: bool
 ) -> None:
-    """Write the winners to their files, and print what was found."""
+    """Write the winners to their files, and print what was found; `made` are files that are there already, by what they are."""
     from ..discovery.study.results import record
     from ..discovery.study.seeds import study_seed
 
     facts = record(study, task, command(), proved.to_json() if proved else None)
     written = _save(output, best, facts, study_seed(study)) if output is not None else []
     if as_json:
-        print_json(facts | ({"plot": str(plot)} if plot else {}) | ({"output": [*map(str, written)]} if output else {}))
+        paths = {what: str(path) for what, path in made.items() if path is not None}
+        print_json(facts | paths | ({"output": [*map(str, written)]} if output else {}))
     else:
-        _print_search(study, proved, plot, written)
+        _print_search(study, proved, made, written)
 
 
 def _with_scope(name: str, scope: Any) -> Any:
@@ -220,7 +256,7 @@ def _number(weight: str) -> float:
         raise ValueError(f"--proposer has the weight {weight!r}; write a number, as in mymodule:propose=0.5") from None
 
 
-def _print_search(study: Any, proved: Any, plot: Path | None, functions: list[Path]) -> None:
+def _print_search(study: Any, proved: Any, made: dict[str, Path | None], functions: list[Path]) -> None:
     from ..show.searches import lines
     from ..show.tables import comparison_table
 
@@ -230,7 +266,7 @@ def _print_search(study: Any, proved: Any, plot: Path | None, functions: list[Pa
     if proved is not None:
         out.print(comparison_table(proved.comparison))
         out.print(f"\n{proved.verdict()}", highlight=False, markup=False)
-    for what, path in (("plot", plot), *(("function", f) for f in functions)):
+    for what, path in (*made.items(), *(("function", f) for f in functions)):
         if path is not None:
             out.print(f"{what}: {path}", highlight=False, markup=False)
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 __all__ = [
+    "PAGES",
     "Device",
     "Json",
     "Processes",
@@ -30,6 +31,7 @@ __all__ = [
     "writable_path",
 ]
 
+PAGES = (".html", ".htm")  # endings of files that browsers open
 out, err = Console(), Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
