@@ -16,8 +16,9 @@ from rich.console import Console
 
 from actune.papers import PAPERS, Scale, reproduce, weigh
 from actune.papers.claims import MISSING
+from actune.papers.evidence import count_verdicts
 from actune.papers.runs import perform, planned_runs, run_key
-from actune.show.reproduction import count_verdicts, findings_table, verdict_table, write_document
+from actune.show.reproduction import findings_table, verdict_table, write_document
 
 sys.path.append(str(Path(__file__).parents[1] / "papers"))
 import declared_paper as little

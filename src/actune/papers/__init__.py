@@ -5,6 +5,7 @@ from .claims import Better, Claim, Equivalent, NotWorse, Verdict, Within
 from .declaration import Experiment, Paper, Scale, Variant
 from .declared import PAPERS
 from .evidence import Finding, weigh
+from .measured import reproduction_overview
 from .reproducing import Reproduction, read_runs, reproduce
 from .runs import list_experiments, selected_papers
 
@@ -26,6 +27,7 @@ __all__ = [
     "list_experiments",
     "read_runs",
     "reproduce",
+    "reproduction_overview",
     "selected_papers",
     "weigh",
 ]

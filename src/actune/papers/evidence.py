@@ -14,7 +14,7 @@ from .declaration import SCALES, Experiment, Paper
 from .declared import PAPERS
 from .runs import planned_runs, run_key
 
-__all__ = ["DECISIVE", "STATUSES", "Finding", "RunTable", "gather_runs", "seed_numbers", "weigh"]
+__all__ = ["DECISIVE", "STATUSES", "Finding", "Line", "RunTable", "count_verdicts", "gather_runs", "seed_numbers", "weigh"]
 
 STATUSES = (REPRODUCED, NOT_REPRODUCED, NOT_TESTABLE, MISSING)
 DECISIVE = tuple(s for s in reversed(SCALES) if s != "smoke")  # drawn data decides nothing; the paper's scale comes first
@@ -45,6 +45,15 @@ class Finding:
             "source": self.claim.source, "certainty": self.claim.certainty, "published": dict(self.claim.published or {}),
             "verdict": self.verdict.status, "measured": self.verdict.measured, "scale": self.scale, "seeds": self.seeds,
         }  # fmt: skip
+
+
+def count_verdicts(findings: Iterable[Finding]) -> dict[str, dict[str, int]]:
+    """For each paper the number of its claims by verdict; our own checks are not counted."""
+    counts: dict[str, dict[str, int]] = {}
+    for f in findings:
+        row = counts.setdefault(f.paper.name, dict.fromkeys(STATUSES, 0))
+        row[f.verdict.status] += not f.claim.check
+    return counts
 
 
 def weigh(lines: Iterable[Line], papers: Iterable[Paper] | None = None) -> list[Finding]:

@@ -13,14 +13,15 @@ from rich.table import Column, Table
 from ..experiments.stats import estimate
 from ..papers.claims import MISSING, NOT_REPRODUCED, NOT_TESTABLE, REPRODUCED
 from ..papers.declaration import SCALES, Experiment, Paper
-from ..papers.evidence import DECISIVE, STATUSES, Finding, RunTable, gather_runs, seed_numbers
+from ..papers.evidence import STATUSES, Finding, RunTable, count_verdicts
+from ..papers.measured import function_numbers, largest_runs, ranked_functions
 from ..papers.runs import planned_runs, select_experiments
 from ..results import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["count_runs", "count_verdicts", "experiments_table", "findings_table", "verdict_table", "write_document"]
+__all__ = ["count_runs", "experiments_table", "findings_table", "verdict_table", "write_document"]
 
 COLOURS = {REPRODUCED: "green", NOT_REPRODUCED: "red", NOT_TESTABLE: "yellow", MISSING: "dim"}
 COMMAND = "actune reproduce --table"
@@ -71,15 +72,6 @@ def _verdict(f: Finding) -> str:
 
 
 # -- documents ------------------------------------------------------------------------------------------------------------
-
-
-def count_verdicts(findings: Iterable[Finding]) -> dict[str, dict[str, int]]:
-    """For each paper the number of its claims by verdict; our own checks are not counted."""
-    counts: dict[str, dict[str, int]] = {}
-    for f in findings:
-        row = counts.setdefault(f.paper.name, dict.fromkeys(STATUSES, 0))
-        row[f.verdict.status] += not f.claim.check
-    return counts
 
 
 def verdict_table(findings: Sequence[Finding]) -> str:
@@ -137,37 +129,25 @@ def _published(f: Finding) -> str:
 
 def _measurements(paper: Paper, experiment: Experiment, known: Mapping[str, Any], folder: Path) -> list[str]:
     """What was measured of every function, at the largest scale of which there are runs, and the pictures."""
-    tables = ((scale, gather_runs(paper, experiment, scale, known)) for scale in DECISIVE if scale in experiment.scales)
-    scale, table = next(((s, t) for s, t in tables if t), (None, None))
-    if scale is None or table is None:
+    largest = largest_runs(paper, experiment, known)
+    if largest is None:
         return []
-    numbers = _means(experiment, scale, table)
+    scale, table = largest
+    numbers = function_numbers(experiment, scale, table)
     if not numbers:
         return []
     measure = experiment.shown
     rows = []
-    for function, values in sorted(numbers.items(), key=lambda item: fmean(item[1]), reverse=measure.larger):
-        e = estimate(values)
+    for function in ranked_functions(numbers, measure):
+        e = estimate(numbers[function])
         spread = "" if e.low != e.low else f"{measure.show(e.low)} to {measure.show(e.high)}"
         label = f"{function} (baseline)" if function == experiment.baseline else function
-        rows.append((label, measure.show(e.mean), spread, str(len(values))))
+        rows.append((label, measure.show(e.mean), spread, str(len(numbers[function]))))
     found = [markdown_table((f"function, scale {scale}", measure.name, "95 % interval", "seeds"), rows), _source(table)]
     for plot in experiment.plots:
         name = f"{paper.name}-{experiment.name}-{plot}.png"
         if _draw(plot, experiment, scale, table, folder / name):
             found.append(f"![{paper.name}/{experiment.name}: {plot}]({folder.name}/{name})")
-    return found
-
-
-def _means(experiment: Experiment, scale: str, table: RunTable) -> dict[str, list[float]]:
-    """For each function its numbers by seed, the means over parts, where all parts have run."""
-    parts, shown = tuple(experiment.scales[scale].parts), experiment.shown.name
-    whole = [key for key, runs in table.items() if len([line for line in runs.values() if shown in line["scores"]]) == len(parts)]
-    found: dict[str, list[float]] = {}
-    for function in experiment.functions:
-        seeds = sorted(seed for f, seed in whole if f == function)
-        if seeds:
-            found[function] = list(seed_numbers(table, [function], seeds, parts)[function][shown])
     return found
 
 
@@ -196,8 +176,8 @@ def _draw(plot: str, experiment: Experiment, scale: str, table: RunTable, path: 
 
 def _functions(figure: Any, experiment: Experiment, scale: str, table: RunTable) -> bool:
     """The measure by function, with intervals, and the validation loss over the epochs."""
-    numbers, measure = _means(experiment, scale, table), experiment.shown
-    order = sorted(numbers, key=lambda f: fmean(numbers[f]), reverse=not measure.larger)
+    numbers, measure = function_numbers(experiment, scale, table), experiment.shown
+    order = ranked_functions(numbers, measure)[::-1]
     curves = _learning_curves(order, table)
     figure.set_size_inches(9 if curves else 5, max(2.4, 0.28 * len(order) + 1))
     left, *right = figure.subplots(1, 2 if curves else 1, squeeze=False)[0]
