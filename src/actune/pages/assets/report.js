@@ -79,7 +79,7 @@ const report = (() => {
   function formula(w) {
     const set = mathematics(w.formula);
     return make("div", { class: "formula" },
-      set ? make("div", { class: "mathematics", tabindex: "0", role: "group", "aria-label": "the formula" }, set) : null, make("p", { class: "mono" }, w.formula),
+      set ? make("div", { class: w.formula.length > LONG ? "mathematics long" : "mathematics", tabindex: "0", role: "group", "aria-label": "the formula" }, set) : null, make("p", { class: "mono" }, w.formula),
       make("div", { class: "buttons" }, dom.copyButton(() => w.text, "Copy formula"), dom.copyButton(() => w.latex, "Copy LaTeX")));
   }
 
@@ -117,7 +117,7 @@ const report = (() => {
     return facts([
       ...data.objectives.map((o, i) => [`${o.name}, one training`, w.values ? number(w.values[i]) : null]),
       ...(w.accuracy !== null && w.accuracy !== undefined ? [["validation accuracy", `${(100 * w.accuracy).toFixed(1)} %`]] : []),
-      ["cost", `${w.cost} instructions`], ["trial", String(w.trial)], ...(w.paper ? [["known from", w.paper]] : []),
+      ["cost", count(w.cost, "instruction")], ["trial", String(w.trial)], ...(w.paper ? [["known from", w.paper]] : []),
     ]);
   }
 
@@ -306,7 +306,8 @@ const report = (() => {
       quiet(`The best by ${objective}, each function once; one training each.`),
       table("Leaders", [
         ["trial", (l) => String(l.trial), "number"], ...data.objectives.map((o, i) => [o.name, (l) => number(l.values[i]), "number"]),
-        ["accuracy", (l) => (typeof l.accuracy === "number" ? `${(100 * l.accuracy).toFixed(1)} %` : "–"), "number"],
+        ...(data.leaders[name].some((l) => typeof l.accuracy === "number")
+          ? [["accuracy", (l) => (typeof l.accuracy === "number" ? `${(100 * l.accuracy).toFixed(1)} %` : "–"), "number"]] : []),
         ...(data.objectives.some((o) => o.name === "cost") ? [] : [["cost", (l) => number(l.cost), "number"]]),
         ["function", (l) => make("code", {}, l.text), "wide"],
       ], data.leaders[name]));
