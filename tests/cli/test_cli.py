@@ -126,6 +126,17 @@ def test_explore_writes_or_opens_a_page(actune_command, tmp_path: Path, monkeypa
     assert '"model":{"name":"Sequential"' in (tmp_path / "new" / "a.html").read_text(encoding="utf-8")
 
 
+def test_the_record_of_a_command_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    from actune.cli.terminal import command
+
+    for text in ("postgresql://me:secret@host/db", "--storage=postgresql+psycopg://me:sec%40ret@host:5432/db"):
+        monkeypatch.setattr(sys, "argv", ["actune", "search", "digits", "--storage", text, "a formula; b=1"])
+        assert "sec" not in command().replace("search", "")
+        assert "me:***@host" in command()
+    monkeypatch.setattr(sys, "argv", ["actune", "show", "x*sigmoid(b*x); b=1"])
+    assert command() == "actune show 'x*sigmoid(b*x); b=1'"
+
+
 def test_every_command_has_an_example(actune_command) -> None:
     for command in app.registered_commands:
         name = command.name or command.callback.__name__  # type: ignore[union-attr]

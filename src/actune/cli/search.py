@@ -90,7 +90,7 @@ def search_command(
     how, proposers = _method(method, without or [], proposer or [])
     where = Workers(workers, together, device, ray, gpus_per_worker)
     names = tuple(o.strip() for o in objectives.split(",")) if objectives else None
-    record = partial(_record_command, method=method, storage=storage)
+    record = partial(_record_command, method=method)
     with _progress(trials, tensorboard, record, as_json) as progress:
         found = search(chosen, trials=trials, workers=where, storage=storage, study=study, seed=seed, direction=direction,
                        method=how, objectives=names, proposers=proposers, course=course, progress=progress)  # fmt: skip
@@ -142,14 +142,12 @@ def _progress(trials: int, tensorboard: Path | None, record: Callable[[Any], Non
         yield progress
 
 
-def _record_command(study: Any, method: str, storage: str | None) -> None:
-    """Write into the study what was typed, without the password of its database: reports show it."""
+def _record_command(study: Any, method: str) -> None:
+    """Write into the study what was typed: reports show it."""
     from ..discovery.study.attributes import COMMANDS
-    from ..discovery.study.storage.patience import without_password
     from ..results import provenance
 
-    typed = command() if storage is None else command().replace(storage, without_password(storage))
-    study.set_user_attr(COMMANDS, [*study.user_attrs.get(COMMANDS, ()), provenance(typed, {"method": method})])
+    study.set_user_attr(COMMANDS, [*study.user_attrs.get(COMMANDS, ()), provenance(command(), {"method": method})])
 
 
 def _proved(study: Any, task: Any, seeds: int, how: Any, where: Any, quiet: bool) -> Any:

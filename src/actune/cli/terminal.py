@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ __all__ = [
 PAGES = (".html", ".htm")  # endings of files that browsers open
 out, err = Console(), Console(stderr=True)
 
+_PASSWORD = re.compile(r"(://[^/:@\s]*):[^@\s]*@")  # of a URL, scheme://user:password@host
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
 Processes = Annotated[int, typer.Option(min=1, help="Processes, one thread each; the proof of a search takes all cores.")]
 Together = Annotated[int, typer.Option(min=1, help="Small networks that train side by side in each process; try 8.")]
@@ -49,8 +52,8 @@ def read_function(function: str) -> Any:
 
 
 def command() -> str:
-    """The command line as it was typed, for the record."""
-    return shlex.join(["actune", *sys.argv[1:]])
+    """The command line as it was typed, for the record, without the passwords of databases."""
+    return shlex.join(["actune", *(_PASSWORD.sub(r"\1:***@", text) for text in sys.argv[1:])])
 
 
 def print_json(data: Any) -> None:
