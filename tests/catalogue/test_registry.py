@@ -15,14 +15,7 @@ from actune.catalogue.registry import FAMILIES, Family, Param, declare, nonnegat
 from actune.language.expr import Expr, symbol
 from actune.language.ops import ALIASES, OPS
 
-
-@pytest.fixture(autouse=True)
-def registries_as_before():
-    kept = [(table, dict(table)) for table in (FAMILIES, ALIASES, OPS)]
-    yield
-    for table, entries in kept:
-        table.clear()
-        table.update(entries)
+pytestmark = pytest.mark.usefixtures("registries_as_before")
 
 
 def test_a_declared_family_is_everywhere() -> None:

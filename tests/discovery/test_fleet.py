@@ -15,6 +15,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
@@ -514,17 +515,18 @@ def test_nobody_is_taken_for_dead_while_others_hold_the_lock(tmp_path):
 
 def test_nobody_is_taken_for_dead_by_who_could_not_open_the_storage(tmp_path):
     path = tmp_path / "s.db"
-    study = optuna.create_study(study_name="s", storage=open_storage(path, 1, 1, worker="elsewhere:1"))
+    study = optuna.create_study(study_name="s", storage=open_storage(path, 1, 60, worker="elsewhere:1"))
     number = ask(study)._trial_id
-    time.sleep(2.2)
-    assert open_storage(path, 1, 1)._get_stale_trial_ids(study._study_id) == [number]
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+    assert open_storage(path, 1, 60)._get_stale_trial_ids(study._study_id) == [number]
     aside = path.rename(tmp_path / "aside")
     path.mkdir()
     with pytest.raises(ValueError, match="cannot be opened"):
-        open_storage(path, 1, 1)
+        open_storage(path, 1, 60)
     path.rmdir()
     aside.rename(path)
-    assert open_storage(path, 1, 1)._get_stale_trial_ids(study._study_id) == []
+    assert open_storage(path, 1, 60)._get_stale_trial_ids(study._study_id) == []
 
 
 def test_a_search_that_ends_in_a_trial_that_others_took_for_dead(tmp_path):

@@ -51,6 +51,7 @@ def name_of(page: Path) -> str:
 
 
 @pytest.mark.filterwarnings(*OTHERS)
+@pytest.mark.usefixtures("registries_as_before")
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
 def test_the_blocks_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

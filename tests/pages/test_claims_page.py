@@ -28,12 +28,13 @@ CLAIMS = (little.BETTER, little.ON_A, replace(little.ON_A, says=HOSTILE, publish
 @pytest.fixture(scope="module", autouse=True)
 def only_little() -> Iterator[None]:
     """The little paper is the only one."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(PAPERS):
-            patch.delitem(PAPERS, name)
-        patch.setitem(PAPERS, "little", little.paper(little.experiment(claims=CLAIMS), little.experiment("two")))
-        run_key.cache_clear()
-        yield
+    declared = dict(PAPERS)
+    PAPERS.clear()
+    PAPERS["little"] = little.paper(little.experiment(claims=CLAIMS), little.experiment("two"))
+    run_key.cache_clear()
+    yield
+    PAPERS.clear()
+    PAPERS.update(declared)  # in their order
     run_key.cache_clear()
 
 
