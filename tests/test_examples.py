@@ -48,7 +48,7 @@ def test_a_network_that_obeys_an_equation_finds_its_solution(tmp_path: Path) -> 
 
 
 def test_a_search_beside_a_learning_rate_improves_on_the_first_trial(tmp_path: Path) -> None:
-    table, best = printed(tmp_path, "optuna_objective", "--trials", "8").split("\n\n")
+    table, best = printed(tmp_path, "optuna_objective", "--trials", "16").split("\n\n")
     rows = table.splitlines()[1:]
     losses = [float(row.split()[0]) for row in rows]
     assert rows[-1].endswith("0.0100  relu")
