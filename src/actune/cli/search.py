@@ -135,7 +135,7 @@ def _progress(trials: int, tensorboard: Path | None, record: Callable[[Any], Non
             nonlocal is_recorded
             if not is_recorded:
                 record(study)
-            is_recorded = True
+                is_recorded = True
             advance(_finished(study), trials, _best(study))
             log(study, trial)
 
@@ -161,11 +161,9 @@ def _proved(study: Any, task: Any, seeds: int, how: Any, where: Any, quiet: bool
 
 def _write_report(path: Path, study: Any, storage: str | None) -> None:
     from ..discovery.study.overview import study_overview
-    from ..discovery.study.storage.patience import without_password
     from ..pages.report import report_page
 
-    where = None if storage is None else without_password(storage)
-    path.write_text(report_page(study_overview(study, where)), encoding="utf-8")
+    path.write_text(report_page(study_overview(study, storage)), encoding="utf-8")
 
 
 def _plot_winners(path: Path, best: dict[str, Any]) -> None:
@@ -281,10 +279,14 @@ def _finished(study: Any) -> int:
 
 def _best(study: Any) -> str:
     """What is best so far: its value, and the function, or where a network has several only the value."""
-    from ..discovery.study.results import activation_names, best_value, leaders
+    from ..catalogue.registry import resolve
+    from ..discovery.study.attributes import activation_key
+    from ..discovery.study.ledger import names_in
+    from ..discovery.study.results import best_trial, trial_value
 
     try:
-        value = f"best {best_value(study)[1]:.3f}"
+        trial = best_trial(study)
     except ValueError:  # nothing complete yet
         return ""
-    return f"{value}  {leaders(study, 1)[0]}" if len(activation_names(study)) == 1 else value
+    value, names = f"best {trial_value(study, trial)[1]:.3f}", names_in(trial)
+    return f"{value}  {resolve(trial.user_attrs[activation_key(names[0])]).simplify()}" if len(names) == 1 else value

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ...catalogue.registry import Family, resolve
@@ -19,6 +19,7 @@ from .ledger import finished_trial, names_in, objective_signs, trial_fingerprint
 __all__ = [
     "activation_names",
     "best",
+    "best_trial",
     "best_value",
     "finite_trials",
     "front",
@@ -28,6 +29,7 @@ __all__ = [
     "leading_trials",
     "no_winner_reason",
     "record",
+    "trial_value",
 ]
 
 LEADERS = 5  # of an activation, in a record
@@ -139,14 +141,20 @@ def fronts_by_name(study: Study) -> dict[str, list[tuple[Family, tuple[float, ..
     return {name: front(study, name) for name in activation_names(study)} if len(study.directions) > 1 else {}
 
 
-def best_value(study: Study) -> tuple[str, float]:
-    """What the best trial by the first objective is worth: ("validation loss", …), or ("value", …) of an own objective.
+def best_trial(study: Study) -> FrozenTrial:
+    """The best trial by the first objective; ValueError where no trial is complete with finite values."""
+    sign = objective_signs(study)[0]
+    return min(finite_trials(study), key=lambda t: (sign * t.values[0], t.number))
 
-    ValueError: no trial is complete with finite values.
-    """
-    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
-    best = min(finite_trials(study), key=lambda t: (sign * t.values[0], t.number))
-    return ("validation loss", best.user_attrs["validation_loss"]) if TASK in study.user_attrs else ("value", best.values[0])
+
+def trial_value(study: Study, t: FrozenTrial) -> tuple[str, float]:
+    """What a complete trial is worth: ("validation loss", …), or ("value", …) of an own objective."""
+    return ("validation loss", t.user_attrs["validation_loss"]) if TASK in study.user_attrs else ("value", t.values[0])
+
+
+def best_value(study: Study) -> tuple[str, float]:
+    """What the best trial by the first objective is worth, as `trial_value` says it; ValueError as of `best_trial`."""
+    return trial_value(study, best_trial(study))
 
 
 def record(study: Study, task: str, command: str | None, proof: dict[str, Any] | None = None) -> dict[str, Any]:
