@@ -8,15 +8,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import torch
 from curves import Panel, panels, picture, sparkline
 from mathml import mathml
 
 from actune import Family, Param, family, results
+from actune.show.tables import signed_bounds
 
 __all__ = ["families_pages", "source_link"]
 
 ROOT = Path(__file__).resolve().parents[2]
+SIGNS = {">": "above", "≥": "at least", "<": "below", "≤": "at most"}  # in words
 BESIDE = "[How time is measured](../benchmarks.md#how-time-is-measured)"
 
 
@@ -160,14 +161,7 @@ def parameter(item: tuple[str, Param]) -> tuple[str, str, str, str]:
 
 def limits(p: Param) -> str:
     """The numbers that a parameter may be, in words."""
-    bounds = [(side, getattr(p.constraint, f"{side}_bound", None)) for side in ("lower", "upper")]
-    return " and ".join(_limit(p, side, float(bound)) for side, bound in bounds if bound is not None) or "any number"
-
-
-def _limit(p: Param, side: str, bound: float) -> str:
-    included = bool(p.constraint.check(torch.tensor(bound)))
-    word = {"lower": ("above", "at least"), "upper": ("below", "at most")}[side][included]
-    return f"{word} {bound:g}"
+    return " and ".join(f"{SIGNS[sign]} {bound:g}" for sign, bound in signed_bounds(p.constraint)) or "any number"
 
 
 def speed_row(key: tuple[str, str], record: dict[str, Any]) -> tuple[str, str, str]:
