@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 
-__all__ = ["shorten", "shown", "suggestion"]
+__all__ = ["hidden_password", "shorten", "shown", "suggestion"]
 
 LONGEST = 100  # a longer text is nobody's misspelt name
 
@@ -15,6 +16,11 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """The text `; did you mean 'x'?` for an error message, or an empty one when no known name is near."""
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6) if len(name) <= LONGEST else []
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def hidden_password(text: str) -> str:
+    """The text with *** for the password of a URL in it, scheme://user:password@host."""
+    return re.sub(r"(://[^/:@]*):[^@]*@", r"\1:***@", text)
 
 
 def shorten(text: str, width: int = 60) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run
 
 WIDTHS = (390, 1400)
 SCHEMES = ("light", "dark")
@@ -54,6 +56,18 @@ def opened(browser: Any, file: Path, *, width: int = 1400, scheme: str = "light"
     yield page
     context.close()
     assert troubles == [], "\n".join(troubles)
+
+
+def page_of_command(
+    browser: Any, capsys: Any, monkeypatch: Any, file: Path, *arguments: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a command prints with `--report FILE --json`, and the data in the page that it writes there."""
+    code, out, errors = run(capsys, monkeypatch, *arguments, "--report", str(file), "--json")
+    assert code == 0, errors
+    found = json.loads(out)
+    assert found["report"] == str(file)
+    with opened(browser, file) as page:
+        return found, page.evaluate("dom.data()")
 
 
 def violations(page: Any) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import SCHEMES, WIDTHS, opened, violations
+from browser import SCHEMES, WIDTHS, opened, page_of_command, violations
 from command_line import run
 
 from actune.experiments.stats import estimate
@@ -94,13 +94,8 @@ def test_the_command_writes_it(
 ) -> None:
     monkeypatch.chdir(results)
     file = results / "new" / "claims.html"
-    told = ("reproduce", "little/one", "--results", str(results), "--report", str(file), "--json", *more)
-    code, out, errors = run(capsys, monkeypatch, *told)
-    assert code == 0, errors
-    found = json.loads(out)
-    assert found["report"] == str(file)
-    with opened(browser, file) as page:
-        data = page.evaluate("dom.data()")
+    told = ("reproduce", "little/one", "--results", str(results), *more)
+    found, data = page_of_command(browser, capsys, monkeypatch, file, *told)
     assert [e["name"] for e in data["papers"][0]["experiments"]] == ["one"]
     assert data == {name: found[name] for name in data} if more else found["done"] == 8
 

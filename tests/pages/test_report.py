@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
-from browser import SCHEMES, WIDTHS, opened, violations
+from browser import SCHEMES, WIDTHS, opened, page_of_command, violations
 from command_line import run
 from made_study import write_study
 from optuna.trial import TrialState, create_trial
@@ -258,13 +258,8 @@ def test_a_search_writes_its_report(
     browser: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage, page_file = tmp_path / "study.db", tmp_path / "search.html"
-    typed = ("search", "digits", "--trials", "2", "--no-proof", "--storage", str(storage), "--report", str(page_file), "--json")
-    code, out, errors = run(capsys, monkeypatch, *typed)
-    assert code == 0, errors
-    found = json.loads(out)
-    assert found["report"] == str(page_file)
-    with opened(browser, page_file) as page:
-        data = page.evaluate("dom.data()")
+    typed = ("search", "digits", "--trials", "2", "--no-proof", "--storage", str(storage))
+    found, data = page_of_command(browser, capsys, monkeypatch, page_file, *typed)
     assert data == study_overview(existing_study(str(storage)), str(storage))
     assert data["record"] == {k: v for k, v in found.items() if k != "report"}
     assert [c["command"] for c in data["provenance"]["commands"]] == [found["command"]]

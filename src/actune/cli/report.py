@@ -23,13 +23,12 @@ def report_command(
     """Write all that is known of a search as one page that needs no network; searches that still run can be looked at, too."""
     from ..discovery.study.overview import study_overview
     from ..discovery.study.storage.opening import existing_study
-    from ..discovery.study.storage.patience import without_password
     from ..pages.report import report_page
 
     path = output or (None if as_json else Path("report.html"))
     if path is not None:
         writable_path(path, "--output", PAGES)
-    found = study_overview(existing_study(storage, study), without_password(storage))
+    found = study_overview(existing_study(storage, study), storage)
     if path is not None:
         path.write_text(report_page(found), encoding="utf-8")
     if as_json:

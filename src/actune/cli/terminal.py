@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
+
+from ..messages import hidden_password
 
 __all__ = [
     "PAGES",
@@ -35,8 +36,6 @@ __all__ = [
 PAGES = (".html", ".htm")  # endings of files that browsers open
 out, err = Console(), Console(stderr=True)
 
-_PASSWORD = re.compile(r"(://[^/:@\s]*):[^@\s]*@")  # of a URL, scheme://user:password@host
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
 Processes = Annotated[int, typer.Option(min=1, help="Processes, one thread each; the proof of a search takes all cores.")]
 Together = Annotated[int, typer.Option(min=1, help="Small networks that train side by side in each process; try 8.")]
@@ -53,7 +52,7 @@ def read_function(function: str) -> Any:
 
 def command() -> str:
     """The command line as it was typed, for the record, without the passwords of databases."""
-    return shlex.join(["actune", *(_PASSWORD.sub(r"\1:***@", text) for text in sys.argv[1:])])
+    return shlex.join(["actune", *map(hidden_password, sys.argv[1:])])
 
 
 def print_json(data: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -157,8 +157,7 @@ def _check_budget(study: Study, task: Task, budget: Budget) -> None:
     """Write into a new study how its candidates are trained; refuse to go on otherwise than it was begun."""
     if len(budget.objectives) > 1 and budget.first_rung > 0:
         _LOG.warning("several objectives (%s): nothing is pruned, Optuna has no reports for them", ", ".join(budget.objectives))
-    record = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(budget).items()}
-    record |= {"task_epochs" if name == "epochs" else name: v for name, v in recipe(task).items()}
+    record = budget.to_json() | {"task_epochs" if name == "epochs" else name: v for name, v in recipe(task).items()}
     before = study.user_attrs.get(BUDGET)
     if before is None:
         study.set_user_attr(BUDGET, record)

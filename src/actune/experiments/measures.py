@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,10 @@ class Measure:
     def over(self, a: float, b: float) -> float:
         """By how much a is better than b."""
         return 0.0 if a == b else a - b if self.larger else b - a
+
+    def to_json(self) -> dict[str, Any]:
+        """What it is called and how it is printed, as plain data."""
+        return {name: getattr(self, name) for name in ("name", "larger", "scale", "digits", "unit", "gain")}
 
     def show(self, number: float) -> str:
         return f"{self.scale * number:.{self.digits}f}{self.unit}"

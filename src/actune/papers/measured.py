@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
@@ -79,7 +78,7 @@ def _measured(paper: Paper, experiment: Experiment, known: Mapping[str, Line]) -
     runs = [line for found in table.values() for line in found.values()]
     return {
         "scale": scale, "runs": len(runs), "hours": sum(line["scores"].get("seconds") or 0 for line in runs) / 3600,
-        "measure": {k: v for k, v in asdict(measure).items() if k in ("name", "larger", "scale", "digits", "unit", "gain")},
+        "measure": measure.to_json(),
         "functions": [
             {"name": name, "seeds": len(numbers[name]), "scores": _plain_numbers(numbers[name])}
             | dict(zip(("mean", "low", "high"), _plain_numbers(_interval(numbers[name])), strict=True))

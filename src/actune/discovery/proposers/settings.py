@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
 
 from ...messages import suggestion
 from .space import Space
@@ -69,6 +69,10 @@ class Budget:
     first_rung: float = 0.25
     reduction: int = 2
     spared: int = 12
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON gives them back."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)

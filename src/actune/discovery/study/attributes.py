@@ -11,6 +11,7 @@ __all__ = [
     "BUDGET",
     "COMMANDS",
     "COURSE",
+    "DIVERGED",
     "ERROR_MESSAGE",
     "INTERRUPTED",
     "PROOF",
@@ -34,6 +35,7 @@ COMMANDS = "actune:commands"  # the command lines that searched: what was typed,
 
 # Of a trial.
 WORKER = "actune:worker"  # who runs it, HOST:PID
+DIVERGED = "actune:diverged"  # True where its training diverged
 ERROR_MESSAGE = "actune:error"  # the message of the exception with which it failed
 INTERRUPTED = "actune:interrupted"  # its number, where Ctrl-C ended it
 TRAINED = "actune:trained"  # what its training depended on, as a digest

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from ...messages import shorten
-from .attributes import ANSWERED, ERROR_MESSAGE
+from .attributes import ANSWERED, DIVERGED, ERROR_MESSAGE
 from .counting import is_left, superseded
 
 __all__ = ["TRIAL_ENDINGS", "Ending", "trial_endings"]
@@ -54,7 +54,7 @@ def _ending(t: FrozenTrial, again: Iterable[int], floor: float) -> Ending:
 
 def _why_pruned(t: FrozenTrial, floor: float) -> str:
     accuracy = t.user_attrs.get("validation_accuracy")
-    if t.user_attrs.get("actune:diverged"):
+    if t.user_attrs.get(DIVERGED):
         return "the training diverged"
     if accuracy is not None and accuracy < floor:
         return f"validation accuracy below {floor:g}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from ...catalogue.registry import Family, resolve
@@ -21,9 +20,10 @@ from .ancestry import ancestors, bred_by, origin_of, passed_over
 from .attributes import BUDGET, COMMANDS, COURSE, ERROR_MESSAGE, PROOF, RANKING, SEED, TASK, WORKER, activation_key, check_study
 from .counting import finished
 from .endings import TRIAL_ENDINGS, Ending, trial_endings
-from .ledger import names_in
+from .ledger import names_in, objective_signs
 from .origin import recorded_settings
 from .results import activation_names, best, leading_trials, no_winner_reason, record
+from .storage.patience import without_password
 
 __all__ = ["study_overview"]
 
@@ -38,7 +38,7 @@ _NAMES = {"loss": "validation loss", "error": "validation error", "cost": "cost"
 def study_overview(study: Study, storage: str | None = None) -> dict[str, Any]:
     """All that a study tells of its search, as plain data for `json.dumps`; what is not known is None.
 
-    storage   where the study is, as a user may read it
+    storage   where the study is; a password in it is not told
 
     A study without a complete trial has no "record", "winners", "leaders" and "front"; "missing" then says why.
     """
@@ -51,7 +51,8 @@ def study_overview(study: Study, storage: str | None = None) -> dict[str, Any]:
     values = [_values(t, e) for t, e in zip(trials, endings, strict=True)]
     costs = _costs(study, trials, values, budget)
     return {
-        "study": study.study_name, "storage": storage, "task": study.user_attrs.get(TASK), "activations": found,
+        "study": study.study_name, "storage": None if storage is None else without_password(storage),
+        "task": study.user_attrs.get(TASK), "activations": found,
         "objectives": _objectives(study, budget),
         "finished": len(finished(trials)), "begun": len(trials),
         "missing": None if names else no_winner_reason(study),
@@ -82,10 +83,6 @@ def _objectives(study: Study, budget: Mapping[str, Any]) -> list[dict[str, str]]
     return [{"name": name, "direction": d.name.lower()} for name, d in zip(names, study.directions, strict=True)]
 
 
-def _is_larger_better(study: Study) -> bool:
-    return bool(study.directions[0] == StudyDirection.MAXIMIZE)
-
-
 def _values(t: FrozenTrial, ending: Ending) -> list[float] | None:
     """The values of a complete trial; None of all others."""
     return list(t.values) if ending.kind in ("complete", "answered") else None
@@ -105,7 +102,7 @@ def _costs(
     if "cost" in objectives:
         at = list(objectives).index("cost")
         return [None if v is None else int(v[at]) for v in values]
-    sign = -1 if _is_larger_better(study) else 1
+    sign = objective_signs(study)[0]
     best = sorted((sign * v[0], n) for n, v in enumerate(values) if v is not None)[:_PRICED]
     known: dict[str, int | None] = {}
     found: list[int | None] = [None] * len(trials)
@@ -185,7 +182,7 @@ def _leaders(study: Study, values: Sequence[Any], costs: Sequence[int | None], n
 
 def _front(study: Study, values: Sequence[Any], costs: Sequence[int | None]) -> list[int]:
     """The trials than which none is both cheaper and better by the first objective, the cheapest first."""
-    sign = -1 if _is_larger_better(study) else 1
+    sign = objective_signs(study)[0]
     points = sorted((cost, sign * v[0], n) for n, (v, cost) in enumerate(zip(values, costs, strict=True)) if v and cost is not None)
     front: list[int] = []
     lowest = math.inf
@@ -246,9 +243,9 @@ def _bred(
     study: Study, trials: Sequence[FrozenTrial], endings: Sequence[Ending], values: Sequence[Any], name: str
 ) -> list[dict[str, Any]]:
     firsts = [None if v is None else v[0] for v in values]
-    larger = _is_larger_better(study)
-    best = [n for _, n in sorted((-v if larger else v, n) for n, v in enumerate(firsts) if v is not None)]
-    return bred_by(trials, endings, firsts, best[: max(1, len(best) // 10)], activation_key(name), larger)
+    sign = objective_signs(study)[0]
+    best = [n for _, n in sorted((sign * v, n) for n, v in enumerate(firsts) if v is not None)]
+    return bred_by(trials, endings, firsts, best[: max(1, len(best) // 10)], activation_key(name), larger=sign < 0)
 
 
 # -- what it depends on --------------------------------------------------------------------------------------------------
@@ -260,8 +257,7 @@ def _proof(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None
     if proof is None:
         return None
     measure = MEASURES[proof["comparison"]["measure"]]
-    shown = {name: v for name, v in asdict(measure).items() if name in ("name", "larger", "scale", "digits", "unit", "gain")}
-    return proof | {"current": proof["finished"] == len(finished(trials)), "measure": shown}
+    return proof | {"current": proof["finished"] == len(finished(trials)), "measure": measure.to_json()}
 
 
 def _command(study: Study) -> str | None:
@@ -292,8 +288,7 @@ def _method_name(trials: Sequence[FrozenTrial], budget: Mapping[str, Any]) -> st
         return None
     settings, probed = recorded_settings(origins[-1]), "probed" in origins[-1]
     for name, method in METHODS.items():
-        told = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(method.budget).items()}
-        same = all(budget.get(key, v) == v for key, v in told.items())
+        same = all(budget.get(key, v) == v for key, v in method.budget.to_json().items())
         if settings == method.settings and probed == method.fisher and same:
             return name
     return None

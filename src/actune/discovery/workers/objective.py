@@ -20,7 +20,7 @@ from ..proposers.costs import function_cost
 from ..proposers.fisher import Fisher
 from ..proposers.history import Proposer
 from ..proposers.settings import Budget, Settings
-from ..study.attributes import ANSWERED, COURSE, TRAINED
+from ..study.attributes import ANSWERED, COURSE, DIVERGED, TRAINED
 from ..study.storage.opening import set_attributes
 from ..study.suggest import breeding, find_twin, suggest_activation
 from .worker import Objective
@@ -92,7 +92,7 @@ class TaskObjective:
     def judged(self, trial: Trial, f: Family, outcome: Outcome) -> float | Sequence[float]:
         """The values of a trial after its training; TrialPruned where it diverged or stayed below the floor."""
         facts: dict[str, Any] = {"validation_accuracy": outcome.validation_accuracy, TRAINED: self._mark(f)}
-        facts |= {"actune:diverged": True} if outcome.diverged else {"validation_loss": outcome.validation_loss}
+        facts |= {DIVERGED: True} if outcome.diverged else {"validation_loss": outcome.validation_loss}
         if outcome.course is not None:
             facts[COURSE] = {name: _course(values) for name, values in outcome.course.items()}
         set_attributes(trial, facts)

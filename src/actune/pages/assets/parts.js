@@ -112,5 +112,5 @@ const parts = (() => {
     return power * [1, 2, 5, 10].find((k) => k * power >= least * (1 - 1e-9));
   }
 
-  return { number, mathematics, count, minus, measured, pValue, section, paragraph, quiet, code, facts, table, details, intervals };
+  return { number, mathematics, count, measured, pValue, section, paragraph, quiet, code, facts, table, details, intervals };
 })();

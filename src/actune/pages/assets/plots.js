@@ -136,7 +136,7 @@ const plots = (() => {
   }
 
   /**
-   * Draw curves or points over x. Returns {figure, plot, update(x, values), describe(text), remove()}.
+   * Draw curves or points over x. Returns {figure, update(x, values), describe(text), remove()}.
    *   place    the element to append to
    *   title    the caption, and `description` what a screen reader says of it
    *   x        {label, values, log, range: [low, high] or a function that returns it, whole, names}, y likewise without values;
@@ -191,11 +191,11 @@ const plots = (() => {
     watch.observe(figure);
     all.set(u, series);
     return {
-      figure, plot: u, describe,
+      figure, describe,
       update: (xs, values) => u.setData([xs, ...values]),
       remove: () => { watch.disconnect(); all.delete(u); u.destroy(); figure.remove(); },
     };
   }
 
-  return { draw, colour };
+  return { draw };
 })();

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from contextlib import suppress
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, PendingRollbackError
+from sqlalchemy.exc import InterfaceError, OperationalError, PendingRollbackError
+
+from ....messages import hidden_password
 
 __all__ = ["PATIENCE", "Patience", "SearchError", "is_passing", "reason_of", "remedy_for", "without_password"]
 
@@ -86,7 +86,4 @@ def is_passing(error: BaseException) -> bool:
 
 def without_password(where: str) -> str:
     """The storage as a user knows it, without its password."""
-    path = where.removeprefix("sqlite:///")
-    with suppress(ArgumentError):
-        return make_url(where).render_as_string(hide_password=True) if "://" in path else path
-    return where
+    return hidden_password(where.removeprefix("sqlite:///"))
