@@ -88,7 +88,9 @@ class Activation(nn.Module):
         return cls(load(path), **options)
 
     def forward(self, x: Tensor) -> Tensor:
-        if isinstance(x, torch.fx.Proxy):  # torch.fx records operations on values that are not there: this module is one of them
+        if type(x) is not Tensor and isinstance(
+            x, torch.fx.Proxy
+        ):  # torch.fx records operations on values that are not there: this module is one of them
             return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})  # type: ignore[attr-defined]
         if torch.compiler.is_dynamo_compiling() or _compiler() is None:
             return self._compute(x)
@@ -97,16 +99,15 @@ class Activation(nn.Module):
     def _compute(self, x: Tensor) -> Tensor:
         if type(x) is not Tensor or x.is_nested:
             check_input(x)
-        if not self.family.params:
-            return activate(self.family.expr, x, {})
-        if self.scope != "layer" and not self._is_sized():
+        if self.scope != "layer" and self.family.params and not self._is_sized():
             self.materialize(self._shape_of(x))
         if self.family.initial_form is not None and self._has_initial_values():
             return activate(self.family.initial_form, x, {})
         if torch.compiler.is_dynamo_compiling():
-            return activate(self.family.expr, x, self._symbols(x))
-        stored = tuple(getattr(self, name) for name in self.family.params)
-        shapes = (self._broadcast_shape(x),) * len(stored)
+            return activate(self.family.expr, x, self._symbols(x) if self.family.params else {})
+        known: Any = self._parameters  # where a module looks first; it takes half a microsecond to say so itself
+        stored = tuple([known[name] if name in known else getattr(self, name) for name in self.family.params])
+        shapes = (self._broadcast_shape(x),) * len(stored) if stored else ()
         return activate_stored(subject_of_family(self.family), x, stored, shapes)
 
     def _names(self) -> tuple[tuple[str, ...], ...]:

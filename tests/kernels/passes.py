@@ -12,7 +12,7 @@ from torch import Tensor
 
 import actune
 from actune.kernels import dispatch, operators
-from actune.kernels.cpu import fused, tiers
+from actune.kernels.cpu import tiers
 from actune.kernels.cpu.compiler import has_kernels
 from actune.kernels.cpu.strips import Strip
 from actune.language.expr import Expr
@@ -37,7 +37,7 @@ def families() -> list[str]:
 
 def forced(how: str) -> Any:
     """While it lasts, every kernel is of one sort; gives the mock that counts them."""
-    return mock.patch.object(fused, "kernel_for", side_effect=lambda *key: MAKERS[how](*key[:-1]))
+    return mock.patch.object(tiers, "kernel_for", side_effect=lambda *key: MAKERS[how](*key[:-1]))
 
 
 def passes(how: str, e: Expr, x: Tensor, p: Mapping[str, Tensor], g: Tensor) -> list[Tensor]:

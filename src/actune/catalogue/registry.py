@@ -10,6 +10,7 @@ Declaring a family checks it, and makes `swish(x)` a function of the language wi
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -97,10 +98,31 @@ class Param:
         found: Tensor = transform.sign * transform.log_abs_det_jacobian(stored, value).exp()  # that of an upper bound falls
         return found
 
+    def number_map(self, dtype: torch.dtype) -> Callable[[float], tuple[float, float]] | None:
+        """`value` and `slope` of single numbers stored in this dtype, as a function of floats; None where it takes tensors."""
+        if self.constraint is real:
+            return _itself
+        return functools.partial(_exponential, *_limits(dtype)) if self.constraint is positive else None
+
+
+def _itself(stored: float) -> tuple[float, float]:
+    return stored, 1.0
+
+
+def _exponential(low: float, high: float, stored: float) -> tuple[float, float]:
+    """`Param.value` and `slope` of a positive parameter."""
+    value = math.exp(min(max(stored, low), high))
+    return value, value * (low <= stored <= high)
+
+
+def _limits(dtype: torch.dtype) -> tuple[float, float]:
+    """The logarithms of the smallest and the largest positive value."""
+    limits = torch.finfo(dtype)
+    return 0.999 * math.log(limits.tiny), 0.999 * math.log(limits.max)
+
 
 def _limited(stored: Tensor) -> Tensor:
-    limits = torch.finfo(stored.dtype)
-    return stored.clamp(0.999 * math.log(limits.tiny), 0.999 * math.log(limits.max))
+    return stored.clamp(*_limits(stored.dtype))
 
 
 @dataclass(frozen=True)

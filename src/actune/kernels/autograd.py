@@ -30,9 +30,11 @@ class Way(Protocol):
 
 def apply_way(way: Way, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The values, differentiable where gradients are recorded."""
-    if needed_gradients(x, parameters):
-        y: Tensor = _Once.apply(way, x, *parameters)  # type: ignore[no-untyped-call]
-        return y
+    if torch.is_grad_enabled():
+        for t in (x, *parameters):
+            if t.requires_grad:
+                y: Tensor = _Once.apply(way, x, *parameters)  # type: ignore[no-untyped-call]
+                return y
     return way.values(x, parameters)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..language.expr import Expr
 from . import operators
 from .autograd import Way, apply_way
+from .cpu.flat import flat_way
 from .cpu.fused import cpu_way
 from .gpu import gpu_way
 from .onnx import by_onnx_operator, is_recorded_for_onnx
@@ -73,6 +74,7 @@ def _by_operators(subject: Subject, shapes: tuple[tuple[int, ...], ...], x: Tens
 WAYS: tuple[Callable[[Request], Function | None], ...] = (
     gates_way,
     table_way,
+    _by_autograd(flat_way),
     _by_autograd(cpu_way),
     gpu_way,
     lambda asked: functools.partial(_by_operators, asked.subject, asked.shapes),

@@ -108,9 +108,10 @@ class Request(NamedTuple):
 
 def request_of(subject: Subject, place: str, x: Tensor, tensors: Sequence[Tensor], shapes: tuple[tuple[int, ...], ...]) -> Request:
     """The request to compute a subject at x, in this place, with these tensors of parameters."""
-    learns = any(t.requires_grad for t in tensors)
-    strides = None if x.is_contiguous() else x.stride()
-    return Request(subject, shapes, place, x.dtype, tuple(x.shape), strides, learns)
+    learns = False
+    for t in tensors:
+        learns |= t.requires_grad
+    return Request(subject, shapes, place, x.dtype, x.shape, None if x.is_contiguous() else x.stride(), learns)
 
 
 def place_of(x: Tensor, tensors: Sequence[Tensor]) -> str:
@@ -120,9 +121,13 @@ def place_of(x: Tensor, tensors: Sequence[Tensor]) -> str:
     """
     if is_traced() or torch._C._get_tracing_state() or torch.autograd.forward_ad._current_level >= 0:
         return ""
-    everything = (x, *tensors)
-    if not is_bare(*everything) or not all(t.is_floating_point() for t in everything):
+    if not is_bare(x, *tensors):
         return ""
-    if x.is_cpu:
-        return "cpu" if all(t.is_cpu for t in tensors) else ""
-    return "gpu" if all(t.is_cuda for t in everything) else ""
+    on_cpu = x.is_cpu
+    for t in (x, *tensors):
+        if t.dtype not in _FLOATS or not (t.is_cpu if on_cpu else t.is_cuda):
+            return ""
+    return "cpu" if on_cpu else "gpu"
+
+
+_FLOATS = frozenset((torch.float32, torch.float64, torch.float16, torch.bfloat16))

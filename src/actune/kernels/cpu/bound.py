@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ...language.expr import Expr
 from ..layout import layout_of
+from . import tiers
 from .fused import slopes
 from .strips import Cut, Strip, bind_strips, cut
-from .tiers import kernel_for
 
 __all__ = ["BoundFormula", "KernelPair", "row_layout"]
 
@@ -46,8 +46,10 @@ class BoundFormula:
     def ways(self, channels: int, forward: int, backward: int) -> KernelPair:
         """The kernels for so many elements more; they may be others each time, and give the same bits."""
         columns = bool(self.names) and channels > 1
-        values = kernel_for((self.e,), self.names, torch.float32, columns, False, forward)
-        return KernelPair(values, kernel_for(slopes(self.e, self.learned), self.names, torch.float32, columns, True, backward))
+        values = tiers.kernel_for((self.e,), self.names, torch.float32, columns, False, forward)
+        return KernelPair(
+            values, tiers.kernel_for(slopes(self.e, self.learned), self.names, torch.float32, columns, True, backward)
+        )
 
     def values(self, ways: KernelPair, x: Tensor, y: Tensor, numbers: Tensor) -> Call:
         """Writes the values at x to y, when called; numbers: a row for each parameter, see `row_layout`."""

@@ -19,9 +19,9 @@ from ...tensors import Array
 from .. import operators
 from ..layout import Layout, as_flat, fill_in_order, restore_order
 from ..request import Request, Subject
+from . import tiers
 from .compiler import compute_dtype, kernel_cost, kernels_run
 from .strips import Cut, cut, run_strips
-from .tiers import kernel_for
 
 __all__ = ["CpuWay", "cpu_way", "has_kernel", "slopes"]
 
@@ -60,7 +60,7 @@ class CpuWay:
         if not x.numel():
             return y
         subject, order, at = self.subject, self.layout.order, self.at
-        strip = kernel_for((subject.e,), subject.names, x.dtype, at.columns, False, x.numel())
+        strip = tiers.kernel_for((subject.e,), subject.names, x.dtype, at.columns, False, x.numel())
         rows = self._each(Param.value, self._stored(parameters))
         numbers, elements = self._numbers(rows), as_flat(x, order, x.dtype)
         if order is None:
@@ -93,7 +93,7 @@ class CpuWay:
         if not x.numel():
             return gx, torch.zeros(len(learned), at.own, dtype=torch.float64, device="cpu")
         names = self.subject.names
-        strip = kernel_for(slopes(self.subject.e, learned), names, x.dtype, at.columns, True, x.numel())
+        strip = tiers.kernel_for(slopes(self.subject.e, learned), names, x.dtype, at.columns, True, x.numel())
         elements, gradients = as_flat(x, order, x.dtype), as_flat(g, order, x.dtype)
         sums = fill_in_order(gx, order, x.dtype, lambda out: run_strips(strip, at, numbers, elements, out, gradients, len(learned)))
         return gx, torch.from_numpy(sums)

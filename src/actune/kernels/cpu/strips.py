@@ -22,6 +22,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ from .loops import VECTORS, counters, loop
 from .subnormal import without_subnormals
 from .threads import shared_out
 
-__all__ = ["Cut", "Strip", "bind_strips", "cut", "driver", "link_strip", "run_strips"]
+__all__ = ["Cut", "FlatCall", "Strip", "bind_strips", "cut", "driver", "link_strip", "run_strips"]
 
 LENGTH = 128  # vectors in a strip of a row
 TALL = 16  # and in one of columns
@@ -126,20 +127,87 @@ def run_strips(
     """
     units, group, distance = at.units, at.group, parameters.shape[1]
     each = np.zeros((math.ceil(units / group), sums, distance))
+    plan = _plan(strip, at, x.element_size(), parameters.itemsize, distance, sums, group)
     pointers = (x.data_ptr(), (x if g is None else g).data_ptr(), y.data_ptr(), parameters.ctypes.data, each.ctypes.data)
-    shape = (at.channels, distance, parameters.itemsize, 8 * sums * distance, at.extent)
-
-    def share(start: int, end: int, memory: Any = (x, g, y, parameters, each)) -> None:  # held as long as someone is at work
-        strip.run(strip.context, x.element_size(), *pointers, *shape, start * group, min(end * group, units), group)
-
-    if len(each) == 1:
-        strip.run(strip.context, x.element_size(), *pointers, *shape, 0, units, group)
-    else:
-        shared_out(share, len(each), x.numel() // _SHARE)
+    _run_groups(strip, plan, pointers, units, group, x.numel(), (x, g, y, parameters, each))
     if not sums:
         return np.zeros((0, at.own))
     found: NDArray[np.float64] = each.sum(0)[:, : at.channels].reshape(sums, at.repeats, at.own, at.spread).sum((1, 3))
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class FlatCall:
+    """`run_strips` for parameters of one number each, prepared for tensors of one size: without NumPy, for small ones.
+
+    sums   how many a pullback makes
+    kinds  the bytes per element of x and per parameter
+    """
+
+    strip: Strip
+    at: Cut
+    sums: int
+    kinds: tuple[int, int]
+
+    def __call__(self, numbers: bytes, x: Tensor, y: Tensor, g: Tensor | None = None) -> list[float]:
+        """Call the kernel for flat tensors, with the parameters one after the other in memory; gives the sums."""
+        gradient = None if g is None else g.data_ptr()
+        if self._alone and not self.sums:
+            self._run(x.data_ptr(), gradient, y.data_ptr(), numbers, None, 0, self._units)
+            return []
+        pointers = (x.data_ptr(), gradient, y.data_ptr(), numbers)
+        each = self._room()
+        _run_groups(self.strip, self._plan, (*pointers, each), self._units, self._group, x.numel(), (x, g, y, numbers, each))
+        return each[:] if self._alone else [math.fsum(each[k :: self.sums]) for k in range(self.sums)]
+
+    @functools.cached_property
+    def _plan(self) -> bytes:
+        return _plan(self.strip, self.at, *self.kinds, 1, self.sums, self._group)
+
+    @functools.cached_property
+    def _run(self) -> Callable[..., None]:
+        return functools.partial(self.strip.run, self._plan)
+
+    @functools.cached_property
+    def _alone(self) -> bool:
+        """Whether all strips are one group, which one thread does."""
+        return self._groups == 1
+
+    @functools.cached_property
+    def _units(self) -> int:
+        return self.at.units
+
+    @functools.cached_property
+    def _group(self) -> int:
+        return self.at.group
+
+    @functools.cached_property
+    def _groups(self) -> int:
+        return -(-self._units // self._group)
+
+    @functools.cached_property
+    def _room(self) -> Any:
+        """New memory for the sums of all groups."""
+        return ctypes.c_double * (self._groups * self.sums)
+
+
+def _run_groups(
+    strip: Strip, plan: bytes, pointers: tuple[Any, ...], units: int, group: int, elements: int, memory: tuple[Any, ...]
+) -> None:
+    """Call a kernel for all groups of strips; the threads hold the memory for as long as one of them is at work."""
+    if units <= group:
+        strip.run(plan, *pointers, 0, units)
+        return
+
+    def share(start: int, end: int, memory: Any = memory) -> None:
+        strip.run(plan, *pointers, start * group, min(end * group, units))
+
+    shared_out(share, -(-units // group), elements // _SHARE)
+
+
+def _plan(strip: Strip, at: Cut, element: int, number: int, distance: int, sums: int, group: int) -> bytes:
+    """What a kernel reads beside tensors, in the order of `_PLAN`: their layout, and the bytes per element and per parameter."""
+    return _PACK(strip.context, element, at.channels, distance, number, 8 * sums * distance, at.extent, group)
 
 
 def bind_strips(
@@ -151,17 +219,15 @@ def bind_strips(
     """
     units = at.units
     pointers = (t.data_ptr() for t in (x, x if g is None else g, y, parameters, y if sums is None else sums))
-    distance, size = parameters.shape[-1], parameters.element_size()
-    of_sums = 0 if sums is None else sums.nbytes
-    return functools.partial(
-        strip.run, strip.context, x.element_size(), *pointers, at.channels, distance, size, of_sums, at.extent, 0, units, units
-    )
+    rows = 0 if sums is None else len(sums)
+    plan = _plan(strip, at, x.element_size(), parameters.element_size(), parameters.shape[-1], rows, units)
+    return functools.partial(strip.run, plan, *pointers, 0, units)
 
 
 def link_strip(library: llvm.Library, context: int = 0, kept: object = None) -> Strip:
     """The kernel whose function "run" was compiled."""
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    return Strip(library.function("run", pointer, integer, *(pointer,) * 5, *(integer,) * 8), context, kept)
+    return Strip(library.function("run", *(pointer,) * 6, integer, integer), context, kept)
 
 
 # -- the loops, in LLVM assembly -----------------------------------------------------------------------------------------
@@ -170,12 +236,20 @@ _STRIP = """
   call void @strip(ptr %context, ptr %x, ptr %g, ptr %y, ptr %p, i64 %distance, ptr %s, i64 %count, i64 {stride}, i64 %live)"""
 
 
+# A call has few arguments, as each takes ctypes a tenth of a microsecond: what is alike in all calls is read from memory.
+_PLAN = ("context", "size", "channels", "distance", "wide", "bytes", "extent", "group")
+_PACK = struct.Struct(f"={len(_PLAN)}q").pack
+_READ = "".join(f"""
+  %plan.{name} = getelementptr i64, ptr %plan, i64 {i}
+  %{name}{".word" if name == "context" else ""} = load i64, ptr %plan.{name}, align 1""" for i, name in enumerate(_PLAN)) + """
+  %context = inttoptr i64 %context.word to ptr"""  # fmt: skip
+
+
 def driver(columns: bool) -> str:
     """The function "run", which calls "strip" for all strips of a tensor in this order."""
     names, body = (("unit", "channel"), _COLUMNS) if columns else (("unit",), _ROWS)
-    parameters = """ptr %context, i64 %size, ptr %X, ptr %G, ptr %Y, ptr %P, ptr %S, i64 %channels, i64 %distance, i64 %wide,
-                 i64 %bytes, i64 %extent, i64 %first, i64 %last, i64 %group"""
-    loops = without_subnormals("run", parameters, VECTORS, counters(names) + body)
+    parameters = "ptr %plan, ptr %X, ptr %G, ptr %Y, ptr %P, ptr %S, i64 %first, i64 %last"
+    loops = without_subnormals("run", parameters, VECTORS, counters(names) + _READ + body)
     return f"\ndeclare i64 @llvm.smin.i64(i64, i64){loops}"
 
 

@@ -14,7 +14,9 @@ from ...language.expr import Expr
 from . import compiler, interpreter
 from .strips import Strip, link_strip
 
-__all__ = ["WORTH", "kernel_for"]
+__all__ = ["WORTH", "Asked", "kernel_for"]
+
+Asked = tuple[tuple[Expr, ...], tuple[str, ...], torch.dtype, bool, bool]  # what `kernel_for` is asked, but for the elements
 
 _STACK = 2**18  # bytes that a tape may take of it
 WORTH = 20_000_000  # elements: interpreting them costs about as much more as compiling (7e6 to 4e8, by formula)
