@@ -83,7 +83,7 @@ _FIELDS = (
 def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward: bool) -> Tape:
     """The tape of one formula's values, or of slopes (see `compiler.formula_library`)."""
     outputs, nodes = ordered(exprs)
-    addresses, arena = operator_addresses(double), _Arena(LANES * (8 if double else 4))
+    arena = _Arena(LANES * (8 if double else 4))
     constants = [n for n in nodes if n.op == "const"]
     places = {n: arena.single() for n in constants}
     parameters, sums = [arena.single() for _ in names], [arena.single() for _ in outputs[1:]]
@@ -99,12 +99,14 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
             if last[a] is n and a in moving and not a.is_leaf and a not in outputs:
                 arena.free(places[a])  # its block may take the result: each vector is read before it is written
         places[n] = arena.block() if n in moving else arena.single()
-        rows.append(_tape_row(addresses[_operator_of(n)], places[n], arguments))
+        rows.append(_tape_row(operator_address(_operator_of(n), double), places[n], arguments))
     out = places[outputs[0]]
     if backward:
         product = arena.block()
-        rows.append(_tape_row(addresses["mul"], product, [g, out]))
-        rows += [_tape_row(addresses[_SUM], s, [g, places[e], alive]) for s, e in zip(sums, outputs[1:], strict=True)]
+        rows.append(_tape_row(operator_address("mul", double), product, [g, out]))
+        rows += [
+            _tape_row(operator_address(_SUM, double), s, [g, places[e], alive]) for s, e in zip(sums, outputs[1:], strict=True)
+        ]
         out = product
     with np.errstate(over="ignore"):
         numbers = np.repeat(np.array([n.args[0] for n in constants], np.float64 if double else np.float32), LANES)
@@ -128,7 +130,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
 
 
 def _operator_of(n: Expr) -> str:
-    """The operator of a node, a key of `operator_addresses`: a power that the kernel column treats apart is one by itself."""
+    """The operator of a node, a name for `operator_address`: a power that the kernel column treats apart is one by itself."""
     return _power_operator(n.args[1].args[0]) if n.op == "pow" and n.args[1].op == "const" and n.args[1].args[0] in POWERS else n.op
 
 
@@ -174,19 +176,22 @@ _LOADED: list[llvm.Library] = []  # what must stay in memory
 
 
 @functools.cache
-def operator_addresses(double: bool) -> dict[str, int]:
-    """The address of each operator's loop over a block."""
-    kernels = {name: (op.arity, operator_kernel(name)) for name, op in OPS.items() if op.kernel or name == "where"}
-    kernels |= {_power_operator(b): (1, lambda K, a, b=b: operator_kernel("pow")(K, a, K.const(b))) for b in POWERS}
-    symbols = {name: f"op_{i}" for i, name in enumerate([*kernels, _SUM])}
-    functions = [_operator(symbols[name], *of, double) for name, of in kernels.items()] + [_sum(symbols[_SUM], double)]
-    outside = dict.fromkeys(line for code, _ in functions for line in code.outside)
-    library = llvm.compile_assembly("\n".join([*outside, *(text for _, text in functions)]), tuple(symbols.values()))
+def operator_address(name: str, double: bool) -> int:
+    """The address of an operator's loop over a block. Each is compiled when a formula first asks for it: all take half a second."""
+    code, text = _sum(double) if name == _SUM else _operator(*_kernels()[name], double)
+    library = llvm.compile_assembly("\n".join([*code.outside, text]), ("operator",))
     _LOADED.append(library)
-    return {name: library.address(symbol) for name, symbol in symbols.items()}
+    return library.address("operator")
 
 
-def _operator(symbol: str, arity: int, function: Callable[..., Value], double: bool) -> tuple[Code, str]:
+@functools.cache
+def _kernels() -> dict[str, tuple[int, Callable[..., Value]]]:
+    """For each operator: its number of arguments, and its kernel column."""
+    kernels = {name: (op.arity, operator_kernel(name)) for name, op in OPS.items() if op.kernel or name == "where"}
+    return kernels | {_power_operator(b): (1, lambda K, a, b=b: operator_kernel("pow")(K, a, K.const(b))) for b in POWERS}
+
+
+def _operator(arity: int, function: Callable[..., Value], double: bool) -> tuple[Code, str]:
     """The instructions of an operator, and its function."""
     lanes = processor_lanes(double)
     arguments = [Value(lanes.code, lanes.kind, f"%{t}") for t in "abc"[:arity]]
@@ -195,23 +200,23 @@ def _operator(symbol: str, arity: int, function: Callable[..., Value], double: b
     result = function(lanes, *arguments)
     if result.kind == "i1":
         result = lanes.where(result, 1.0, 0.0)
-    return lanes.code, _over_block(symbol, lanes, "abc"[:arity], f"""
+    return lanes.code, _over_block(lanes, "abc"[:arity], f"""
   %out.at = mul i64 %i, {LANES * _size(double)}
   %out = getelementptr i8, ptr %OUT, i64 %out.at
   store {vector(lanes.kind)} {result.name}, ptr %out, align {_size(double)}""")  # fmt: skip
 
 
-def _sum(symbol: str, double: bool) -> tuple[Code, str]:
+def _sum(double: bool) -> tuple[Code, str]:
     """The products of two arguments, added to the one vector of the result where the third is not zero."""
     lanes = Lanes(Code(), double)
     a, b, alive, before = (Value(lanes.code, lanes.kind, f"%{name}") for name in ("a", "b", "c", "total"))
     total = lanes.where(alive != 0.0, lanes.fma(a, b, before), before)
     kind, size = vector(lanes.kind), _size(double)
     fetch = f"\n  %total = load {kind}, ptr %OUT, align {size}"
-    return lanes.code, _over_block(symbol, lanes, "abc", f"\n  store {kind} {total.name}, ptr %OUT, align {size}", fetch)
+    return lanes.code, _over_block(lanes, "abc", f"\n  store {kind} {total.name}, ptr %OUT, align {size}", fetch)
 
 
-def _over_block(symbol: str, lanes: Lanes, arguments: str, after: str, before: str = "") -> str:
+def _over_block(lanes: Lanes, arguments: str, after: str, before: str = "") -> str:
     """A function that computes `count` vectors from its arguments."""
     kind, size = vector(lanes.kind), _size(lanes.double)
     loads = "".join(f"""
@@ -220,7 +225,7 @@ def _over_block(symbol: str, lanes: Lanes, arguments: str, after: str, before: s
   %{t} = load {kind}, ptr %{t}.at, align {size}""" for t in arguments)  # fmt: skip
     body = "".join(f"\n{line}" for line in lanes.code.lines)
     return f"""
-define void @{symbol}(ptr %OUT, ptr %A, i64 %a.stride, ptr %B, i64 %b.stride, ptr %C, i64 %c.stride, i64 %count)
+define void @operator(ptr %OUT, ptr %A, i64 %a.stride, ptr %B, i64 %b.stride, ptr %C, i64 %c.stride, i64 %count)
     "prefer-vector-width"="512" {NO_SUBNORMALS} {{{counters("i")}{loop("i", "0", "%count", "1", loads + before + body + after)}
   ret void
 }}"""
