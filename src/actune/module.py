@@ -88,16 +88,14 @@ class Activation(nn.Module):
         return cls(load(path), **options)
 
     def forward(self, x: Tensor) -> Tensor:
-        if type(x) is not Tensor and isinstance(
-            x, torch.fx.Proxy
-        ):  # torch.fx records operations on values that are not there: this module is one of them
+        if type(x) is not Tensor and isinstance(x, torch.fx.Proxy):  # torch.fx records operations: this module is one of them
             return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})  # type: ignore[attr-defined]
         if torch.compiler.is_dynamo_compiling() or _compiler() is None:
             return self._compute(x)
         return _compute_of(self.family.expr)(self, x)  # this module itself is what is compiled
 
     def _compute(self, x: Tensor) -> Tensor:
-        if type(x) is not Tensor or x.is_nested:
+        if type(x) is not Tensor or (self.scope != "layer" and x.is_nested):
             check_input(x)
         if self.scope != "layer" and self.family.params and not self._is_sized():
             self.materialize(self._shape_of(x))

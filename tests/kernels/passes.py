@@ -37,6 +37,7 @@ def families() -> list[str]:
 
 def forced(how: str) -> Any:
     """While it lasts, every kernel is of one sort; gives the mock that counts them."""
+    dispatch._suiting.cache_clear()  # a way that has settled on a kernel asks for no other
     return mock.patch.object(tiers, "kernel_for", side_effect=lambda *key: MAKERS[how](*key[:-1]))
 
 

@@ -33,7 +33,7 @@ def apply_way(way: Way, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     if torch.is_grad_enabled():
         for t in (x, *parameters):
             if t.requires_grad:
-                y: Tensor = _Once.apply(way, x, *parameters)  # type: ignore[no-untyped-call]
+                y: Tensor = _apply(way, x, *parameters)
                 return y
     return way.values(x, parameters)
 
@@ -64,3 +64,7 @@ class _Once(torch.autograd.Function):
                 found = iter(torch.autograd.grad(ctx.way.formula(*fresh), needed, g, create_graph=again))
             return None, *(next(found) if n else None for n in needs)
         return None, *ctx.way.pullback(x, parameters, g, needs)
+
+
+# What `_Once.apply` does after it has looked for tensors of function transforms, which no way gets.
+_apply = super(torch.autograd.Function, _Once).apply

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..catalogue.registry import Family, Param
 from ..language.expr import Expr
-from ..tensors import is_bare, is_traced
+from ..tensors import is_bare, is_plain, is_traced, is_watched
 from .layout import Layout, laid_as, layout_of
 
 __all__ = ["Request", "Subject", "place_of", "request_of", "subject_of_family", "subject_of_symbols", "symbol_values"]
@@ -119,15 +119,14 @@ def place_of(x: Tensor, tensors: Sequence[Tensor]) -> str:
 
     Kernels read memory, which nobody may watch: no compiler, exporter, tracer or function transform, no tensor subclass.
     """
-    if is_traced() or torch._C._get_tracing_state() or torch.autograd.forward_ad._current_level >= 0:
+    if is_traced() or is_watched() or torch._C._get_tracing_state() or torch.autograd.forward_ad._current_level >= 0:
         return ""
-    if not is_bare(x, *tensors):
-        return ""
-    on_cpu = x.is_cpu
-    for t in (x, *tensors):
-        if t.dtype not in _FLOATS or not (t.is_cpu if on_cpu else t.is_cuda):
-            return ""
-    return "cpu" if on_cpu else "gpu"
+    if x.dtype in _FLOATS and is_plain(x):
+        for t in tensors:  # a loop: `all` of a generator takes three times as long, and a small tensor is no more than that
+            if not t.is_cpu or t.dtype not in _FLOATS or not is_bare(t):
+                return ""
+        return "cpu"
+    return "gpu" if all(t.is_cuda and t.dtype in _FLOATS and is_bare(t) for t in (x, *tensors)) else ""
 
 
 _FLOATS = frozenset((torch.float32, torch.float64, torch.float16, torch.bfloat16))

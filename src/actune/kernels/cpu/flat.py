@@ -26,9 +26,10 @@ from .strips import FlatCall, Strip
 __all__ = ["FlatWay", "flat_way"]
 
 Reader = tuple[int, Callable[[float], tuple[float, float]]]
+Needed = tuple[bool, ...]  # for each tensor of parameters, whether its gradient is
 
 
-class Numbers(NamedTuple):
+class ReadNumbers(NamedTuple):
     """Parameters as they are stored, the values of their symbols as a kernel reads them, and the slopes of these in the former."""
 
     stored: list[float]
@@ -66,18 +67,21 @@ class FlatWay:
         if numbers is None:
             return self.general.values(x, parameters)
         y = torch.empty_like(x)
-        self._call(tiers.kernel_for(*self._forward, self.elements), 0)(numbers.packed, x, y)
+        call = self._settled.get(None) or self._next(self._forward, 0, None)
+        call(numbers.packed, x, y)
         return y
 
     def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
         numbers = self._read(parameters)
         if numbers is None:
             return self.general.pullback(x, parameters, g, needs)
-        key, learned = self._backward(tuple(needs[1:]))
+        needed = tuple(needs[1:])
+        key, learned = self._backward(needed)
         gx = torch.empty_like(x)
         if g.dtype != self.dtype or not g.is_contiguous() or g.is_neg() or g._is_zerotensor():
             g = as_flat(g, None, self.dtype)
-        sums = self._call(tiers.kernel_for(*key, self.elements), len(learned))(numbers.packed, x, gx, g)
+        call = self._settled.get(needed) or self._next(key, len(learned), needed)
+        sums = call(numbers.packed, x, gx, g)
         # The kernel sums g times the slope in each value; the chain rule leads on to what is stored.
         stored = [total * numbers.slopes[i] for total, i in zip(sums, learned, strict=True)]
         found: list[Tensor | None] = [gx if needs[0] else None]
@@ -94,29 +98,31 @@ class FlatWay:
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return self.general.formula(x, *parameters)
 
-    def _read(self, parameters: Sequence[Tensor]) -> Numbers | None:
+    def _read(self, parameters: Sequence[Tensor]) -> ReadNumbers | None:
         """The numbers of all symbols; None where the parameters have another dtype."""
+        known = self._known[0]
+        if not self.readers:
+            return known
         stored: list[float] = []
         for p, (count, _) in zip(parameters, self.readers, strict=True):
             if p.dtype is not self.general.dtype:
                 return None
             stored += (p.item(),) if count == 1 else p.flatten().tolist()
-        known = self._known[0]
         if known.stored != stored:  # backward finds what forward has worked out, and so does every call until a parameter moves
             maps = [number for count, number in self.readers for _ in range(count)]
             found = [number(n) for number, n in zip(maps, stored, strict=True)]
-            known = Numbers(stored, self._pack(*(value for value, _ in found)), [slope for _, slope in found])
+            known = ReadNumbers(stored, self._pack(*(value for value, _ in found)), [slope for _, slope in found])
             self._known[0] = known
         return known
 
     @functools.cached_property
-    def _known(self) -> list[Numbers]:
+    def _known(self) -> list[ReadNumbers]:
         """What was worked out last."""
-        return [Numbers([math.nan], b"", [])]
+        return [ReadNumbers([math.nan], self._pack() if not self.readers else b"", [])]
 
     @functools.cached_property
     def _pack(self) -> Callable[..., bytes]:
-        """Numbers as memory of the dtype that is computed in."""
+        """ReadNumbers as memory of the dtype that is computed in."""
         return struct.Struct(f"={len(self.general.subject.names)}{'d' if self.general.dtype == torch.float64 else 'f'}").pack
 
     @functools.cached_property
@@ -124,7 +130,7 @@ class FlatWay:
         subject = self.general.subject
         return (subject.e,), subject.names, self.dtype, False, False
 
-    def _backward(self, needs: tuple[bool, ...]) -> tuple[tiers.Asked, list[int]]:
+    def _backward(self, needs: Needed) -> tuple[tiers.Asked, list[int]]:
         """What asks for the pullback to these parameters, and the indices of the symbols that are in them."""
         found = self._pulled.get(needs)
         if found is None:
@@ -135,16 +141,25 @@ class FlatWay:
             found = self._pulled[needs] = (exprs, subject.names, self.dtype, False, True), learned
         return found
 
-    def _call(self, strip: Strip, sums: int) -> FlatCall:
+    def _next(self, asked: tiers.Asked, sums: int, needed: Needed | None) -> FlatCall:
+        """What computes now; it is asked for anew as long as another kernel may take over."""
+        strip = tiers.kernel_for(*asked, self.elements)
         found = self._calls.get(strip)
         if found is None:
             found = self._calls[strip] = FlatCall(strip, self.general.at, sums, (self.dtype.itemsize, self.general.dtype.itemsize))
+        if strip.settled:
+            self._settled[needed] = found
         return found
 
     @functools.cached_property
-    def _pulled(self) -> dict[tuple[bool, ...], tuple[tiers.Asked, list[int]]]:
+    def _pulled(self) -> dict[Needed, tuple[tiers.Asked, list[int]]]:
         return {}
 
     @functools.cached_property
     def _calls(self) -> dict[Strip, FlatCall]:
+        return {}
+
+    @functools.cached_property
+    def _settled(self) -> dict[Needed | None, FlatCall]:
+        """What computes from now on: the values (None), and the pullbacks to these parameters."""
         return {}

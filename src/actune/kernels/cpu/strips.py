@@ -48,11 +48,15 @@ _WIDEST = 512  # channels up to which rows of columns are joined until they fill
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """A kernel with the loop around it, the address of its context, and what must stay in memory for that."""
+    """A kernel with the loop around it, the address of its context, and what must stay in memory for that.
+
+    settled   whether no other kernel will take over from it
+    """
 
     run: Callable[..., None]
     context: int = 0
     kept: object = None
+    settled: bool = False
 
 
 @dataclass(frozen=True)

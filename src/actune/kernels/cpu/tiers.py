@@ -6,7 +6,7 @@ Both give the same bits, so nobody can see when the one takes over from the othe
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -40,7 +40,7 @@ def kernel_for(
     if use.elements < WORTH and use.interpreted is None:
         use.interpreted = interpret_strip(exprs, names, dtype, columns, backward)
     if use.compiled is None and (use.elements >= WORTH or use.interpreted is None):
-        use.compiled = compile_strip(exprs, names, dtype, columns, backward)
+        use.compiled = replace(compile_strip(exprs, names, dtype, columns, backward), settled=True)
     found = use.compiled or use.interpreted
     assert found is not None
     return found
