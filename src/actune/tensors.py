@@ -54,7 +54,7 @@ def is_plain(t: Tensor) -> bool:
 
 @functools.cache
 def _plain_keys() -> frozenset[int]:
-    """Of new tensors, and of those made in inference mode."""
+    """The keys of new tensors, and of those made in inference mode."""
     found = []
     for inference in (False, True):
         with torch.inference_mode(inference):

@@ -8,7 +8,6 @@ twice. Large tensors go the same way.
 from __future__ import annotations
 
 import functools
-import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ Needed = tuple[bool, ...]  # for each tensor of parameters, whether its gradient
 class ReadNumbers(NamedTuple):
     """Parameters as they are stored, the values of their symbols as a kernel reads them, and the slopes of these in the former."""
 
-    stored: list[float]
+    stored: bytes
     packed: bytes
     slopes: list[float]
 
@@ -108,22 +107,27 @@ class FlatWay:
             if p.dtype is not self.general.dtype:
                 return None
             stored += (p.item(),) if count == 1 else p.flatten().tolist()
-        if known.stored != stored:  # backward finds what forward has worked out, and so does every call until a parameter moves
+        bits = self._key(*stored)  # which tell 0 from -0
+        if known.stored != bits:  # backward finds what forward has worked out, and so does every call until a parameter moves
             maps = [number for count, number in self.readers for _ in range(count)]
             found = [number(n) for number, n in zip(maps, stored, strict=True)]
-            known = ReadNumbers(stored, self._pack(*(value for value, _ in found)), [slope for _, slope in found])
+            known = ReadNumbers(bits, self._pack(*(value for value, _ in found)), [slope for _, slope in found])
             self._known[0] = known
         return known
 
     @functools.cached_property
     def _known(self) -> list[ReadNumbers]:
         """What was worked out last."""
-        return [ReadNumbers([math.nan], self._pack() if not self.readers else b"", [])]
+        return [ReadNumbers(b"", self._pack() if not self.readers else b"", [])]
 
     @functools.cached_property
     def _pack(self) -> Callable[..., bytes]:
         """ReadNumbers as memory of the dtype that is computed in."""
         return struct.Struct(f"={len(self.general.subject.names)}{'d' if self.general.dtype == torch.float64 else 'f'}").pack
+
+    @functools.cached_property
+    def _key(self) -> Callable[..., bytes]:
+        return struct.Struct(f"={len(self.general.subject.names)}d").pack
 
     @functools.cached_property
     def _forward(self) -> tiers.Asked:

@@ -1,0 +1,157 @@
+"""The way of contiguous tensors with parameters of one number each."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import actune
+from actune.kernels import dispatch
+from actune.kernels.cpu import flat, tiers
+from actune.kernels.request import place_of
+
+
+def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def gradients(act: nn.Module, x: Tensor, g: Tensor) -> list[Tensor]:
+    y = act(x)
+    return [y, *torch.autograd.grad(y, [x, *act.parameters()], g)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["silu", "apalu", "sau", "rational"])
+def test_the_bits_are_those_of_the_general_way(name, dtype):
+    """But for the last rounding of a positive parameter, whose exponential another library computes."""
+    act = actune.Activation(name, trainable=True, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    x, g = normal((7, 31), 0, dtype).requires_grad_(), normal((7, 31), 1, dtype)
+    found = gradients(act, x, g)
+    dispatch._suiting.cache_clear()
+    with mock.patch.object(dispatch, "WAYS", tuple(w for w in dispatch.WAYS if _row_of(w) is not flat.flat_way)):
+        general = gradients(act, x, g)
+    dispatch._suiting.cache_clear()
+    for a, b in zip(found, general, strict=True):
+        torch.testing.assert_close(a, b, rtol=4 * torch.finfo(a.dtype).eps, atol=1e-6 if dtype != torch.float64 else 1e-14)
+
+
+def _row_of(way: Any) -> Any:
+    cells = getattr(way, "__closure__", None) or ()
+    return next((c.cell_contents for c in cells if callable(c.cell_contents)), way)
+
+
+def test_every_change_of_a_parameter_is_seen():
+    """Also one that torch does not count, by `data`."""
+    act, x = actune.Activation("x*b; b=1"), torch.ones(4)
+    with torch.no_grad():
+        for value in (1.0, 2.0, -0.0, 0.0, 3.0):
+            act.b.data.fill_(value)
+            y = act(x)
+            assert y.tolist() == [value] * 4
+            assert math.copysign(1, y[0].item()) == math.copysign(1, value)
+
+
+def test_a_parameter_beyond_what_is_kept_has_no_slope():
+    """A positive one is kept as its logarithm, which is limited so that it stays finite and above zero."""
+    act = actune.Activation("apalu")
+    x = torch.tensor([2.0], requires_grad=True)
+    for stored, has_slope in ((0.5, True), (200.0, False), (-200.0, False)):
+        with torch.no_grad():
+            act.a.fill_(stored)
+        assert bool(act.values()["a"].isfinite())
+        assert bool(gradients(act, x, torch.ones(1))[2] != 0) == has_slope
+
+
+def test_nan_in_a_parameter_reaches_the_result():
+    act = actune.Activation("apalu")
+    with torch.no_grad():
+        act.a.fill_(math.nan)
+    for t in gradients(act, torch.tensor([2.0], requires_grad=True), torch.ones(1))[:3]:
+        assert bool(t.isnan().all())
+
+
+def test_threads_do_not_share_what_was_worked_out_last():
+    """Two modules of one family have one way, and each thread its own parameters."""
+    acts = [actune.Activation("x*b; b=1", b=b) for b in (2.0, 3.0)]
+    wrong: list[float] = []
+
+    def work(act: nn.Module, b: float) -> None:
+        x = torch.ones(8)
+        with torch.no_grad():
+            wrong.extend(v for _ in range(2000) for v in act(x).tolist() if v != b)
+
+    threads = [threading.Thread(target=work, args=(act, b)) for act, b in zip(acts, (2.0, 3.0), strict=True)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+
+
+def test_a_kernel_is_asked_for_until_the_compiled_one_has_taken_over(monkeypatch):
+    monkeypatch.setattr(tiers, "WORTH", 100)
+    tiers._use.cache_clear()
+    dispatch._suiting.cache_clear()
+    act, x = actune.Activation("silu"), torch.randn(40)
+    with mock.patch.object(tiers, "kernel_for", side_effect=tiers.kernel_for) as asked, torch.no_grad():
+        values = [act(x) for _ in range(6)]
+    assert asked.call_count == 3
+    assert all(torch.equal(y, values[0]) for y in values)
+    tiers._use.cache_clear()
+    dispatch._suiting.cache_clear()
+
+
+def leaked(x: Tensor) -> Tensor:
+    """A tensor that a function transform has left behind."""
+    kept: list[Tensor] = []
+
+    def f(t: Tensor) -> Tensor:
+        kept.append(t)
+        return t.sum()
+
+    torch.func.grad(f)(x)
+    return kept[0]
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_tensors_without_memory_of_their_own_go_to_operators(trains):
+    x = torch.randn(5)
+    act = actune.Activation("apalu", trainable=trains)
+    for strange in (leaked(x), torch.complex(x, -x).conj().imag, torch._efficientzerotensor(5)):
+        assert place_of(strange, ()) == ""
+        torch.testing.assert_close(act(strange), act(strange.clone()))
+
+
+def test_a_small_tensor_takes_few_steps():
+    """What a call takes is told by the functions that it calls; a clock would tell more of the machine."""
+    counts = {}
+    for name in ("silu", "apalu"):
+        act, x = actune.Activation(name), torch.randn(64, 16)
+        with torch.no_grad():
+            act(x)
+            counts[name] = calls_of(act, x)
+    assert counts["silu"] <= 42
+    assert counts["apalu"] <= 50
+
+
+def calls_of(act: nn.Module, x: Tensor) -> int:
+    seen: Sequence[str] = []
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        if event in ("call", "c_call"):
+            seen.append(event)  # type: ignore[attr-defined]
+
+    sys.setprofile(note)
+    try:
+        act(x)
+    finally:
+        sys.setprofile(None)
+    return len(seen)
