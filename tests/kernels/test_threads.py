@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import actune
 from actune.kernels import dispatch
-from actune.kernels.cpu import threads
+from actune.kernels.cpu import strips, threads
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # of a child that imports what this file does
 PATIENCE = 60  # seconds, after which something hangs
@@ -63,6 +63,26 @@ def test_torchs_number_of_threads_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> 
         torch.set_num_threads(count)
         dispatch.activate(E, torch.ones(size), {"a": torch.ones(1), "b": torch.ones(1)})
         assert len(given) == others
+
+
+@pytest.mark.parametrize(
+    ("shape", "own"), [((16_000_000,), (1,)), ((80, 64, 56, 56), (1, 64, 1, 1)), ((15_625, 1024), (1, 1024))], ids=str
+)
+def test_sixteen_threads_get_equal_shares(shape: tuple[int, ...], own: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planned, on any machine: the thread with the most of 1.6e7 elements is within a tenth of the mean."""
+    plans: list[list[int]] = []
+
+    def planned(work: Callable[[int, int], None], units: int, worth: int) -> None:
+        count = min(16, units, worth)
+        plans.append([units * (i + 1) // count - units * i // count for i in range(count)])
+        work(0, units)
+
+    monkeypatch.setattr(strips, "shared_out", planned)
+    p = {"a": torch.ones(own), "b": torch.ones(own)}
+    dispatch.activate(E, torch.ones(shape), p)
+    (shares,) = plans
+    assert len(shares) == 16
+    assert max(shares) <= 1.1 * sum(shares) / 16
 
 
 def test_every_part_is_done_once() -> None:
