@@ -432,7 +432,7 @@ def test_patience_with_what_can_be_read_and_not_written_ends(tmp_path, monkeypat
         assert next(tries) < 20, "without end"
         raise sqlalchemy.exc.OperationalError("UPDATE", {}, sqlite3.OperationalError("database or disk is full"))
 
-    monkeypatch.setattr(storage, "_set_trial_value_without_commit", refused)
+    monkeypatch.setattr("actune.discovery.study.storage.database.write_values", refused)
     with pytest.raises(SearchError, match="disk is full"):
         study.tell(trial, 1.0)
 

@@ -10,13 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from postgres import Server, new_server
 from sqlalchemy import event
 from test_fleet import KEY, QUICK, ask, command, meeting, quick, slow, whole
+from test_storage import fill, told
 
 from actune.discovery import SearchError, Workers, search, suggest_activation
 from actune.discovery.study.counting import superseded
+from actune.discovery.study.storage.database import sqlalchemy_url
 from actune.discovery.study.storage.opening import open_storage
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'actune[postgres]'")
@@ -79,6 +82,24 @@ def test_tables_that_several_make_at_the_same_moment(server):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: open_storage(server.url.removesuffix("postgres") + "fresh", 10, 30), range(4)))
     assert [s.get_all_studies() for s in found] == [[]] * 4
+
+
+@pytest.mark.parametrize("ours_writes", [True, False])
+def test_trials_on_a_server_are_those_that_optuna_reads_and_writes(server, ours_writes):
+    """And threads that ask at once get a trial each, with a number of its own."""
+    import psycopg
+
+    url, name = server.url.removesuffix("postgres"), f"read_{ours_writes}".lower()
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    ours, theirs = open_storage(url + name, 10, 30), RDBStorage(sqlalchemy_url(url + name))
+    study = fill(ours if ours_writes else theirs)._study_id
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: ours.create_new_trial(study), range(20)))
+    found = [told(t) for t in ours.get_all_trials(study)]
+    assert found == [told(t) for t in theirs.get_all_trials(study)]
+    assert [t.number for t in ours.get_all_trials(study)] == list(range(25))
+    theirs.engine.dispose()
 
 
 def test_a_silent_worker_of_another_machine_is_run_again(server):

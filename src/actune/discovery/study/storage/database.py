@@ -1,21 +1,22 @@
 """A study in a database, SQLite or a server: every trial bears its worker from the transaction that begins it.
 
-It builds on private parts of Optuna's RDBStorage (`models`, `_create_new_trial`, `_get_prepared_new_trial`,
-`_set_trial_attr_without_commit`, `_get_stale_trial_ids` and others): a new version of Optuna needs a run of tests/discovery.
+What a search does in every trial are our own statements on Optuna's tables (`reading.py`, `writing.py`); the rest is Optuna's. That
+builds on private parts of its RDBStorage (`models`, `_create_new_trial`, `_get_prepared_new_trial`, `_get_stale_trial_ids` and
+others): a new version of Optuna needs a run of tests/discovery.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-import json
 import random
 import threading
 import time
 import uuid
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,16 @@ from typing import Any
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ..attributes import WORKER
 from ..counting import RERUN_NAMES, requeue_as
 from .patience import Patience, is_passing, without_password
+from .reading import read_newer, read_signs, read_trial
+from .writing import add_trial, find_trial, lock_trial, write_attributes, write_sign, write_state, write_step, write_values
 
 __all__ = ["Database", "open_database", "sqlalchemy_url"]
 
@@ -74,6 +76,8 @@ def _patient(method: Callable[..., Any], reads: bool = False) -> Callable[..., A
     @functools.wraps(method)
     def call(self: Database, *args: Any, **named: Any) -> Any:
         again = False
+        if method.__name__ != "get_trial":
+            self.call.born = None
         while True:
             self.call.reads = reads
             try:
@@ -92,11 +96,25 @@ def _patient(method: Callable[..., Any], reads: bool = False) -> Callable[..., A
     return call
 
 
+class _Call(threading.local):
+    """What a thread asks of the database at the moment, or has just asked.
+
+    reads         whether that only reads
+    birth, tried  the name of a trial that it makes, and whether it may be there already
+    born          the trial that the last call has made
+    """
+
+    reads: bool = False
+    birth: str = ""
+    tried: bool = False
+    born: FrozenTrial | None = None
+
+
 class Database(RDBStorage):
     """Optuna's database, which also signs trials and is patient."""
 
     def __init__(self, url: str, heartbeat: int, grace: int, worker: str, patience: float) -> None:
-        self.worker, self.call = worker, threading.local()
+        self.worker, self.call = worker, _Call()
         self.signed = set[int]()  # trials whose first heartbeat came with their beginning
         self.patience = Patience(without_password(url), patience)
         sqlite = url.startswith("sqlite")
@@ -122,16 +140,11 @@ class Database(RDBStorage):
         call = self.call  # and not self, which the engine would keep alive, whose connections close with it
 
         def begin(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN" if getattr(call, "reads", False) else "BEGIN IMMEDIATE")
+            connection.exec_driver_sql("BEGIN" if call.reads else "BEGIN IMMEDIATE")
 
         event.listen(self.engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
         event.listen(self.engine, "begin", begin)
         self.engine.dispose()  # connections from before
-
-    def _sign(self, trial: Any, session: Any) -> None:
-        self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial.trial_id, WORKER, self.worker)
-        session.add(models.TrialHeartbeatModel(trial_id=trial.trial_id))
-        self.signed.add(trial.trial_id)
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         """Make a trial whose birth has a name. All who find the same trial dead choose the same name, so that it is queued once."""
@@ -145,44 +158,84 @@ class Database(RDBStorage):
         return self._born(study_id, template_trial)
 
     def _born(self, study_id: int, template_trial: FrozenTrial | None) -> FrozenTrial:
-        return super()._create_new_trial(study_id, template_trial)
+        """Make the trial unless it is there: this is called again where an answer was lost."""
+        if template_trial is not None:
+            return super()._create_new_trial(study_id, template_trial)
+        with self.engine.begin() as connection:
+            if self.call.tried and (there := find_trial(connection, study_id, BIRTH, self.call.birth)) is not None:
+                return read_trial(connection, there)
+            self.call.tried, begin = True, datetime.now()
+            user, system = {WORKER: self.worker}, {BIRTH: self.call.birth}
+            trial, number = add_trial(connection, study_id, begin, user, system)
+        self.signed.add(trial)
+        self.call.born = FrozenTrial(number, TrialState.RUNNING, None, begin, None, {}, {}, user, system, {}, trial)
+        return copy.deepcopy(self.call.born)
 
     def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> models.TrialModel:
-        """Make the trial unless it is there: Optuna or we call this again where an answer was lost."""
-        if self.call.tried and (there := self._by_birth(study_id, session)) is not None:
-            return there
+        """As `_born`, for a trial that is queued or copied: Optuna calls it again, too."""
+        if self.call.tried and (there := find_trial(session.connection(), study_id, BIRTH, self.call.birth)) is not None:
+            return session.get(models.TrialModel, there)
         self.call.tried = True
-        trial: Any = super()._get_prepared_new_trial(study_id, template_trial, session)
-        if template_trial is None:
-            self._sign(trial, session)
-            self._set_trial_attr_without_commit(session, models.TrialSystemAttributeModel, trial.trial_id, BIRTH, self.call.birth)
-        return trial
-
-    def _by_birth(self, study_id: int, session: Any) -> Any:
-        name = models.TrialSystemAttributeModel
-        named = (name.key == BIRTH, name.value_json == json.dumps(self.call.birth), models.TrialModel.study_id == study_id)
-        return session.query(models.TrialModel).join(name, name.trial_id == models.TrialModel.trial_id).filter(*named).first()
+        return super()._get_prepared_new_trial(study_id, template_trial, session)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        if state != TrialState.RUNNING:
-            return super().set_trial_state_values(trial_id, state, values)
-        with _create_scoped_session(self.scoped_session) as session:
-            trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-            self.check_trial_is_updatable(trial_id, trial.state)
-            if trial.state != TrialState.WAITING:
+        return self._take(trial_id) if state == TrialState.RUNNING else self._end(trial_id, state, values or ())
+
+    def _take(self, trial_id: int) -> bool:
+        with self.engine.begin() as connection:
+            if lock_trial(connection, trial_id) != TrialState.WAITING:
                 return False
-            trial.state, trial.datetime_start = TrialState.RUNNING, datetime.now()
-            self._sign(trial, session)
-            self._set_trial_attr_without_commit(session, models.TrialSystemAttributeModel, trial_id, BEGUN, self._taker())
+            write_state(connection, trial_id, TrialState.RUNNING, datetime.now())
+            write_sign(connection, trial_id)
+            write_attributes(connection, trial_id, {WORKER: self.worker})
+            write_attributes(connection, trial_id, {BEGUN: self._taker()}, system=True)
+        self.signed.add(trial_id)
+        return True
+
+    def _end(self, trial_id: int, state: TrialState, values: Sequence[float]) -> bool:
+        with self._writing(trial_id) as connection:
+            write_values(connection, trial_id, values)
+            write_state(connection, trial_id, state, datetime.now())
         return True
 
     def _taker(self) -> str:
         return f"{self.worker}/{threading.get_ident()}"
 
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        with self._writing(trial_id) as connection:
+            write_step(connection, trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self.set_trial_user_attrs(trial_id, {key: value})
+
     def set_trial_user_attrs(self, trial_id: int, attributes: dict[str, Any]) -> None:
-        with _create_scoped_session(self.scoped_session, True) as session:
-            for name, value in attributes.items():
-                self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, name, value)
+        with self._writing(trial_id) as connection:
+            write_attributes(connection, trial_id, attributes)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        with self._writing(trial_id) as connection:
+            write_attributes(connection, trial_id, {key: value}, system=True)
+
+    @contextmanager
+    def _writing(self, trial_id: int) -> Iterator[Connection]:
+        """A transaction in which a trial that has not finished is written."""
+        with self.engine.begin() as connection:
+            lock_trial(connection, trial_id)
+            yield connection
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        born, self.call.born = self.call.born, None
+        if born is not None and born._trial_id == trial_id:
+            return born  # Optuna makes a trial and then asks what it has made
+        with self.engine.begin() as connection:
+            return read_trial(connection, trial_id)
+
+    def _get_trials(
+        self, study_id: int, states: Container[TrialState] | None, included_trial_ids: set[int], trial_id_greater_than: int
+    ) -> list[FrozenTrial]:
+        with self.engine.begin() as connection:
+            found = read_newer(connection, study_id, trial_id_greater_than, included_trial_ids)
+        return [t for t in found if states is None or t.state in states]
 
     def repeat(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
         """Call once more, unless the first call was written and only its answer was lost.
@@ -202,7 +255,8 @@ class Database(RDBStorage):
 
     def _in_state(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Whether a trial is finished like this, or is this thread's to run."""
-        trial = RDBStorage.get_trial(self, trial_id)  # not with patience of its own: a success would end that with the call
+        with self.engine.begin() as connection:  # and not `get_trial`, whose patience a success would end, with that of the call
+            trial = read_trial(connection, trial_id)
         mine = state == TrialState.RUNNING and trial.system_attrs.get(BEGUN) == self._taker()
         return trial.state == state and (mine or state.is_finished())
 
@@ -217,16 +271,17 @@ class Database(RDBStorage):
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         """The trials without signs of life; none just after the database was unreachable, when heartbeats could not be written."""
-        begin = time.monotonic()
-        found = super()._get_stale_trial_ids(study_id)
+        begin, grace = time.monotonic(), self.grace_period or 0
+        with self.engine.begin() as connection:
+            signs = read_signs(connection, study_id)
         if time.monotonic() - begin > (self.heartbeat_interval or 0):
             self.patience.last = time.monotonic()
-        return [] if time.monotonic() - self.patience.last < (self.grace_period or 0) else found
+        return [] if time.monotonic() - self.patience.last < grace else [trial for trial, silent in signs if silent > grace]
 
 
 _WRITE = (
     *("create_new_study", "set_study_user_attr", "set_study_system_attr", "_born", "set_trial_param", "_set_trial_param"),
-    *("set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr", "set_trial_user_attrs"),
+    *("set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attrs"),
     *("set_trial_system_attr", "_get_stale_trial_ids"),  # the last reads, but waits as signs of life wait
 )
 _READ = (
