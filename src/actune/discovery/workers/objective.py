@@ -21,7 +21,7 @@ from ..proposers.fisher import Fisher
 from ..proposers.history import Proposer
 from ..proposers.settings import Budget, Settings
 from ..study.attributes import ANSWERED, COURSE, DIVERGED, TRAINED
-from ..study.storage.opening import set_attributes
+from ..study.storage.opening import set_final_attributes
 from ..study.suggest import breeding, find_twin, suggest_activation
 from .worker import Objective
 
@@ -79,7 +79,7 @@ class TaskObjective:
         same = {
             name: value for name, value in known.user_attrs.items() if name in ("validation_accuracy", "validation_loss", COURSE)
         }
-        set_attributes(trial, {ANSWERED: known.number} | same)
+        set_final_attributes(trial, {ANSWERED: known.number} | same)
         # The twin may be written differently, so its cost is recomputed.
         values = [
             float(function_cost(f)) if name == "cost" else v for name, v in zip(self.budget.objectives, known.values, strict=True)
@@ -95,7 +95,7 @@ class TaskObjective:
         facts |= {DIVERGED: True} if outcome.diverged else {"validation_loss": outcome.validation_loss}
         if outcome.course is not None:
             facts[COURSE] = {name: _course(values) for name, values in outcome.course.items()}
-        set_attributes(trial, facts)
+        set_final_attributes(trial, facts)
         if outcome.diverged:
             raise optuna.TrialPruned("the training diverged")
         accuracy = outcome.validation_accuracy  # None where there are no classes: then there is no floor

@@ -116,6 +116,7 @@ class Database(RDBStorage):
     def __init__(self, url: str, heartbeat: int, grace: int, worker: str, patience: float) -> None:
         self.worker, self.call = worker, _Call()
         self.signed = set[int]()  # trials whose first heartbeat came with their beginning
+        self.final = dict[int, dict[str, Any]]()  # user attributes that are written when a trial ends, by its id
         self.patience = Patience(without_password(url), patience)
         sqlite = url.startswith("sqlite")
         try:
@@ -196,6 +197,8 @@ class Database(RDBStorage):
         with self._writing(trial_id) as connection:
             write_values(connection, trial_id, values)
             write_state(connection, trial_id, state, datetime.now())
+            write_attributes(connection, trial_id, self.final.get(trial_id, {}))
+        self.final.pop(trial_id, None)
         return True
 
     def _taker(self) -> str:

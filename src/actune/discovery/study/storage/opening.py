@@ -20,7 +20,7 @@ from .database import Database, open_database, sqlalchemy_url
 from .journal import Journal
 from .patience import PATIENCE, SearchError, reason_of, remedy_for, without_password
 
-__all__ = ["existing_study", "open_storage", "set_attributes"]
+__all__ = ["existing_study", "open_storage", "set_attributes", "set_final_attributes"]
 
 _FAILED = dict[str, float]()  # when a storage last could not be opened, time.monotonic()
 
@@ -83,3 +83,13 @@ def set_attributes(trial: Trial, attributes: dict[str, Any]) -> None:
     else:
         for name, value in attributes.items():
             trial.set_user_attr(name, value)
+
+
+def set_final_attributes(trial: Trial, attributes: dict[str, Any]) -> None:
+    """Set user attributes of a trial that now ends; in a database of ours they are written in the transaction that ends it."""
+    backend = getattr(trial.storage, "_backend", trial.storage)
+    if isinstance(backend, Database):
+        backend.final[trial._trial_id] = backend.final.get(trial._trial_id, {}) | attributes
+        trial._cached_frozen_trial.user_attrs |= attributes
+    else:
+        set_attributes(trial, attributes)
