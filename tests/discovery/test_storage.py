@@ -1,11 +1,13 @@
 """What our own statements write Optuna reads, what Optuna writes they read, and there are few of them."""
 
 import math
+import sqlite3
 import warnings
 from collections import Counter
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
@@ -14,7 +16,7 @@ from sqlalchemy import event
 
 from actune.discovery import Settings, search, suggest_activation
 from actune.discovery.study.storage import reading
-from actune.discovery.study.storage.opening import open_storage
+from actune.discovery.study.storage.opening import is_pruned_at, open_storage, set_final_attributes
 
 RANGES = {"z": FloatDistribution(0, 1), "a": CategoricalDistribution(["b", "c"])}
 
@@ -123,3 +125,25 @@ def test_a_trial_takes_few_statements(tmp_path):
     search(objective, trials=10, study=study, progress=progress)
     for found in per_trial[1:]:
         assert found == {"BEGIN": 10, "SELECT": 16, "INSERT": 6, "UPDATE": 1, "DELETE": 2}
+
+
+def test_what_is_written_later_comes_with_the_next_transaction(tmp_path, monkeypatch):
+    """And again, where nothing of that was written."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    storage = open_storage(tmp_path / "s.db", 10, 30, patience=5)
+    study = optuna.create_study(storage=storage, pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1))
+    trial = asked(study)
+    failing = iter([True])
+
+    def end(*_: object) -> None:
+        if next(failing, False):
+            raise sqlalchemy.exc.OperationalError("UPDATE", {}, sqlite3.OperationalError("database or disk is full"))
+
+    assert not is_pruned_at(trial, 0.5, 1)
+    assert study.trials[0].intermediate_values == {1: 0.5}
+    set_final_attributes(trial, {"one": 1, "two": 2})
+    assert (study.trials[0].user_attrs.keys(), trial.user_attrs["one"]) == ({"actune:worker"}, 1)
+    event.listen(storage.engine, "commit", end)
+    study.tell(trial, 1.0)
+    assert study.trials[0].user_attrs.items() >= {"one": 1, "two": 2}.items()
+    assert not storage._later

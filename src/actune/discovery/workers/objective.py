@@ -21,7 +21,7 @@ from ..proposers.fisher import Fisher
 from ..proposers.history import Proposer
 from ..proposers.settings import Budget, Settings
 from ..study.attributes import ANSWERED, COURSE, DIVERGED, TRAINED
-from ..study.storage.opening import set_final_attributes
+from ..study.storage.opening import is_pruned_at, set_final_attributes
 from ..study.suggest import breeding, find_twin, suggest_activation
 from .worker import Objective
 
@@ -114,10 +114,8 @@ class TaskObjective:
         trial.study.pruner = SuccessiveHalvingPruner(min_resource=first, reduction_factor=self.budget.reduction)
 
         def report(epoch: int, loss: float) -> None:
-            if epoch + 1 in rungs:
-                trial.report(loss, epoch + 1)
-                if trial.should_prune() and trial.number >= self.budget.spared:
-                    raise optuna.TrialPruned(f"behind the others after {epoch + 1} epochs")
+            if epoch + 1 in rungs and is_pruned_at(trial, loss, epoch + 1) and trial.number >= self.budget.spared:
+                raise optuna.TrialPruned(f"behind the others after {epoch + 1} epochs")
 
         return report
 

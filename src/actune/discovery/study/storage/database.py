@@ -15,6 +15,7 @@ import time
 import uuid
 import warnings
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -37,6 +38,7 @@ from .writing import add_trial, find_trial, lock_trial, write_attributes, write_
 
 __all__ = ["Database", "open_database", "sqlalchemy_url"]
 
+Write = Callable[[Connection, int], None]  # writes something of the trial with this id
 BIRTH = "actune:birth"  # system attribute of a trial: a name for the call that made it
 BEGUN = "actune:begun"  # system attribute of a trial that waited: who took it, worker and thread
 
@@ -116,7 +118,7 @@ class Database(RDBStorage):
     def __init__(self, url: str, heartbeat: int, grace: int, worker: str, patience: float) -> None:
         self.worker, self.call = worker, _Call()
         self.signed = set[int]()  # trials whose first heartbeat came with their beginning
-        self.final = dict[int, dict[str, Any]]()  # user attributes that are written when a trial ends, by its id
+        self._later = defaultdict[int, list[Write]](list)  # what is written of a trial with what comes next, by its id
         self.patience = Patience(without_password(url), patience)
         sqlite = url.startswith("sqlite")
         try:
@@ -197,8 +199,6 @@ class Database(RDBStorage):
         with self._writing(trial_id) as connection:
             write_values(connection, trial_id, values)
             write_state(connection, trial_id, state, datetime.now())
-            write_attributes(connection, trial_id, self.final.get(trial_id, {}))
-        self.final.pop(trial_id, None)
         return True
 
     def _taker(self) -> str:
@@ -219,12 +219,22 @@ class Database(RDBStorage):
         with self._writing(trial_id) as connection:
             write_attributes(connection, trial_id, {key: value}, system=True)
 
+    def write_later(self, trial_id: int, write: Write) -> None:
+        """Write this in the transaction that comes next of this trial, for what means nothing before: its end comes at the latest.
+
+        Where the worker dies before that, it is lost, and the trial is run again.
+        """
+        self._later[trial_id].append(write)
+
     @contextmanager
     def _writing(self, trial_id: int) -> Iterator[Connection]:
         """A transaction in which a trial that has not finished is written."""
         with self.engine.begin() as connection:
             lock_trial(connection, trial_id)
+            for write in self._later.get(trial_id, ()):
+                write(connection, trial_id)
             yield connection
+        self._later.pop(trial_id, None)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         born, self.call.born = self.call.born, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from ..counting import this_worker
 from .database import Database, open_database, sqlalchemy_url
 from .journal import Journal
 from .patience import PATIENCE, SearchError, reason_of, remedy_for, without_password
+from .writing import write_attributes, write_step
 
-__all__ = ["existing_study", "open_storage", "set_attributes", "set_final_attributes"]
+__all__ = ["existing_study", "is_pruned_at", "open_storage", "set_attributes", "set_final_attributes"]
 
 _FAILED = dict[str, float]()  # when a storage last could not be opened, time.monotonic()
 
@@ -76,9 +78,8 @@ def existing_study(where: str, name: str | None = None) -> Study:
 
 def set_attributes(trial: Trial, attributes: dict[str, Any]) -> None:
     """Set user attributes of a trial; in a database of ours in one transaction, so that a trial has all or none of them."""
-    backend = getattr(trial.storage, "_backend", trial.storage)
-    if isinstance(backend, Database):
-        backend.set_trial_user_attrs(trial._trial_id, attributes)
+    if (database := _database(trial)) is not None:
+        database.set_trial_user_attrs(trial._trial_id, attributes)
         trial._cached_frozen_trial.user_attrs |= attributes
     else:
         for name, value in attributes.items():
@@ -87,9 +88,26 @@ def set_attributes(trial: Trial, attributes: dict[str, Any]) -> None:
 
 def set_final_attributes(trial: Trial, attributes: dict[str, Any]) -> None:
     """Set user attributes of a trial that now ends; in a database of ours they are written in the transaction that ends it."""
-    backend = getattr(trial.storage, "_backend", trial.storage)
-    if isinstance(backend, Database):
-        backend.final[trial._trial_id] = backend.final.get(trial._trial_id, {}) | attributes
+    if (database := _database(trial)) is not None:
+        database.write_later(trial._trial_id, partial(write_attributes, attributes=attributes))
         trial._cached_frozen_trial.user_attrs |= attributes
     else:
         set_attributes(trial, attributes)
+
+
+def is_pruned_at(trial: Trial, value: float, step: int) -> bool:
+    """Whether the study's pruner ends the trial, which is worth this at this step.
+
+    In a database of ours the value is written with what the pruner writes of it.
+    """
+    if (database := _database(trial)) is not None and math.isfinite(value):  # what is not finite a pruner may leave unwritten
+        database.write_later(trial._trial_id, partial(write_step, step=step, value=value))
+        trial._cached_frozen_trial.intermediate_values[step] = value
+    else:
+        trial.report(value, step)
+    return trial.should_prune()
+
+
+def _database(trial: Trial) -> Database | None:
+    storage = getattr(trial.storage, "_backend", trial.storage)
+    return storage if isinstance(storage, Database) else None
