@@ -1,9 +1,14 @@
 """What our own statements write Optuna reads, what Optuna writes they read, and there are few of them."""
 
 import math
+import signal
 import sqlite3
+import subprocess
+import sys
 import warnings
 from collections import Counter
+from contextlib import closing
+from pathlib import Path
 
 import optuna
 import pytest
@@ -17,6 +22,7 @@ from sqlalchemy import event
 from actune.discovery import Settings, search, suggest_activation
 from actune.discovery.study.storage import reading
 from actune.discovery.study.storage.opening import is_pruned_at, open_storage, set_final_attributes
+from actune.discovery.study.storage.write_ahead import is_on_local_disk
 
 RANGES = {"z": FloatDistribution(0, 1), "a": CategoricalDistribution(["b", "c"])}
 
@@ -147,3 +153,53 @@ def test_what_is_written_later_comes_with_the_next_transaction(tmp_path, monkeyp
     study.tell(trial, 1.0)
     assert study.trials[0].user_attrs.items() >= {"one": 1, "two": 2}.items()
     assert not storage._later
+
+
+def journal_mode(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as file:
+        return file.execute("PRAGMA journal_mode").fetchone()[0]
+
+
+def test_a_file_has_a_write_ahead_log_while_it_is_searched(tmp_path):
+    """On a disk of this machine, until the last search on it ends."""
+    path, modes = tmp_path / "s.db", []
+
+    def progress(study: optuna.Study, trial: FrozenTrial) -> None:
+        modes.append(journal_mode(path))
+        if trial.number == 0:
+            search(lambda trial: 1.0, trials=2, storage=path, study="s")
+            modes.append(journal_mode(path))
+
+    study = search(lambda trial: 1.0, trials=3, storage=path, study="s", progress=progress)
+    assert modes == ["wal"] * len(modes)
+    assert len(modes) >= 3
+    assert (journal_mode(path), [p.name for p in tmp_path.iterdir()]) == ("delete", ["s.db"])
+    assert len(study.trials) == 3
+
+
+def test_a_file_that_may_be_on_another_machine_stays_as_it_is(tmp_path, monkeypatch):
+    modes = []
+    mounts = "22 1 0:1 / / rw - ext4 disk rw\n23 22 0:2 / {} rw - {} x rw\n"
+    monkeypatch.setattr(Path, "read_text", lambda path: mounts.format(tmp_path, "nfs4"))
+    assert is_on_local_disk(tmp_path.parent / "s.db")
+    search(
+        lambda trial: 1.0, trials=1, storage=tmp_path / "s.db", progress=lambda *_: modes.append(journal_mode(tmp_path / "s.db"))
+    )
+    assert modes == ["delete"]
+
+
+def test_what_is_committed_outlives_a_killed_search(tmp_path):
+    """Though it may be in the log beside the file then."""
+    path = tmp_path / "s.db"
+    code = f"""if True:
+        import os, signal
+        from actune.discovery import search
+        def kill(study, trial):
+            if trial.number == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+        search(lambda trial: float(trial.number), trials=9, storage={str(path)!r}, study="s", progress=kill)
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert {p.name for p in tmp_path.iterdir()} > {"s.db", "s.db-wal"}
+    study = optuna.load_study(study_name="s", storage=open_storage(path, 10, 30))
+    assert [t.value for t in study.trials] == [0.0, 1.0, 2.0, 3.0]

@@ -23,6 +23,7 @@ from .proposers.settings import Budget, Method, Settings, find_method
 from .study.attributes import BUDGET, TASK
 from .study.seeds import study_seed, training_seed
 from .study.storage.opening import open_storage
+from .study.storage.write_ahead import with_write_ahead_log
 from .workers.execution import Workers, as_workers, check_counts, run_search
 from .workers.objective import OBJECTIVES, OwnObjective, TaskObjective
 from .workers.processes import WorkOrder
@@ -92,6 +93,7 @@ def search(
             study_seed(s, seed)
             objective = _objective(s, found, chosen, own, where.device, course)
             requeue(s)
+        stack.enter_context(with_write_ahead_log(s))
         run_search(where, WorkOrder(str(storage), s.study_name, objective, where.heartbeat, where.grace), s, trials, progress)
         return _copied(s) if temporary else s
 

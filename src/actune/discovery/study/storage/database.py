@@ -175,7 +175,7 @@ class Database(RDBStorage):
         return copy.deepcopy(self.call.born)
 
     def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> models.TrialModel:
-        """As `_born`, for a trial that is queued or copied: Optuna calls it again, too."""
+        """Make a trial that is queued or copied, likewise unless it is there: Optuna calls this again, too."""
         if self.call.tried and (there := find_trial(session.connection(), study_id, BIRTH, self.call.birth)) is not None:
             return session.get(models.TrialModel, there)
         self.call.tried = True
