@@ -90,8 +90,14 @@ def compile_program(exprs: tuple[Expr, ...], names: tuple[str, ...], onnx: bool 
 
 def ordered(exprs: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
     """The formulas in their simplest form, and all their parts, each before what is made of it."""
-    outputs = tuple(_multiplied(folded(e.expand().simplify())).simplify() for e in exprs)
+    outputs = tuple(map(_simplest, exprs))
     return outputs, order(outputs)
+
+
+@functools.lru_cache(maxsize=2048)
+def _simplest(e: Expr) -> Expr:
+    """The formula as it is computed. Kept, because a candidate is screened and trained, with the same derivatives."""
+    return _multiplied(folded(e.expand().simplify())).simplify()
 
 
 @functools.lru_cache(maxsize=512)
