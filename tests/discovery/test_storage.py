@@ -5,15 +5,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -24,7 +26,7 @@ from actune.discovery.study.storage import reading
 from actune.discovery.study.storage.opening import is_pruned_at, open_storage, set_final_attributes
 from actune.discovery.study.storage.write_ahead import is_on_local_disk
 
-RANGES = {"z": FloatDistribution(0, 1), "a": CategoricalDistribution(["b", "c"])}
+RANGES = {"z": FloatDistribution(0, 1), "a": CategoricalDistribution(["b", "c"]), "m": IntDistribution(0, 9)}
 
 
 def asked(study: optuna.Study) -> optuna.Trial:
@@ -56,8 +58,18 @@ def told(t: FrozenTrial) -> str:
     return repr({k: sorted(v.items()) if isinstance(v, dict) and k != "_params" else v for k, v in vars(t).items()})
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock is not in UTC, as the database's may be."""
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize("ours_writes", [True, False])
-def test_trials_are_those_that_optuna_reads_and_writes(tmp_path, ours_writes):
+def test_trials_are_those_that_optuna_reads_and_writes(tmp_path, in_tokyo, ours_writes):
     ours, theirs = open_storage(tmp_path / "s.db", 10, 30), RDBStorage(f"sqlite:///{tmp_path}/s.db")
     study = fill(ours if ours_writes else theirs)._study_id
     found = [told(t) for t in ours.get_all_trials(study)]
@@ -76,7 +88,14 @@ def test_the_new_trials_of_a_study_are_read(tmp_path, monkeypatch, many):
     study = fill(storage)._study_id
     all_of_them = storage.get_all_trials(study)
     ids = [t._trial_id for t in all_of_them]
-    for after, others in ((ids[-1], set()), (ids[2], {ids[0]}), (ids[2], {*ids}), (ids[-1], {*ids}), (-1, set())):
+    for after, others in (
+        (ids[-1], set()),
+        (ids[2], {ids[0]}),
+        (ids[2], {*ids}),
+        (ids[-1], {ids[0], ids[3]}),
+        (ids[-1], {*ids}),
+        (-1, set()),
+    ):
         found = [told(t) for t in storage._get_trials(study, None, others, after)]
         assert found == [told(t) for t in all_of_them if t._trial_id > after or t._trial_id in others]
 
@@ -102,7 +121,7 @@ def test_what_is_not_there_or_has_finished_cannot_be_written(tmp_path):
             call()
 
 
-def test_a_new_trial_is_what_the_database_has(tmp_path):
+def test_a_new_trial_is_what_the_database_has(tmp_path, in_tokyo):
     """Optuna asks for it at once and is told without a look; later it is looked at."""
     study = optuna.create_study(storage=open_storage(tmp_path / "s.db", 10, 30))
     storage = study._storage
