@@ -12,7 +12,7 @@ import math
 import re
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ __all__ = [
     "const",
     "from_json",
     "from_rows",
+    "gradient",
     "number",
     "symbol",
     "to_json",
@@ -293,18 +294,82 @@ def _diff(e: Expr, wrt: str) -> Expr:
     return slope[e]
 
 
-def _chain(n: Expr, slopes: list[Expr]) -> Expr:
-    """The derivative of a node from those of its arguments."""
-    values = dict(zip(_ARGUMENTS, n.args, strict=False)) | {"y": n}
-    if OPS[n.op].slope is not None:
-        return _fill(SLOPE_RULES[n.op], values | dict(zip(("da", "db", "dc"), slopes, strict=False)))
-    rules, total = RULES[n.op], _ZERO
-    if not rules and any(slope is not _ZERO for slope in slopes):
+def gradient(e: Expr, names: Sequence[str]) -> tuple[Expr, ...]:
+    """The derivatives in all these symbols, from the root down: they share the slope of the formula in each part.
+
+    Of f(a*x) those in a and x are x*s and a*s with one s, where `diff` would go from each symbol up to the root again.
+    """
+    return _gradient(e.expand(), tuple(names))
+
+
+def _gradient(e: Expr, names: tuple[str, ...]) -> tuple[Expr, ...]:
+    """The derivatives of a formula of primitives.
+
+    Of x*f(x) the slope of f is found first and then multiplied by x: both from x on, the products would overflow at large x
+    before they meet a zero.
+    """
+    if e.op == "where":
+        sides = zip(*(_gradient(a, names) for a in e.args[1:]), strict=True)
+        return tuple(_simple("where", (e.args[0], a, b)) for a, b in sides)
+    for factor, rest in (e.args, e.args[::-1]) if e.op == "mul" else ():
+        if all(n.is_leaf or n.op == "mul" for n in factor.nodes()):
+            slopes = zip(_downward(factor, names), _gradient(rest, names), strict=True)
+            return tuple(_plus(_select(rest, a), _select(factor, b)) for a, b in slopes)
+    return _downward(e, names)
+
+
+def _downward(e: Expr, names: tuple[str, ...]) -> tuple[Expr, ...]:
+    """The derivatives, each part's slope from those of the parts that it is in."""
+    within: set[Expr] = set()  # the parts that a name is in
+    for n in e.nodes():
+        if n.args[0] in names if n.is_leaf else any(a in within for a in n.args):
+            within.add(n)
+    slope = {e: _ONE}  # of the formula in a part
+    for n in reversed(e.nodes()):
+        if n.is_leaf or n not in within or n not in slope:
+            continue
+        for a, part in zip(n.args, _back(n, slope[n], within), strict=True):
+            if part is not _ZERO:
+                slope[a] = _plus(slope[a], part) if a in slope else part
+    return tuple(slope.get(symbol(name), _ZERO) for name in names)
+
+
+def _back(n: Expr, slope: Expr, within: Container[Expr]) -> list[Expr]:
+    """The slopes of a formula in the arguments of a node, zero in those that are not `within`, from its slope in the node."""
+    if n.op == "where":
+        found = [_ZERO, _simple("where", (n.args[0], slope, _ZERO)), _simple("where", (n.args[0], _ZERO, slope))]
+    elif OPS[n.op].slope is not None:
+        each = [{s: slope if i == j else _ZERO for j, s in enumerate(("da", "db", "dc"))} for i in range(len(n.args))]
+        found = [_fill(SLOPE_RULES[n.op], _rule_values(n) | slopes) for slopes in each]
+    else:  # an argument without the symbols gets nothing, even if the partial derivative is infinite
+        return [_select(_fill(r, _rule_values(n)), slope) if a in within else _ZERO for r, a in zip(_rules(n), n.args, strict=True)]
+    return [part if a in within else _ZERO for part, a in zip(found, n.args, strict=True)]
+
+
+def _rule_values(n: Expr) -> dict[str, Expr]:
+    """What the symbols of a node's derivative rules stand for."""
+    return dict(zip(_ARGUMENTS, n.args, strict=False)) | {"y": n}
+
+
+def _rules(n: Expr) -> tuple[Expr, ...]:
+    """The partial derivatives of a node in its arguments, as rules."""
+    if n.args and not RULES[n.op]:
         raise FormulaError(
             f"{n.op} is a second derivative and has no derivative of its own: those of mittag_leffler exist up to order 2; "
             "take further ones by finite differences"
         )
-    for rule, slope in zip(rules or (_ZERO,) * len(slopes), slopes, strict=True):
+    return RULES[n.op]
+
+
+def _chain(n: Expr, slopes: list[Expr]) -> Expr:
+    """The derivative of a node from those of its arguments."""
+    values = _rule_values(n)
+    if OPS[n.op].slope is not None:
+        return _fill(SLOPE_RULES[n.op], values | dict(zip(("da", "db", "dc"), slopes, strict=False)))
+    total = _ZERO
+    if all(slope is _ZERO for slope in slopes):
+        return total
+    for rule, slope in zip(_rules(n), slopes, strict=True):
         if slope is not _ZERO:  # an argument without the symbol contributes nothing, even if the partial derivative is infinite
             total = _plus(total, _select(_fill(rule, values), slope))
     return total

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from ...catalogue.registry import Param
-from ...language.expr import Expr
+from ...language.expr import Expr, gradient
 from ...tensors import Array
 from .. import operators
 from ..layout import Layout, as_flat, fill_in_order, restore_order
 from ..request import Request, Subject
 from . import tiers
-from .compiler import compute_dtype, kernel_cost, kernels_run
+from .compiler import compute_dtype, kernel_cost, kernels_run, summed_cost
 from .strips import Cut, cut, run_strips
 
 __all__ = ["CpuWay", "cpu_way", "has_kernel", "slopes"]
@@ -147,8 +147,13 @@ class CpuWay:
 
 @functools.lru_cache(maxsize=512)
 def slopes(e: Expr, names: tuple[str, ...]) -> tuple[Expr, ...]:
-    """The formulas of a pullback: the derivative in x, and those in these names."""
-    return e.diff(), *(e.diff(name) for name in names)
+    """The formulas of a pullback: the derivative in x, and those in these names.
+
+    From each symbol up to the root, whose products overflow less; or from the root down, where that takes fewer instructions.
+    """
+    up = tuple(e.diff(name) for name in ("x", *names))
+    down = gradient(e, ("x", *names)) if names else up
+    return down if summed_cost(down) + 2 < summed_cost(up) else up
 
 
 def _stacked(rows: Sequence[Tensor]) -> Tensor:

@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from ...language.elementary import POWERS
 from ...language.expr import Expr
 from ...language.ops import OPS
-from ..operators import ordered
 from . import llvm
 from .compiler import (
+    CONTRACTED,
     MASK,
     add_sums,
+    contracted,
+    kernel_form,
     load_vectors,
     masks,
+    moving_nodes,
     operator_kernel,
     parameter,
     partly,
@@ -82,24 +85,25 @@ _FIELDS = (
 @functools.lru_cache(maxsize=512)
 def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward: bool) -> Tape:
     """The tape of one formula's values, or of slopes (see `compiler.formula_library`)."""
-    outputs, nodes = ordered(exprs)
+    outputs, nodes = kernel_form(exprs)
     arena = _Arena(LANES * (8 if double else 4))
     constants = [n for n in nodes if n.op == "const"]
     places = {n: arena.single() for n in constants}
     parameters, sums = [arena.single() for _ in names], [arena.single() for _ in outputs[1:]]
     x, g, alive = (arena.block(), arena.block(), arena.block()) if backward else (arena.block(),) * 3
     places |= {n: x if n.args[0] == "x" else parameters[names.index(n.args[0])] for n in nodes if n.op == "symbol"}
-    moving = {n for n in nodes if "x" in n.symbols()}
-    calls = sorted((n for n in nodes if not n.is_leaf), key=lambda n: n in moving)  # what x is not in is computed once a strip
-    last = {a: n for n in calls for a in n.args}
+    moving = moving_nodes(nodes)
+    calls = sorted(contracted(outputs, nodes), key=lambda call: call[0] in moving)  # what x is not in is computed once a strip
+    last = {a: n for n, _, of in calls for a in of}
     rows = []
-    for n in calls:
-        arguments = [places[a] for a in _operator_arguments(n)]
-        for a in dict.fromkeys(n.args):
+    for n, op, of in calls:
+        operator, taken = _operator(op, of)
+        arguments = [places[a] for a in taken]
+        for a in dict.fromkeys(of):
             if last[a] is n and a in moving and not a.is_leaf and a not in outputs:
                 arena.free(places[a])  # its block may take the result: each vector is read before it is written
         places[n] = arena.block() if n in moving else arena.single()
-        rows.append(_tape_row(operator_address(_operator_of(n), double), places[n], arguments))
+        rows.append(_tape_row(operator_address(operator, double), places[n], arguments))
     out = places[outputs[0]]
     if backward:
         product = arena.block()
@@ -111,7 +115,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     with np.errstate(over="ignore"):
         numbers = np.repeat(np.array([n.args[0] for n in constants], np.float64 if double else np.float32), LANES)
     table = np.array(rows, np.int64).reshape(-1, _COLUMNS)
-    before = len(calls) - sum(n in moving for n in calls)
+    before = sum(n not in moving for n, *_ in calls)
     words = (
         numbers.ctypes.data,
         numbers.nbytes,
@@ -129,18 +133,19 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     return Tape(np.array(words, np.int64), (numbers, table))
 
 
-def _operator_of(n: Expr) -> str:
-    """The operator of a node, a name for `operator_address`: a power that the kernel column treats apart is one by itself."""
-    return _power_operator(n.args[1].args[0]) if n.op == "pow" and n.args[1].op == "const" and n.args[1].args[0] in POWERS else n.op
+def _operator(op: str, arguments: tuple[Expr, ...]) -> tuple[str, tuple[Expr, ...]]:
+    """A name for `operator_address`, and the arguments that it takes.
+
+    A power that the kernel column treats apart is an operator by itself.
+    """
+    exponent = arguments[1] if op == "pow" else None
+    if exponent is not None and exponent.op == "const" and exponent.args[0] in POWERS:
+        return _power_operator(exponent.args[0]), arguments[:1]
+    return op, arguments
 
 
 def _power_operator(exponent: float) -> str:
     return f"pow {exponent:g}"
-
-
-def _operator_arguments(n: Expr) -> tuple[Expr, ...]:
-    """The arguments that its operator takes."""
-    return n.args if _operator_of(n) == n.op else n.args[:1]
 
 
 def _tape_row(operator: int, out: tuple[int, int], arguments: Sequence[tuple[int, int]]) -> tuple[int, ...]:
@@ -178,7 +183,7 @@ _LOADED: list[llvm.Library] = []  # what must stay in memory
 @functools.cache
 def operator_address(name: str, double: bool) -> int:
     """The address of an operator's loop over a block. Each is compiled when a formula first asks for it: all take half a second."""
-    code, text = _sum(double) if name == _SUM else _operator(*_kernels()[name], double)
+    code, text = _sum(double) if name == _SUM else _operator_loop(*_kernels()[name], double)
     library = llvm.compile_assembly("\n".join([*code.outside, text]), ("operator",))
     _LOADED.append(library)
     return library.address("operator")
@@ -188,10 +193,11 @@ def operator_address(name: str, double: bool) -> int:
 def _kernels() -> dict[str, tuple[int, Callable[..., Value]]]:
     """For each operator: its number of arguments, and its kernel column."""
     kernels = {name: (op.arity, operator_kernel(name)) for name, op in OPS.items() if op.kernel or name == "where"}
+    kernels |= {name: (3, kernel) for name, kernel in CONTRACTED.items()}
     return kernels | {_power_operator(b): (1, lambda K, a, b=b: operator_kernel("pow")(K, a, K.const(b))) for b in POWERS}
 
 
-def _operator(arity: int, function: Callable[..., Value], double: bool) -> tuple[Code, str]:
+def _operator_loop(arity: int, function: Callable[..., Value], double: bool) -> tuple[Code, str]:
     """The instructions of an operator, and its function."""
     lanes = processor_lanes(double)
     arguments = [Value(lanes.code, lanes.kind, f"%{t}") for t in "abc"[:arity]]
