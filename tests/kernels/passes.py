@@ -25,6 +25,7 @@ E = actune.parse("(a*b + 1)*x*tanh(b*x) - a^2")
 # (outer, channels, inner)
 EXTENTS = [(1, 1, n) for n in (1, 2, 15, 16, 17, 33, 4095, 4096, 4099, 70001)] + [
     (2, 3, 1), (3, 16, 1), (5, 17, 1), (16, 31, 1), (17, 33, 1), (40, 100, 1), (3, 1, 17), (4, 3, 5), (2, 17, 4097),
+    (9, 3, 68), (17, 2, 95), (8, 1, 196), (3, 2, 64),  # rows that share vectors for their ends
 ]  # fmt: skip
 _INTEGER = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 

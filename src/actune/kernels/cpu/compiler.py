@@ -261,17 +261,25 @@ def strip_assembly(
     entry = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(parameters)) + before
     flush = "".join(add_sums(lanes, f"flush.{k}", s.name, str(k), columns) for k, s in enumerate(sums))
     body = "".join(f"\n{line}" for line in code.lines) + after
-    fetch, put = load_vectors("xg" if backward else "x", dtype, "%at", "%some"), store_vector(result, dtype, "%at", "%some")
+    fetch = load_vectors("xg" if backward else "x", dtype, "%at", "%some", "%i", columns)
+    put = store_vector(result, dtype, "%at", "%some", "%i", columns)
     return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}{masks(dtype)}
 {SIGNATURE}{{
-entry:{entry}{MASK}
+entry:{entry}{vectors(columns)}
   br label %loop
 loop:
   %i = phi i64 [0, %entry], [%next, %put.done]
-  %at = phi i64 [0, %entry], [%after, %put.done]{carried}
-  %next = add i64 %i, 1{partly("%some", "%next", columns)}{fetch}{body}{put}
-  %after = add i64 %at, %stride
-  %again = icmp ult i64 %next, %count
+  %column = phi i64 [0, %entry], [%column.next, %put.done]
+  %row = phi i64 [0, %entry], [%row.next, %put.done]{carried}
+  %next = add i64 %i, 1
+  %at = add i64 %row, %column
+  %some = {is_partial("%i", columns)}{fetch}{body}{put}
+  %column.after = add i64 %column, %stride
+  %row.ends = icmp eq i64 %column.after, %row.length
+  %column.next = select i1 %row.ends, i64 0, i64 %column.after
+  %row.after = add i64 %row, %pitch
+  %row.next = select i1 %row.ends, i64 %row.after, i64 %row
+  %again = icmp ult i64 %next, %vectors
   br i1 %again, label %loop, label %done
 done:{flush}
   ret void
@@ -284,13 +292,52 @@ done:{flush}
 
 _ONE = {torch.float32: "float 1.0", torch.float64: "double 1.0", torch.bfloat16: "i16 16256", torch.float16: "half 1.0"}
 
-# The lanes of a vector that is not full.
-MASK = f"""
-  %live.number = trunc i64 %live to i32
-  %live.one = insertelement {vector("i32")} poison, i32 %live.number, i32 0
-  %live.all = shufflevector {vector("i32")} %live.one, {vector("i32")} poison, {vector("i32")} zeroinitializer
-  %mask = icmp ult {vector("i32")} <{", ".join(f"i32 {i}" for i in range(LANES))}>, %live.all
-  %short = icmp slt i64 %live, {LANES}"""
+_LANE = f"{vector('i32')} <{', '.join(f'i32 {i}' for i in range(LANES))}>"
+
+
+def _spread(name: str, number: str) -> str:
+    """A number in every lane."""
+    kind = vector("i32")
+    return f"""
+  {name}.i32 = trunc i64 {number} to i32
+  {name}.one = insertelement {kind} poison, i32 {name}.i32, i32 0
+  {name}.all = shufflevector {kind} {name}.one, {kind} poison, {kind} zeroinitializer"""
+
+
+def vectors(columns: bool) -> str:
+    """How many %vectors a strip has, where rows end (at %row.length), and from which on (%whole) they are not full.
+
+    Columns have one row of vectors, which are all full or all %mask. In rows, the full vectors of all come first; the ends of
+    `each.end` rows, %ragged elements of each row, fill one vector.
+    """
+    if columns:
+        return f"""{_spread("%live", "%live")}
+  %mask = icmp ult {_LANE}, %live.all
+  %short = icmp slt i64 %live, {LANES}
+  %row.length = add i64 -1, 0
+  %vectors = add i64 %count, 0"""
+    return f"""
+  %short = icmp slt i64 %live, {LANES}
+  %ragged = select i1 %short, i64 %live, i64 0
+  %short.one = zext i1 %short to i64
+  %row.full = sub i64 %count, %short.one
+  %row.length = mul i64 %row.full, {LANES}
+  %whole = mul i64 %row.full, %rows
+  %live.32 = trunc i64 %live to i32
+  %each.32 = udiv i32 {LANES}, %live.32
+  %each.end = zext i32 %each.32 to i64
+  %rows.up = add i64 %rows, %each.end
+  %rows.up.less = sub i64 %rows.up, 1
+  %rows.up.32 = trunc i64 %rows.up.less to i32
+  %ends.32 = udiv i32 %rows.up.32, %each.32
+  %ends.64 = zext i32 %ends.32 to i64
+  %ends = select i1 %short, i64 %ends.64, i64 0
+  %vectors = add i64 %whole, %ends{_spread("%ragged", "%ragged")}"""
+
+
+def is_partial(number: str, columns: bool) -> str:
+    """Whether the vector with this number is not full."""
+    return "and i1 %short, true" if columns else f"icmp uge i64 {number}, %whole"
 
 
 def masks(dtype: torch.dtype) -> str:
@@ -305,32 +352,69 @@ def _suffix(dtype: torch.dtype) -> str:
     return f"v{LANES}{'i' if dtype == torch.bfloat16 else 'f'}{8 * dtype.itemsize}.p0"
 
 
-def partly(name: str, number: str, columns: bool) -> str:
-    """Under this name, whether the vector with this number, from 1 on, is not full."""
-    return f"""
-  {name}.last = icmp eq i64 {number}, %count
-  {name} = select i1 {"true" if columns else f"{name}.last"}, i1 %short, i1 false"""
-
-
-def load_vectors(names: str, dtype: torch.dtype, at: str, some: str) -> str:
+def load_vectors(names: str, dtype: torch.dtype, at: str, some: str, number: str, columns: bool) -> str:
     """Load the vectors %x and %g at this element, and %alive, which lanes there are; in the others x is 1 and g is 0."""
     kind, size, blank = vector(STORED[dtype]), dtype.itemsize, {"x": f"splat ({_ONE[dtype]})", "g": "zeroinitializer"}
     places = "".join(f"\n  %{t}.at = getelementptr {STORED[dtype]}, ptr %{t.upper()}, i64 {at}" for t in names)
-    masked = "".join(f"""
-  %{t}.some = call {kind} @llvm.masked.load.{_suffix(dtype)}(ptr %{t}.at, i32 {size}, {vector("i1")} %mask, {kind} {blank[t]})"""
-                   for t in names)  # fmt: skip
+
+    def masked(t: str, place: str, mask: str, other: str) -> str:
+        return f"call {kind} @llvm.masked.load.{_suffix(dtype)}(ptr {place}, i32 {size}, {vector('i1')} {mask}, {kind} {other})"
+
+    if columns:
+        part = "".join(f"\n  %{t}.some = {masked(t, f'%{t}.at', '%mask', blank[t])}" for t in names)
+        alive, last = "%mask", "get.yes"
+    else:
+        carried = "".join(f"\n  %{t}.had = phi {kind} [{blank[t]}, %get.yes], [%{t}.some, %get.ends]" for t in names)
+        ends = "".join(f"""
+  %{t}.end = getelementptr {STORED[dtype]}, ptr %{t.upper()}, i64 %get.place
+  %{t}.some = {masked(t, f"%{t}.end", "%get.mask", f"%{t}.had")}""" for t in names)  # fmt: skip
+        part = f"""{_over_ends("get", number, carried, ends)}{_spread("%get.filled", "%get.shift.next")}
+  %get.alive = icmp ult {_LANE}, %get.filled.all"""
+        alive, last = "%get.alive", "get.ended"
     full = "".join(f"\n  %{t}.full = load {kind}, ptr %{t}.at, align {size}" for t in names)
-    both = "".join(f"\n  %{t} = phi {kind} [%{t}.some, %get.yes], [%{t}.full, %get.no]" for t in names)
-    return f"""{places}{when("get", some, masked, full)}{both}
-  %alive = phi {vector("i1")} [%mask, %get.yes], [splat (i1 true), %get.no]"""
+    both = "".join(f"\n  %{t} = phi {kind} [%{t}.some, %{last}], [%{t}.full, %get.no]" for t in names)
+    return f"""{places}{when("get", some, part, full)}{both}
+  %alive = phi {vector("i1")} [{alive}, %{last}], [splat (i1 true), %get.no]"""
 
 
-def store_vector(result: Value, dtype: torch.dtype, at: str, some: str) -> str:
+def store_vector(result: Value, dtype: torch.dtype, at: str, some: str, number: str, columns: bool) -> str:
     """Store a vector at this element of Y."""
     kind, size = vector(STORED[dtype]), dtype.itemsize
-    masked = f"\n  call void @llvm.masked.store.{_suffix(dtype)}({kind} {result.name}, ptr %y.at, i32 {size}, {vector('i1')} %mask)"
+
+    def masked(place: str, mask: str) -> str:
+        values = f"{kind} {result.name}, ptr {place}, i32 {size}, {vector('i1')} {mask}"
+        return f"\n  call void @llvm.masked.store.{_suffix(dtype)}({values})"
+
+    part = masked("%y.at", "%mask") if columns else _over_ends("put", number, "", f"""
+  %y.end = getelementptr {STORED[dtype]}, ptr %Y, i64 %put.place{masked("%y.end", "%put.mask")}""")  # fmt: skip
     full = f"\n  store {kind} {result.name}, ptr %y.at, align {size}"
-    return f"\n  %y.at = getelementptr {STORED[dtype]}, ptr %Y, i64 {at}{when('put', some, masked, full)}"
+    return f"\n  %y.at = getelementptr {STORED[dtype]}, ptr %Y, i64 {at}{when('put', some, part, full)}"
+
+
+def _over_ends(name: str, number: str, carried: str, body: str) -> str:
+    """The body for each row whose end is in the vector with this number: with the lanes of that end, and where lane 0 would be."""
+    return f"""
+  %{name}.end = sub i64 {number}, %whole
+  %{name}.first = mul i64 %{name}.end, %each.end
+  %{name}.left = sub i64 %rows, %{name}.first
+  %{name}.rows = call i64 @llvm.smin.i64(i64 %{name}.left, i64 %each.end)
+  %{name}.row = mul i64 %{name}.first, %pitch
+  %{name}.start = add i64 %{name}.row, %row.length
+  br label %{name}.ends
+{name}.ends:
+  %{name}.k = phi i64 [0, %{name}.yes], [%{name}.k.next, %{name}.ends]
+  %{name}.shift = phi i64 [0, %{name}.yes], [%{name}.shift.next, %{name}.ends]
+  %{name}.place = phi i64 [%{name}.start, %{name}.yes], [%{name}.place.next, %{name}.ends]{carried}
+  {_spread(f"%{name}.s", f"%{name}.shift").lstrip()}
+  %{name}.lane = sub {_LANE}, %{name}.s.all
+  %{name}.mask = icmp ult {vector("i32")} %{name}.lane, %ragged.all{body}
+  %{name}.k.next = add i64 %{name}.k, 1
+  %{name}.shift.next = add i64 %{name}.shift, %ragged
+  %{name}.place.step = add i64 %{name}.place, %pitch
+  %{name}.place.next = sub i64 %{name}.place.step, %ragged
+  %{name}.more = icmp ult i64 %{name}.k.next, %{name}.rows
+  br i1 %{name}.more, label %{name}.ends, label %{name}.ended
+{name}.ended:"""
 
 
 def added(lanes: Lanes, counted: Value, g: Value, other: Value, total: str) -> Value:

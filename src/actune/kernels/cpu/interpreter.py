@@ -22,20 +22,20 @@ from ...language.ops import OPS
 from . import llvm
 from .compiler import (
     CONTRACTED,
-    MASK,
     add_sums,
     contracted,
+    is_partial,
     kernel_form,
     load_vectors,
     masks,
     moving_nodes,
     operator_kernel,
     parameter,
-    partly,
     processor_lanes,
     read_elements,
     rounded_elements,
     store_vector,
+    vectors,
 )
 from .lanes import LANES, NO_SUBNORMALS, Code, Lanes, Value, vector
 from .loops import SIGNATURE, counters, loop
@@ -252,7 +252,7 @@ def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
     lanes = Lanes(code, dtype == torch.float64)
     kind, size = vector(lanes.kind), _size(lanes.double)
     bytes_ = LANES * size
-    fetch, put = _fetched(lanes, dtype, backward), _put(lanes, dtype)
+    fetch, put = _fetched(lanes, dtype, backward, columns), _put(lanes, dtype, columns)
     fields = "".join(f"""
   %f.{name}.at = getelementptr i64, ptr %context, i64 {i}
   %f.{name} = load i64, ptr %f.{name}.at""" for i, name in enumerate(_FIELDS))  # fmt: skip
@@ -262,15 +262,17 @@ def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
   %total = load {kind}, ptr %s.to, align {size}""" + add_sums(lanes, "flush", "%total", "%s", columns)  # fmt: skip
     into, out = (_element(i, bytes_, columns) for i in ("in", "out"))
     block = f"""
-  %left = sub i64 %count, %block
+  %left = sub i64 %vectors, %block
   %some = call i64 @llvm.smin.i64(i64 %left, i64 {BLOCK})
   %first = icmp eq i64 %block, 0
   %start = select i1 %first, i64 0, i64 %f.before{loop("in", "0", "%some", "1", into + fetch)}\
 {loop("row", "%start", "%f.all", "1", _call())}{loop("out", "0", "%some", "1", out + put)}"""
+    work = loop("k", "0", "%f.parameters", "1", load) + loop("block", "0", "%vectors", str(BLOCK), block)
     return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
-declare void @llvm.memset.p0.i64(ptr, i8, i64, i1){masks(dtype)}
-{SIGNATURE}{{{counters(("k", "s", "block", "in", "row", "out"))}{fields}{MASK}
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+declare i64 @llvm.smax.i64(i64, i64){masks(dtype)}
+{SIGNATURE}{{{counters(("k", "s", "block", "in", "row", "out"))}{fields}{vectors(columns)}
   %arena = alloca i8, i64 %f.bytes, align 64
   %constants = inttoptr i64 %f.constants to ptr
   call void @llvm.memcpy.p0.p0.i64(ptr %arena, ptr %constants, i64 %f.constant_bytes, i1 false)
@@ -279,26 +281,26 @@ declare void @llvm.memset.p0.i64(ptr, i8, i64, i1){masks(dtype)}
   %sums.at = getelementptr i8, ptr %arena, i64 %sums.start
   %sums.bytes = mul i64 %f.sums, {bytes_}
   call void @llvm.memset.p0.i64(ptr %sums.at, i8 0, i64 %sums.bytes, i1 false)
-  %rows = inttoptr i64 %f.rows to ptr\
-{loop("k", "0", "%f.parameters", "1", load)}{loop("block", "0", "%count", str(BLOCK), block)}{loop("s", "0", "%f.sums", "1", flush)}
+  %tape = inttoptr i64 %f.rows to ptr\
+{work}{loop("s", "0", "%f.sums", "1", flush)}
   ret void
 }}
 {driver(columns)}"""
 
 
-def _fetched(lanes: Lanes, dtype: torch.dtype, backward: bool) -> str:
+def _fetched(lanes: Lanes, dtype: torch.dtype, backward: bool, columns: bool) -> str:
     """Load a vector of each input at element %in.at, and store it in the arena in the kind that is computed in."""
     inputs, emitted = "xg" if backward else "x", len(lanes.code.lines)
     found = {t: read_elements(lanes, dtype, t).name for t in inputs}
     if backward:
         found["alive"] = lanes.where(Value(lanes.code, "i1", "%alive"), 1.0, 0.0).name
-    return load_vectors(inputs, dtype, "%in.at", "%in.some") + _lines(lanes, emitted) + "".join(f"""
+    return load_vectors(inputs, dtype, "%in.at", "%in.some", "%in.vector", columns) + _lines(lanes, emitted) + "".join(f"""
   %{t}.place = add i64 %f.{t}, %in.here
   %{t}.to = getelementptr i8, ptr %arena, i64 %{t}.place
   store {vector(lanes.kind)} {name}, ptr %{t}.to, align {_size(lanes.double)}""" for t, name in found.items())  # fmt: skip
 
 
-def _put(lanes: Lanes, dtype: torch.dtype) -> str:
+def _put(lanes: Lanes, dtype: torch.dtype, columns: bool) -> str:
     """Store a vector of the result at element %out.at."""
     emitted = len(lanes.code.lines)
     result = rounded_elements(lanes, dtype, Value(lanes.code, lanes.kind, "%y"))
@@ -307,7 +309,7 @@ def _put(lanes: Lanes, dtype: torch.dtype) -> str:
   %y.place = add i64 %f.out, %y.i
   %y.from = getelementptr i8, ptr %arena, i64 %y.place
   %y = load {vector(lanes.kind)}, ptr %y.from, align {_size(lanes.double)}""" + _lines(lanes, emitted) + store_vector(
-        result, dtype, "%out.at", "%out.some")  # fmt: skip
+        result, dtype, "%out.at", "%out.some", "%out.vector", columns)  # fmt: skip
 
 
 def _lines(lanes: Lanes, emitted: int) -> str:
@@ -317,11 +319,18 @@ def _lines(lanes: Lanes, emitted: int) -> str:
 
 def _element(i: str, vector_bytes: int, columns: bool) -> str:
     """Where vector %i of a block is: in the tensor and in the arena; and whether it is not full."""
+    at = f"""
+  %{i}.at = mul i64 %{i}.vector, %stride""" if columns else f"""
+  %{i}.full = call i64 @llvm.smax.i64(i64 %row.full, i64 1)
+  %{i}.row = udiv i64 %{i}.vector, %{i}.full
+  %{i}.column = urem i64 %{i}.vector, %{i}.full
+  %{i}.column.at = mul i64 %{i}.column, %stride
+  %{i}.row.at = mul i64 %{i}.row, %pitch
+  %{i}.at = add i64 %{i}.row.at, %{i}.column.at"""  # fmt: skip
     return f"""
-  %{i}.vector = add i64 %block, %{i}
-  %{i}.at = mul i64 %{i}.vector, %stride
+  %{i}.vector = add i64 %block, %{i}{at}
   %{i}.here = mul i64 %{i}, {vector_bytes}
-  %{i}.number = add i64 %{i}.vector, 1{partly(f"%{i}.some", f"%{i}.number", columns)}"""
+  %{i}.some = {is_partial(f"%{i}.vector", columns)}"""
 
 
 def _single_vector(i: str, start: str, vector_bytes: int) -> str:
@@ -341,7 +350,7 @@ def _call() -> str:
   %to.{t} = getelementptr i8, ptr %arena, i64 %word.{i}""" for t, i in (("out", 1), ("a", 2), ("b", 4), ("c", 6)))  # fmt: skip
     return f"""
   %row.offset = mul i64 %row, {_COLUMNS}
-  %row.words = getelementptr i64, ptr %rows, i64 %row.offset{words}
+  %row.words = getelementptr i64, ptr %tape, i64 %row.offset{words}
   %operator = inttoptr i64 %word.0 to ptr
   %still = icmp slt i64 %row, %f.before
   %many = select i1 %still, i64 1, i64 %some{places}

@@ -14,7 +14,7 @@ __all__ = ["SIGNATURE", "VECTORS", "counters", "loop", "when"]
 # Of a kernel, see `strips`. The stack is aligned to vectors: what is spilled must not straddle two cache lines.
 VECTORS = f'alignstack(64) "prefer-vector-width"="512" {NO_SUBNORMALS}'
 SIGNATURE = f"""define internal void @strip(ptr %context, ptr %X, ptr %G, ptr %Y, ptr %P, i64 %distance, ptr %S, i64 %count,
-                            i64 %stride, i64 %live) alwaysinline {VECTORS} """
+                            i64 %stride, i64 %live, i64 %rows, i64 %pitch) alwaysinline {VECTORS} """
 
 
 def counters(names: Iterable[str]) -> str:

@@ -3,18 +3,20 @@
 A strip is up to 128 vectors of 32 elements, at equal distances in memory, that share the parameters of each lane. A kernel
 is a function of one strip,
 
-    strip(context, X, G, Y, P, distance, S, count, stride, live)
+    strip(context, X, G, Y, P, distance, S, count, stride, live, rows, pitch)
 
 X, G, Y   elements in; their gradients, in a pullback; and out: `count` vectors, `stride` elements apart
 P         the parameters, `distance` numbers apart: one for all lanes ("rows"), or one each ("columns")
 S         float64 sums to add to, `distance` apart, for one parameter or for one each
 live      how many lanes there are: of the last vector ("rows"), or of every one ("columns")
+rows      how many rows of `count` vectors there are, `pitch` elements apart ("rows"); their ends come last, several in a vector
 
 and is compiled into the loop over all strips, so that what is alike in all of them is computed once.
 
-A tensor (outer, channels, inner) with contiguous inner elements is cut along them, and one with inner = 1 across its channels; so
-is one with fewer than 64 inner elements, as if each had parameters of its own. Sums are kept for each group of strips; groups
-depend on the shape alone, so results do not depend on the number of threads.
+A tensor (outer, channels, inner) with contiguous inner elements is cut along them, several rows of a channel into one strip where
+they are short, and one with inner = 1 across its channels; so is one with fewer than 64 inner elements, as if each had parameters
+of its own. Sums are kept for each group of strips; groups depend on the shape alone, so results do not depend on the number of
+threads.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ LENGTH = 128  # vectors in a strip of a row
 TALL = 16  # and in one of columns
 _SHARE = 65536  # elements that a thread, or a group of strips, is worth
 _SHORT = 64  # elements of a channel in a row, below which they become columns
+MOST_ROWS = 8  # of a channel that one strip takes: so many places in memory the processor fetches from ahead
 _WIDEST = 512  # channels up to which rows of columns are joined until they fill vectors
 
 
@@ -94,11 +97,16 @@ class Cut:
         return self.outer if self.columns else self.inner
 
     @functools.cached_property
+    def rows(self) -> int:
+        """How many rows of a channel are one strip; those of columns are counted apart."""
+        return 1 if self.columns or self.inner == 0 else max(1, min(MOST_ROWS, LENGTH * LANES // self.inner))
+
+    @functools.cached_property
     def units(self) -> int:
         """The number of strips, or of rows of strips in columns."""
         if self.columns:
             return math.ceil(self.outer / TALL)
-        return self.outer * self.channels * math.ceil(self.inner / (LENGTH * LANES))
+        return math.ceil(self.outer / self.rows) * self.channels * math.ceil(self.inner / (LENGTH * LANES))
 
     @functools.cached_property
     def group(self) -> int:
@@ -211,7 +219,7 @@ def _run_groups(
 
 def _plan(strip: Strip, at: Cut, element: int, number: int, distance: int, sums: int, group: int) -> bytes:
     """What a kernel reads beside tensors, in the order of `_PLAN`: their layout, and the bytes per element and per parameter."""
-    return _PACK(strip.context, element, at.channels, distance, number, 8 * sums * distance, at.extent, group)
+    return _PACK(strip.context, element, at.outer, at.rows, at.channels, distance, number, 8 * sums * distance, at.extent, group)
 
 
 def bind_strips(
@@ -237,11 +245,12 @@ def link_strip(library: llvm.Library, context: int = 0, kept: object = None) -> 
 # -- the loops, in LLVM assembly -----------------------------------------------------------------------------------------
 
 _STRIP = """
-  call void @strip(ptr %context, ptr %x, ptr %g, ptr %y, ptr %p, i64 %distance, ptr %s, i64 %count, i64 {stride}, i64 %live)"""
+  call void @strip(ptr %context, ptr %x, ptr %g, ptr %y, ptr %p, i64 %distance, ptr %s, i64 %count, i64 {stride}, i64 %live,
+                   i64 %rows, i64 %pitch)"""
 
 
 # A call has few arguments, as each takes ctypes a tenth of a microsecond: what is alike in all calls is read from memory.
-_PLAN = ("context", "size", "channels", "distance", "wide", "bytes", "extent", "group")
+_PLAN = ("context", "size", "outer", "tall", "channels", "distance", "wide", "bytes", "extent", "group")
 _PACK = struct.Struct(f"={len(_PLAN)}q").pack
 _READ = "".join(f"""
   %plan.{name} = getelementptr i64, ptr %plan, i64 {i}
@@ -273,10 +282,15 @@ def _strip_place(channel: str) -> str:
 
 _ROWS = f"""
   %more = add i64 %extent, {LENGTH * LANES - 1}
-  %pieces = sdiv i64 %more, {LENGTH * LANES}""" + loop("unit", "%first", "%last", "1", f"""
-  %row = sdiv i64 %unit, %pieces
+  %pieces = sdiv i64 %more, {LENGTH * LANES}
+  %pitch = mul i64 %channels, %extent""" + loop("unit", "%first", "%last", "1", f"""
+  %block.channel = sdiv i64 %unit, %pieces
   %piece = srem i64 %unit, %pieces
-  %channel = srem i64 %row, %channels
+  %block = sdiv i64 %block.channel, %channels
+  %channel = srem i64 %block.channel, %channels
+  %outer.at = mul i64 %block, %tall
+  %outer.left = sub i64 %outer, %outer.at
+  %rows = call i64 @llvm.smin.i64(i64 %outer.left, i64 %tall)
   %low = mul i64 %piece, {LENGTH * LANES}
   %left = sub i64 %extent, %low
   %length = call i64 @llvm.smin.i64(i64 %left, i64 {LENGTH * LANES})
@@ -285,10 +299,14 @@ _ROWS = f"""
   %before = sub i64 %length, 1
   %rest = and i64 %before, {LANES - 1}
   %live = add i64 %rest, 1
-  %row.at = mul i64 %row, %extent
+  %channel.at = mul i64 %channel, %extent
+  %block.at = mul i64 %outer.at, %pitch
+  %row.at = add i64 %block.at, %channel.at
   %element = add i64 %row.at, %low{_strip_place("%channel")}{_STRIP.format(stride=LANES)}""")  # fmt: skip
 
-_COLUMNS = loop("unit", "%first", "%last", "1", f"""
+_COLUMNS = """
+  %rows = add i64 1, 0
+  %pitch = add i64 0, 0""" + loop("unit", "%first", "%last", "1", f"""
   %low = mul i64 %unit, {TALL}
   %left = sub i64 %extent, %low
   %count = call i64 @llvm.smin.i64(i64 %left, i64 {TALL})""" + loop("channel", "0", "%channels", f"{LANES}", f"""
