@@ -26,8 +26,8 @@ from torch.distributions import transform_to
 
 import actune
 from actune.catalogue.interval import Closed
-from actune.kernels.cpu.compiler import has_kernels
 from actune.kernels.cpu.fused import cpu_way
+from actune.kernels.cpu.steps import has_kernels
 from actune.kernels.operators import activate_in_torch, ordered
 from actune.kernels.request import Request, request_of, subject_of_symbols
 from actune.language.exact import value

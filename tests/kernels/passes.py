@@ -13,7 +13,7 @@ from torch import Tensor
 import actune
 from actune.kernels import dispatch, operators
 from actune.kernels.cpu import tiers
-from actune.kernels.cpu.compiler import has_kernels
+from actune.kernels.cpu.steps import has_kernels
 from actune.kernels.cpu.strips import Strip
 from actune.language.expr import Expr
 

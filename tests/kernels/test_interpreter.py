@@ -17,8 +17,8 @@ from actune.discovery import screen
 from actune.discovery.proposers import space
 from actune.kernels import dispatch, operators
 from actune.kernels.cpu import compiler, interpreter, llvm, tiers
-from actune.kernels.cpu.compiler import has_kernels
 from actune.kernels.cpu.lanes import LANES
+from actune.kernels.cpu.steps import has_kernels
 from actune.language.expr import Expr, const
 from actune.language.ops import OPS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from ...catalogue.registry import Family, resolve
-from ...kernels.cpu.compiler import instruction_count as instructions
+from ...kernels.cpu.steps import instruction_count as instructions
 from ...kernels.operators import ordered
 from ...language.expr import Expr, apply, symbol
 from ...language.ops import OPS

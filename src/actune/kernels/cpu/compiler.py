@@ -7,38 +7,28 @@ parameters are sums that it keeps beside. What depends on parameters alone is co
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
-from ...language.expr import Expr, const, order
-from ...language.ops import OPS
-from ..operators import ordered
+from ...language.expr import Expr
 from . import llvm
 from .lanes import LANES, Code, Lanes, Value, vector
 from .loops import SIGNATURE, when
+from .steps import emit, kernel_form
 from .strips import driver
 
 __all__ = [
     "STORED",
     "add_sums",
     "compute_dtype",
-    "emit",
     "formula_library",
-    "has_kernels",
-    "instruction_count",
-    "kernel_cost",
-    "kernel_form",
     "kernels_run",
-    "operator_kernel",
     "parameter",
     "processor_lanes",
     "read_elements",
     "rounded_elements",
     "strip_assembly",
-    "summed_cost",
 ]
 
 STORED = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "i16", torch.float16: "half"}
@@ -57,125 +47,6 @@ def processor_lanes(double: bool) -> Lanes:
 def kernels_run(dtype: torch.dtype) -> bool:
     """Whether kernels run on this machine for elements of this dtype."""
     return dtype in STORED and llvm.works(dtype)
-
-
-def has_kernels(nodes: Sequence[Expr]) -> bool:
-    """Whether every operator of a formula has a kernel column."""
-    return all(n.is_leaf or n.op == "where" or OPS[n.op].kernel is not None for n in nodes)
-
-
-def instruction_count(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
-    """How many instructions the formulas take for a vector of elements; those of parameters alone count too."""
-    code = Code(wide512=True)
-    lanes = Lanes(code)
-    emit(lanes, outputs, nodes, {n.args[0]: Value(code, lanes.kind, f"%{n.args[0]}") for n in nodes if n.op == "symbol"})
-    return _instructions(code)
-
-
-def _instructions(code: Code) -> int:
-    """How many there are for a vector, counting those of 512 bits once for all its parts."""
-    parts = sum(".512(" in line for line in code.lines)  # of which so many make up one instruction
-    return sum("shufflevector" not in line for line in code.lines) - parts + parts * 16 // LANES
-
-
-@functools.lru_cache(maxsize=512)
-def kernel_form(exprs: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
-    """The formulas as kernels compute them, and all their parts, each before what is made of it.
-
-    What several parts are divided by is inverted once: a division costs as much as ten or twenty products.
-    """
-    outputs, nodes = ordered(exprs)
-    counts = Counter(n.args[1] for n in nodes if n.op == "div" and "x" in n.args[1].symbols())
-    if all(count < 2 for count in counts.values()):
-        return outputs, nodes
-
-    def node(n: Expr, *args: Expr) -> Expr:
-        if n.op != "div" or counts[n.args[1]] < 2:
-            return Expr(n.op, args)
-        inverse = Expr("reciprocal", args[1:])
-        return inverse if args[0] is const(1) else Expr("mul", (args[0], inverse))
-
-    outputs = tuple(e.fold(lambda n: n, node) for e in outputs)
-    return outputs, order(outputs)
-
-
-def summed_cost(exprs: tuple[Expr, ...]) -> int:
-    """About how many instructions a kernel of these formulas takes for a vector: the sum over its steps with x, soon found."""
-    nodes = order(exprs)
-    moving = moving_nodes(nodes)
-    return sum(_step_cost(op, len(arguments)) for n, op, arguments in contracted(exprs, nodes) if n in moving)
-
-
-@functools.cache
-def _step_cost(op: str, arity: int) -> int:
-    """The instructions of one operator."""
-    lanes = Lanes(Code(wide512=True))
-    arguments = [Value(lanes.code, lanes.kind, f"%{i}") for i in range(arity)]
-    if op == "where":
-        arguments[0] = arguments[0] > 0
-    operator_kernel(op)(lanes, *arguments)
-    return _instructions(lanes.code)
-
-
-@functools.lru_cache(maxsize=512)
-def kernel_cost(e: Expr) -> int | None:
-    """The instructions that a kernel of this formula takes for a vector of elements; None: there can be no such kernel."""
-    outputs, nodes = kernel_form((e,))
-    return instruction_count(outputs, nodes) if has_kernels(nodes) else None
-
-
-def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: Mapping[str, Value]) -> list[Value]:
-    """Record the instructions of formulas whose symbols have these values."""
-    found: dict[Expr, Any] = {n: inputs[n.args[0]] if n.op == "symbol" else lanes.const(n.args[0]) for n in nodes if n.is_leaf}
-    for n, op, arguments in contracted(outputs, nodes):
-        found[n] = operator_kernel(op)(lanes, *(found[a] for a in arguments))
-    return [found[e] for e in outputs]
-
-
-# Operators that kernels have beside those of the table: a product and a sum, rounded once.
-CONTRACTED: dict[str, Any] = {
-    "a*b + c": lambda K, a, b, c: K.fma(a, b, c),
-    "a*b - c": lambda K, a, b, c: K.fma(a, b, -c),
-    "c - a*b": lambda K, a, b, c: K.fma(-a, b, c),
-}
-
-
-def contracted(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> list[tuple[Expr, str, tuple[Expr, ...]]]:
-    """The steps that compute these nodes: (node, operator, arguments). A product that only one sum needs is a part of that.
-
-    Not one of parameters alone in a sum with x: that is computed once a strip.
-    """
-    uses = Counter(a for n in nodes if not n.is_leaf for a in n.args) + Counter(outputs)
-    moving = moving_nodes(nodes)
-    free = {n for n in nodes if n.op in ("mul", "square") and uses[n] == 1 and n in moving}
-    steps: list[tuple[Expr, str, tuple[Expr, ...]]] = []
-    inside: set[Expr] = set()
-    for n in nodes:
-        if n.is_leaf:
-            continue
-        product = next((i for i in (1, 0) if n.op in ("add", "sub") and n.args[i] in free), None)
-        if product is None:
-            steps.append((n, n.op, n.args))
-            continue
-        a, other = n.args[product], n.args[1 - product]
-        inside.add(a)
-        op = "a*b + c" if n.op == "add" else "c - a*b" if product else "a*b - c"
-        steps.append((n, op, (a.args[0], a.args[-1], other)))
-    return [step for step in steps if step[0] not in inside]
-
-
-def moving_nodes(nodes: Sequence[Expr]) -> set[Expr]:
-    """Those with x in them; the others are computed once a strip."""
-    found: set[Expr] = set()
-    for n in nodes:
-        if n.args[0] == "x" if n.is_leaf else any(a in found for a in n.args):
-            found.add(n)
-    return found
-
-
-def operator_kernel(op: str) -> Any:
-    """The function over Lanes that computes an operator."""
-    return Lanes.where if op == "where" else CONTRACTED[op] if op in CONTRACTED else OPS[op].kernel
 
 
 @functools.lru_cache(maxsize=512)

@@ -20,7 +20,8 @@ from .. import operators
 from ..layout import Layout, as_flat, fill_in_order, restore_order
 from ..request import Request, Subject
 from . import tiers
-from .compiler import compute_dtype, kernel_cost, kernels_run, summed_cost
+from .compiler import compute_dtype, kernels_run
+from .steps import kernel_cost, summed_cost
 from .strips import Cut, cut, run_strips
 
 __all__ = ["CpuWay", "cpu_way", "has_kernel", "slopes"]

@@ -21,15 +21,10 @@ from ...language.expr import Expr
 from ...language.ops import OPS
 from . import llvm
 from .compiler import (
-    CONTRACTED,
     add_sums,
-    contracted,
     is_partial,
-    kernel_form,
     load_vectors,
     masks,
-    moving_nodes,
-    operator_kernel,
     parameter,
     processor_lanes,
     read_elements,
@@ -39,6 +34,7 @@ from .compiler import (
 )
 from .lanes import LANES, NO_SUBNORMALS, Code, Lanes, Value, vector
 from .loops import SIGNATURE, counters, loop
+from .steps import CONTRACTED, contracted, kernel_form, moving_nodes, operator_kernel
 from .strips import driver
 
 __all__ = ["Tape", "tape"]

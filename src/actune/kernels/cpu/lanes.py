@@ -278,23 +278,32 @@ class Lanes:
 
     def rarely(self, condition: Value, seldom: Callable[..., Value], usual: Value, *arguments: Value) -> Value:
         """seldom(K, *arguments) where the condition holds, else `usual`: with a branch around it, taken if any lane needs it."""
-        inner = Code(self.code.wide512, outside=self.code.outside)
+        return self.rarely_each(condition, lambda K, *values: [seldom(K, *values)], [usual], *arguments)[0]
+
+    def rarely_each(
+        self, condition: Value, seldom: Callable[..., Sequence[Value]], usual: Sequence[Value], *arguments: Value
+    ) -> list[Value]:
+        """`rarely` for several values of this kind with one branch."""
+        inner, kind, each = Code(self.code.wide512, outside=self.code.outside), self._type, range(len(usual))
         names = [f"%x{i}" for i in range(len(arguments))]
         found = seldom(Lanes(inner, self.double), *(Value(inner, a.kind, n) for a, n in zip(arguments, names, strict=True)))
-        kind = vector(usual.kind)
-        kinds = [vector("i1"), kind, *(vector(a.kind) for a in arguments)]
-        given = ", ".join(f"{k} {n}" for k, n in zip(kinds, ["%c", "%u", *names], strict=True))
+        together = f"{{{', '.join([kind] * len(usual))}}}"
+        kinds = [vector("i1"), *[kind] * len(usual), *(vector(a.kind) for a in arguments)]
+        given = ", ".join(f"{k} {n}" for k, n in zip(kinds, ["%c", *(f"%u{i}" for i in each), *names], strict=True))
         body = "\n".join([
             "entry:", f"  %m = bitcast {vector('i1')} %c to i{LANES}", f"  %z = icmp eq i{LANES} %m, 0",
             "  %e = call i1 @llvm.expect.i1(i1 %z, i1 true)", "  br i1 %e, label %done, label %seldom", "seldom:", *inner.lines,
-            f"  %s = select {vector('i1')} %c, {kind} {found.name}, {kind} %u", "  br label %done", "done:",
-            f"  %y = phi {kind} [ %u, %entry ], [ %s, %seldom ]", f"  ret {kind} %y", "}",
+            *(f"  %s{i} = select {vector('i1')} %c, {kind} {v.name}, {kind} %u{i}" for i, v in enumerate(found)),
+            "  br label %done", "done:", *(f"  %y{i} = phi {kind} [ %u{i}, %entry ], [ %s{i}, %seldom ]" for i in each),
+            *(f"  %r{i} = insertvalue {together} {f'%r{i - 1}' if i else 'poison'}, {kind} %y{i}, {i}" for i in each),
+            f"  ret {together} %r{len(usual) - 1}", "}",
         ])  # fmt: skip
         name = f"@seldom_{hashlib.sha256((given + body).encode()).hexdigest()[:16]}"
         self.code.declare("declare i1 @llvm.expect.i1(i1, i1)")
-        self.code.declare(f"define internal {kind} {name}({given}) alwaysinline {NO_SUBNORMALS} {{\n{body}")
-        values = ", ".join(f"{k} {v.name}" for k, v in zip(kinds, [condition, usual, *arguments], strict=True))
-        return Value(self.code, usual.kind, self.code.emit(f"call {kind} {name}({values})"))
+        self.code.declare(f"define internal {together} {name}({given}) alwaysinline {NO_SUBNORMALS} {{\n{body}")
+        values = ", ".join(f"{k} {v.name}" for k, v in zip(kinds, [condition, *usual, *arguments], strict=True))
+        all_ = self.code.emit(f"call {together} {name}({values})")
+        return [Value(self.code, self.kind, self.code.emit(f"extractvalue {together} {all_}, {i}")) for i in each]
 
     # Bits
     def bits(self, a: Value) -> Value:

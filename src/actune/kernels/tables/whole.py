@@ -13,8 +13,8 @@ from ...language.expr import Expr
 from ...tensors import Array
 from .. import operators
 from ..autograd import apply_way, needed_gradients
-from ..cpu.compiler import kernel_cost
 from ..cpu.fused import has_kernel
+from ..cpu.steps import kernel_cost
 from ..request import Request
 from .polynomials import fit, points, trials
 from .precision import Precision

@@ -1,0 +1,253 @@
+"""What a kernel of formulas computes, step by step.
+
+A step is an operator of the table, or a product and a sum as one. What only a rare x needs stands apart, behind a branch.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...language.expr import Expr, const, order
+from ...language.ops import OPS
+from ..operators import ordered
+from .lanes import LANES, Code, Lanes, Value
+
+__all__ = [
+    "CONTRACTED",
+    "contracted",
+    "emit",
+    "has_kernels",
+    "instruction_count",
+    "kernel_cost",
+    "kernel_form",
+    "moving_nodes",
+    "operator_kernel",
+    "summed_cost",
+]
+
+Step = tuple[Expr, str, tuple[Expr, ...]]  # a node, the operator that computes it, and of which nodes
+
+
+def has_kernels(nodes: Sequence[Expr]) -> bool:
+    """Whether every operator of a formula has a kernel column."""
+    return all(n.is_leaf or n.op == "where" or OPS[n.op].kernel is not None for n in nodes)
+
+
+def instruction_count(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
+    """How many instructions the formulas take for a vector of elements; those of parameters alone count too."""
+    code = Code(wide512=True)
+    lanes = Lanes(code)
+    emit(lanes, outputs, nodes, {n.args[0]: Value(code, lanes.kind, f"%{n.args[0]}") for n in nodes if n.op == "symbol"})
+    return _instructions(code)
+
+
+def _instructions(code: Code) -> int:
+    """How many there are for a vector, counting those of 512 bits once for all its parts."""
+    parts = sum(".512(" in line for line in code.lines)  # of which so many make up one instruction
+    return sum("shufflevector" not in line and "extractvalue" not in line for line in code.lines) - parts + parts * 16 // LANES
+
+
+@functools.lru_cache(maxsize=512)
+def kernel_form(exprs: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+    """The formulas as kernels compute them, and all their parts, each before what is made of it.
+
+    What several parts are divided by is inverted once: a division costs as much as ten or twenty products.
+    """
+    outputs, nodes = ordered(exprs)
+    counts = Counter(n.args[1] for n in nodes if n.op == "div" and "x" in n.args[1].symbols())
+    if all(count < 2 for count in counts.values()):
+        return outputs, nodes
+
+    def node(n: Expr, *args: Expr) -> Expr:
+        if n.op != "div" or counts[n.args[1]] < 2:
+            return Expr(n.op, args)
+        inverse = Expr("reciprocal", args[1:])
+        return inverse if args[0] is const(1) else Expr("mul", (args[0], inverse))
+
+    outputs = tuple(e.fold(lambda n: n, node) for e in outputs)
+    return outputs, order(outputs)
+
+
+def summed_cost(exprs: tuple[Expr, ...]) -> int:
+    """About how many instructions a kernel of these formulas takes for a vector: the sum over its steps with x, soon found."""
+    nodes = order(exprs)
+    moving = moving_nodes(nodes)
+    return sum(_step_cost(op, len(arguments)) for n, op, arguments in contracted(exprs, nodes) if n in moving)
+
+
+@functools.cache
+def _step_cost(op: str, arity: int) -> int:
+    """The instructions of one operator, a division as the eight that fit into its time."""
+    lanes = Lanes(Code(wide512=True))
+    arguments = [Value(lanes.code, lanes.kind, f"%{i}") for i in range(arity)]
+    if op == "where":
+        arguments[0] = arguments[0] > 0
+    operator_kernel(op)(lanes, *arguments)
+    return _instructions(lanes.code) + 7 * sum(" = fdiv " in line for line in lanes.code.lines)
+
+
+@functools.lru_cache(maxsize=512)
+def kernel_cost(e: Expr) -> int | None:
+    """The instructions that a kernel of this formula takes for a vector of elements; None: there can be no such kernel."""
+    outputs, nodes = kernel_form((e,))
+    return instruction_count(outputs, nodes) if has_kernels(nodes) else None
+
+
+# -- steps --------------------------------------------------------------------------------------------------------------
+
+# Operators that kernels have beside those of the table: a product and a sum, rounded once.
+CONTRACTED: dict[str, Any] = {
+    "a*b + c": lambda K, a, b, c: K.fma(a, b, c),
+    "a*b - c": lambda K, a, b, c: K.fma(a, b, -c),
+    "c - a*b": lambda K, a, b, c: K.fma(-a, b, c),
+}
+
+
+def contracted(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> list[Step]:
+    """The steps that compute these nodes: (node, operator, arguments). A product that only one sum needs is a part of that.
+
+    Not one of parameters alone in a sum with x: that is computed once a strip.
+    """
+    uses = Counter(a for n in nodes if not n.is_leaf for a in n.args) + Counter(outputs)
+    moving = moving_nodes(nodes)
+    free = {n for n in nodes if n.op in ("mul", "square") and uses[n] == 1 and n in moving}
+    steps: list[Step] = []
+    inside: set[Expr] = set()
+    for n in nodes:
+        if n.is_leaf:
+            continue
+        product = next((i for i in (1, 0) if n.op in ("add", "sub") and n.args[i] in free), None)
+        if product is None:
+            steps.append((n, n.op, n.args))
+            continue
+        a, other = n.args[product], n.args[1 - product]
+        inside.add(a)
+        op = "a*b + c" if n.op == "add" else "c - a*b" if product else "a*b - c"
+        steps.append((n, op, (a.args[0], a.args[-1], other)))
+    return [step for step in steps if step[0] not in inside]
+
+
+def moving_nodes(nodes: Sequence[Expr]) -> set[Expr]:
+    """Those with x in them; the others are computed once a strip."""
+    found: set[Expr] = set()
+    for n in nodes:
+        if n.args[0] == "x" if n.is_leaf else any(a in found for a in n.args):
+            found.add(n)
+    return found
+
+
+def operator_kernel(op: str) -> Any:
+    """The function over Lanes that computes an operator."""
+    return Lanes.where if op == "where" else CONTRACTED[op] if op in CONTRACTED else OPS[op].kernel
+
+
+def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: Mapping[str, Value]) -> list[Value]:
+    """Record the instructions of formulas whose symbols have these values."""
+    found = {n: inputs[n.args[0]] for n in nodes if n.op == "symbol"}
+    steps = contracted(outputs, nodes)
+    apart = _apart(outputs, steps, moving_nodes(nodes))
+    if apart is None:
+        _record(lanes, steps, found)
+    else:
+        _record(lanes, apart.before, found)
+        _record_apart(lanes, apart, found)
+        _record(lanes, apart.after, found)
+    return [_value(lanes, e, found) for e in outputs]
+
+
+def _record(lanes: Lanes, steps: Sequence[Step], found: dict[Expr, Value]) -> None:
+    for n, op, arguments in steps:
+        found[n] = operator_kernel(op)(lanes, *(_value(lanes, a, found) for a in arguments))
+
+
+def _value(lanes: Lanes, n: Expr, found: Mapping[Expr, Value]) -> Value:
+    return lanes.const(n.args[0]) if n.op == "const" else found[n]
+
+
+# -- rare branches -----------------------------------------------------------------------------------------------------
+
+_HEAVY = 12  # instructions that a branch is worth
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """The steps of a formula, of which those inside are needed only where |x| is large.
+
+    choices   where(near, usual, seldom), all with the same condition; the seldom side is the argument of this number
+    """
+
+    side: int
+    choices: tuple[Expr, ...]
+    before: tuple[Step, ...]
+    inside: tuple[Step, ...]
+    after: tuple[Step, ...]
+
+
+def _apart(outputs: Sequence[Expr], steps: Sequence[Step], moving: set[Expr]) -> _Apart | None:
+    """What is worth a branch: the sides of choices that are for large |x|, as where(abs(x) <= 10, ..., ...) has one."""
+    for condition in dict.fromkeys(n.args[0] for n, op, _ in steps if op == "where"):
+        side = _seldom_side(condition)
+        choices = [n for n, op, arguments in steps if op == "where" and arguments[0] is condition]
+        inside = _only_for(choices, side, outputs, steps, moving) if side else set()
+        if sum(_step_cost(op, len(arguments)) for n, op, arguments in steps if n in inside) < _HEAVY:
+            continue
+        later = _depending(choices, steps)
+        if any(a in later for n in choices for a in n.args):
+            continue  # one choice in another
+        before, within, after = (
+            tuple(s for s in steps if (s[0] in inside, s[0] in later) == place and s[0] not in choices)
+            for place in ((False, False), (True, False), (False, True))
+        )
+        return _Apart(side, tuple(choices), before, within, after)
+    return None
+
+
+def _seldom_side(condition: Expr) -> int:
+    """The argument of a choice that is for large |x|: 1, 2, or 0 if the condition says nothing of that kind."""
+    if {condition.args[0].op, condition.args[1].op} != {"abs", "const"} or condition.op not in ("<", "<=", ">", ">="):
+        return 0
+    return 2 if (condition.args[0].op == "abs") == (condition.op in ("<", "<=")) else 1
+
+
+def _only_for(choices: Sequence[Expr], side: int, outputs: Sequence[Expr], steps: Sequence[Step], moving: set[Expr]) -> set[Expr]:
+    """The nodes with x that nothing but this side of these choices needs."""
+    users: dict[Expr, list[tuple[Expr, int]]] = {}
+    for n, _, arguments in steps:
+        for i, a in enumerate(arguments):
+            users.setdefault(a, []).append((n, i))
+    found: set[Expr] = set()
+    for n in (n for n, *_ in reversed(steps) if n in moving and n not in (*outputs, *choices)):
+        if all(user in found or (user in choices and i == side) for user, i in users.get(n, ())):
+            found.add(n)
+    return found
+
+
+def _depending(choices: Sequence[Expr], steps: Sequence[Step]) -> set[Expr]:
+    """The choices and what is made of them."""
+    found = set(choices)
+    for n, _, arguments in steps:
+        if any(a in found for a in arguments):
+            found.add(n)
+    return found
+
+
+def _record_apart(lanes: Lanes, apart: _Apart, found: dict[Expr, Value]) -> None:
+    """Record the choices, with a branch around their seldom side."""
+    inside, side = {n for n, *_ in apart.inside}, apart.side
+    wanted = [n.args[side] for n in apart.choices]
+    needed = [a for _, _, arguments in apart.inside for a in arguments if a not in inside and a.op != "const"]
+    needed = list(dict.fromkeys([*needed, *(n for n in wanted if n not in inside and n.op != "const")]))
+
+    def seldom(K: Lanes, *values: Value) -> list[Value]:
+        own = dict(zip(needed, values, strict=True))
+        _record(K, apart.inside, own)
+        return [_value(K, n, own) for n in wanted]
+
+    condition = found[apart.choices[0].args[0]]
+    usual = [_value(lanes, n.args[3 - side], found) for n in apart.choices]
+    chosen = lanes.rarely_each(condition if side == 1 else ~condition, seldom, usual, *(found[n] for n in needed))
+    found |= zip(apart.choices, chosen, strict=True)
