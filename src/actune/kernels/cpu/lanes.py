@@ -94,8 +94,11 @@ class Value:
         return self._arithmetic("sub", other, True)
 
     def __mul__(self, other: Any) -> Value:
-        if (self._with(other).number or 0.0) < 0:  # so that what follows of a*b and a*(-b) may be shared
-            return -self._arithmetic("mul", -self._with(other))
+        other = self._with(other)
+        if (other.number or 0.0) < 0:  # so that what follows of a*b and a*(-b) may be shared
+            return -self._arithmetic("mul", -other)
+        if (self.number or 0.0) < 0:
+            return -(-self)._arithmetic("mul", other)
         return self._arithmetic("mul", other)
 
     def __rmul__(self, other: Any) -> Value:
