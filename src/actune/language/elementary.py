@@ -170,6 +170,11 @@ _erf = np.vectorize(math.erf)
 _erfc = np.vectorize(math.erfc)
 
 
+def _erfcx_from_4(a: Any) -> Any:
+    """exp(b^2) erfc(b) with b = 4 + a."""
+    return np.exp(np.square(4 + a)) * _erfc(4 + a)
+
+
 def _bessel_0(a: Any) -> Any:
     """exp(-|a|) I0(a) for |a| < 9, by its series."""
     return np.exp(-a) * sum((a / 2) ** (2 * k) / math.factorial(k) ** 2 for k in range(40))
@@ -679,8 +684,16 @@ def _erfc_above(K: Any, a: Any) -> Any:
     size = K.abs(a)
     if K.quick(32):
         y = K.where(size > 10.2, 0.0, _piecewise(K, _erfc, K.least(3.93, size), 0.125))
-        return K.rarely(~((size < 3.93) | (size > 10.2)), _erfc_any, y, size)
+        return K.rarely(~((size < 3.93) | (size > 10.2)), _erfc_far, y, size)
     return _erfc_any(K, size)
+
+
+def _erfc_far(K: Any, a: Any) -> Any:
+    """erfc(a) for a in [3.93, 10.2]: exp(-a^2) times exp(a^2) erfc(a), in pieces."""
+    a = K.least(10.2, a)
+    power, rest, k = _split(K, -(a * a), K.fma(-a, a, a * a))
+    factor = _piecewise(K, _erfcx_from_4, a - 4.0, 0.203125, count=4)
+    return K.ldexp(K.fma(power, factor, rest * factor), k)
 
 
 def _erfc_any(K: Any, a: Any) -> Any:
