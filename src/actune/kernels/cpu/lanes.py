@@ -1,6 +1,6 @@
 """Many lanes at a time: LLVM instructions as Python values, over which the kernel column of the table is written.
 
-A `Lanes` is a namespace of functions on values of 32 numbers, float32 or float64; Python's operators work on them. What they
+A `Lanes` is a namespace of functions on values of `LANES` numbers, float32 or float64; Python's operators work on them. What they
 do is recorded as instructions, each once. Nothing is assumed about nan, infinity or the order of operations, and nothing is
 contracted but where `fma` says so: a formula gives the same bits wherever it is computed from the same functions.
 """
@@ -13,9 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 __all__ = ["LANES", "NO_SUBNORMALS", "Code", "Lanes", "Value", "constant"]
 
-LANES = 32  # two registers of AVX-512 at least: while one waits for a result the other goes on
+# Four registers of a processor with AVX-512, which has 32 of them, or of 256 bits: while one waits for a result the others go on.
+LANES = 64 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 32
 # Of every function with arithmetic: constants are folded as the processor computes, without subnormal numbers (see `subnormal`).
 NO_SUBNORMALS = '"denormal-fp-math"="preserve-sign,preserve-sign"'
 _BITS = {"float": 32, "double": 64, "i32": 32, "i64": 64}

@@ -1,7 +1,7 @@
 """How a tensor is cut into strips, and the loops over them, for kernels that know nothing of shapes.
 
-A strip is up to 128 vectors of 32 elements, at equal distances in memory, that share the parameters of each lane. A kernel
-is a function of one strip,
+A strip is up to 4096 elements in vectors of 32 or 64, at equal distances in memory, that share the parameters of each lane. A
+kernel is a function of one strip,
 
     strip(context, X, G, Y, P, distance, S, count, stride, live, rows, pitch)
 
@@ -41,7 +41,7 @@ from .threads import shared_out
 
 __all__ = ["Cut", "FlatCall", "Strip", "bind_strips", "cut", "driver", "link_strip", "run_strips"]
 
-LENGTH = 128  # vectors in a strip of a row
+LENGTH = 4096 // LANES  # vectors in a strip of a row
 TALL = 16  # and in one of columns
 _SHARE = 65536  # elements that a thread, or a group of strips, is worth
 _SHORT = 64  # elements of a channel in a row, below which they become columns

@@ -48,7 +48,7 @@ class Lookup:
         Returns the sums of g times each other output (float64), and the indices of x that the table does not cover: these add
         nothing to the sums.
         """
-        words = torch.empty(-(-x.numel() // LANES), dtype=torch.int32, device="cpu")
+        words = torch.empty(-(-x.numel() // LANES), dtype=getattr(torch, f"int{LANES}"), device="cpu")
         context = (ctypes.c_void_p * 3)(self._address, x.data_ptr(), words.data_ptr())
         kernel = _lookup_kernel(self.precision, x.dtype, len(self.coefficients), g is not None)
         strip = Strip(kernel.run, ctypes.addressof(context), (context, words, self))
@@ -66,12 +66,12 @@ class Lookup:
 
 
 def _indices(words: Array) -> Array:
-    """Where a bit is set, in words of 32 bits."""
+    """Where a bit is set, in words of as many bits as a vector has lanes."""
     some = np.flatnonzero(words)
     if not len(some):
         return some
-    bits = np.flatnonzero(np.unpackbits(words[some].astype("<i4").view(np.uint8), bitorder="little").view(np.bool_))
-    found: Array = (some << 5)[bits >> 5] + (bits & 31)
+    bits = np.flatnonzero(np.unpackbits(words[some].astype(f"<i{LANES // 8}").view(np.uint8), bitorder="little").view(np.bool_))
+    found: Array = (some * LANES)[bits // LANES] + bits % LANES
     return found
 
 
@@ -94,7 +94,7 @@ def _lookup_assembly(precision: Precision, dtype: torch.dtype, outputs: int, bac
     coefficients = functools.partial(_picked if precision is SINGLE else _row_coefficients, lanes, precision, cell, sign)
     found = [lanes.polynomial(t, coefficients(output)) for output in range(outputs)]
     alive = Value(lanes.code, "i1", "%alive")
-    before = _CONTEXT.format(size=LANES * dtype.itemsize)
+    before = _CONTEXT.format(size=LANES * dtype.itemsize, lanes=LANES)
     return strip_assembly(lanes, dtype, found, 3, False, backward, covered, before, _noted(alive & ~covered), flushed=True)
 
 
@@ -118,7 +118,7 @@ _CONTEXT = """
   %here = ptrtoint ptr %X to i64
   %bytes.before = sub i64 %here, %start
   %vectors.before = udiv i64 %bytes.before, {size}
-  %words = getelementptr i32, ptr %words.all, i64 %vectors.before"""
+  %words = getelementptr i{lanes}, ptr %words.all, i64 %vectors.before"""
 
 
 def _noted(missing: Value) -> str:
