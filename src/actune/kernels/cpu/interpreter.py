@@ -39,7 +39,7 @@ from .strips import driver
 
 __all__ = ["Tape", "tape"]
 
-BLOCK = 512 // LANES  # vectors
+BLOCK = 256 // LANES  # vectors
 _COLUMNS = 8  # of a row: the operator, where its result goes, and where its three arguments are, each with a stride
 _SUM = "sum"
 
