@@ -34,7 +34,7 @@ from .compiler import (
 )
 from .lanes import LANES, NO_SUBNORMALS, Code, Lanes, Value, vector
 from .loops import SIGNATURE, counters, loop
-from .steps import CONTRACTED, contracted, kernel_form, moving_nodes, operator_kernel
+from .steps import CONTRACTED, Step, apart, contracted, kernel_form, moving_nodes, operator_kernel
 from .strips import driver
 
 __all__ = ["Tape", "tape"]
@@ -42,6 +42,7 @@ __all__ = ["Tape", "tape"]
 BLOCK = 256 // LANES  # vectors
 _COLUMNS = 8  # of a row: the operator, where its result goes, and where its three arguments are, each with a stride
 _SUM = "sum"
+_SKIP = {side: f"skip what is argument {side} of a choice" for side in (1, 2)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +90,12 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     x, g, alive = (arena.block(), arena.block(), arena.block()) if backward else (arena.block(),) * 3
     places |= {n: x if n.args[0] == "x" else parameters[names.index(n.args[0])] for n in nodes if n.op == "symbol"}
     moving = moving_nodes(nodes)
-    calls = sorted(contracted(outputs, nodes), key=lambda call: call[0] in moving)  # what x is not in is computed once a strip
+    calls, skip = _calls(outputs, contracted(outputs, nodes), moving)
     last = {a: n for n, _, of in calls for a in of}
-    rows = []
+    rows: list[tuple[int, ...]] = []
     for n, op, of in calls:
+        if skip and n is skip.first:
+            rows.append((operator_address(_SKIP[skip.side], double), 0, *places[skip.condition], 0, skip.rows, 0, 0))
         operator, taken = _operator(op, of)
         arguments = [places[a] for a in taken]
         for a in dict.fromkeys(of):
@@ -127,6 +130,27 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
         *out,
     )
     return Tape(np.array(words, np.int64), (numbers, table))
+
+
+@dataclass(frozen=True)
+class _Skip:
+    """So many rows, from that of the first node on, are passed over where nobody chooses this side of the condition."""
+
+    condition: Expr
+    side: int
+    first: Expr
+    rows: int
+
+
+def _calls(outputs: tuple[Expr, ...], steps: list[Step], moving: set[Expr]) -> tuple[list[Step], _Skip | None]:
+    """The steps in the order of the tape, and what may be passed over. What x is not in comes first: once a strip."""
+    still = [step for step in steps if step[0] not in moving]
+    parts = apart(outputs, steps, moving)
+    if parts is None:
+        return still + [step for step in steps if step[0] in moving], None
+    chosen = [step for step in steps if step[0] in parts.choices]
+    calls = still + [step for step in (*parts.before, *parts.inside, *chosen, *parts.after) if step[0] in moving]
+    return calls, _Skip(parts.choices[0].args[0], parts.side, parts.inside[0][0], len(parts.inside))
 
 
 def _operator(op: str, arguments: tuple[Expr, ...]) -> tuple[str, tuple[Expr, ...]]:
@@ -179,10 +203,17 @@ _LOADED: list[llvm.Library] = []  # what must stay in memory
 @functools.cache
 def operator_address(name: str, double: bool) -> int:
     """The address of an operator's loop over a block. Each is compiled when a formula first asks for it: all take half a second."""
-    code, text = _sum(double) if name == _SUM else _operator_loop(*_kernels()[name], double)
+    code, text = _function(name, double)
     library = llvm.compile_assembly("\n".join([*code.outside, text]), ("operator",))
     _LOADED.append(library)
     return library.address("operator")
+
+
+def _function(name: str, double: bool) -> tuple[Code, str]:
+    """The instructions of an operator, and its function."""
+    if name in _SKIP.values():
+        return Code(), _skip(next(side for side in _SKIP if _SKIP[side] == name), double)
+    return _sum(double) if name == _SUM else _operator_loop(*_kernels()[name], double)
 
 
 @functools.cache
@@ -218,18 +249,43 @@ def _sum(double: bool) -> tuple[Code, str]:
     return lanes.code, _over_block(lanes, "abc", f"\n  store {kind} {total.name}, ptr %OUT, align {size}", fetch)
 
 
+def _skip(side: int, double: bool) -> str:
+    """A function that gives the stride of its second argument if no lane of its first, truth values, chooses this side; else 0."""
+    kind, bits = vector("double" if double else "float"), f"i{LANES}"
+    body = f"""
+  %a.i = mul i64 %i, %a.stride
+  %a.at = getelementptr i8, ptr %A, i64 %a.i
+  %a = load {kind}, ptr %a.at, align {_size(double)}
+  %chosen = fcmp {"une" if side == 1 else "oeq"} {kind} %a, zeroinitializer
+  %chosen.bits = bitcast {vector("i1")} %chosen to {bits}
+  %before = load {bits}, ptr %any
+  %both = or {bits} %before, %chosen.bits
+  store {bits} %both, ptr %any"""
+    return f"""{_HEAD}{counters("i")}
+  %any = alloca {bits}
+  store {bits} 0, ptr %any{loop("i", "0", "%count", "1", body)}
+  %found = load {bits}, ptr %any
+  %none = icmp eq {bits} %found, 0
+  %skipped = select i1 %none, i64 %b.stride, i64 0
+  ret i64 %skipped
+}}"""
+
+
+_HEAD = f"""
+define i64 @operator(ptr %OUT, ptr %A, i64 %a.stride, ptr %B, i64 %b.stride, ptr %C, i64 %c.stride, i64 %count)
+    "prefer-vector-width"="512" {NO_SUBNORMALS} {{"""
+
+
 def _over_block(lanes: Lanes, arguments: str, after: str, before: str = "") -> str:
-    """A function that computes `count` vectors from its arguments."""
+    """A function that computes `count` vectors from its arguments, and gives 0: no row is passed over."""
     kind, size = vector(lanes.kind), _size(lanes.double)
     loads = "".join(f"""
   %{t}.i = mul i64 %i, %{t}.stride
   %{t}.at = getelementptr i8, ptr %{t.upper()}, i64 %{t}.i
   %{t} = load {kind}, ptr %{t}.at, align {size}""" for t in arguments)  # fmt: skip
     body = "".join(f"\n{line}" for line in lanes.code.lines)
-    return f"""
-define void @operator(ptr %OUT, ptr %A, i64 %a.stride, ptr %B, i64 %b.stride, ptr %C, i64 %c.stride, i64 %count)
-    "prefer-vector-width"="512" {NO_SUBNORMALS} {{{counters("i")}{loop("i", "0", "%count", "1", loads + before + body + after)}
-  ret void
+    return f"""{_HEAD}{counters("i")}{loop("i", "0", "%count", "1", loads + before + body + after)}
+  ret i64 0
 }}"""
 
 
@@ -262,7 +318,7 @@ def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
   %some = call i64 @llvm.smin.i64(i64 %left, i64 {BLOCK})
   %first = icmp eq i64 %block, 0
   %start = select i1 %first, i64 0, i64 %f.before{loop("in", "0", "%some", "1", into + fetch)}\
-{loop("row", "%start", "%f.all", "1", _call())}{loop("out", "0", "%some", "1", out + put)}"""
+{loop("row", "%start", "%f.all", "%row.step", _call())}{loop("out", "0", "%some", "1", out + put)}"""
     work = loop("k", "0", "%f.parameters", "1", load) + loop("block", "0", "%vectors", str(BLOCK), block)
     return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
@@ -350,4 +406,5 @@ def _call() -> str:
   %operator = inttoptr i64 %word.0 to ptr
   %still = icmp slt i64 %row, %f.before
   %many = select i1 %still, i64 1, i64 %some{places}
-  call void %operator(ptr %to.out, ptr %to.a, i64 %word.3, ptr %to.b, i64 %word.5, ptr %to.c, i64 %word.7, i64 %many)"""
+  %skipped = call i64 %operator(ptr %to.out, ptr %to.a, i64 %word.3, ptr %to.b, i64 %word.5, ptr %to.c, i64 %word.7, i64 %many)
+  %row.step = add i64 %skipped, 1"""

@@ -18,6 +18,9 @@ from .lanes import LANES, Code, Lanes, Value
 
 __all__ = [
     "CONTRACTED",
+    "Apart",
+    "Step",
+    "apart",
     "contracted",
     "emit",
     "has_kernels",
@@ -149,13 +152,13 @@ def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: M
     """Record the instructions of formulas whose symbols have these values."""
     found = {n: inputs[n.args[0]] for n in nodes if n.op == "symbol"}
     steps = contracted(outputs, nodes)
-    apart = _apart(outputs, steps, moving_nodes(nodes))
-    if apart is None:
+    parts = apart(outputs, steps, moving_nodes(nodes))
+    if parts is None:
         _record(lanes, steps, found)
     else:
-        _record(lanes, apart.before, found)
-        _record_apart(lanes, apart, found)
-        _record(lanes, apart.after, found)
+        _record(lanes, parts.before, found)
+        _record_apart(lanes, parts, found)
+        _record(lanes, parts.after, found)
     return [_value(lanes, e, found) for e in outputs]
 
 
@@ -174,7 +177,7 @@ _HEAVY = 12  # instructions that a branch is worth
 
 
 @dataclass(frozen=True)
-class _Apart:
+class Apart:
     """The steps of a formula, of which those inside are needed only where |x| is large.
 
     choices   where(near, usual, seldom), all with the same condition; the seldom side is the argument of this number
@@ -187,7 +190,7 @@ class _Apart:
     after: tuple[Step, ...]
 
 
-def _apart(outputs: Sequence[Expr], steps: Sequence[Step], moving: set[Expr]) -> _Apart | None:
+def apart(outputs: Sequence[Expr], steps: Sequence[Step], moving: set[Expr]) -> Apart | None:
     """What is worth a branch: the sides of choices that are for large |x|, as where(abs(x) <= 10, ..., ...) has one."""
     for condition in dict.fromkeys(n.args[0] for n, op, _ in steps if op == "where"):
         side = _seldom_side(condition)
@@ -202,7 +205,7 @@ def _apart(outputs: Sequence[Expr], steps: Sequence[Step], moving: set[Expr]) ->
             tuple(s for s in steps if (s[0] in inside, s[0] in later) == place and s[0] not in choices)
             for place in ((False, False), (True, False), (False, True))
         )
-        return _Apart(side, tuple(choices), before, within, after)
+        return Apart(side, tuple(choices), before, within, after)
     return None
 
 
@@ -235,19 +238,19 @@ def _depending(choices: Sequence[Expr], steps: Sequence[Step]) -> set[Expr]:
     return found
 
 
-def _record_apart(lanes: Lanes, apart: _Apart, found: dict[Expr, Value]) -> None:
+def _record_apart(lanes: Lanes, parts: Apart, found: dict[Expr, Value]) -> None:
     """Record the choices, with a branch around their seldom side."""
-    inside, side = {n for n, *_ in apart.inside}, apart.side
-    wanted = [n.args[side] for n in apart.choices]
-    needed = [a for _, _, arguments in apart.inside for a in arguments if a not in inside and a.op != "const"]
+    inside, side = {n for n, *_ in parts.inside}, parts.side
+    wanted = [n.args[side] for n in parts.choices]
+    needed = [a for _, _, arguments in parts.inside for a in arguments if a not in inside and a.op != "const"]
     needed = list(dict.fromkeys([*needed, *(n for n in wanted if n not in inside and n.op != "const")]))
 
     def seldom(K: Lanes, *values: Value) -> list[Value]:
         own = dict(zip(needed, values, strict=True))
-        _record(K, apart.inside, own)
+        _record(K, parts.inside, own)
         return [_value(K, n, own) for n in wanted]
 
-    condition = found[apart.choices[0].args[0]]
-    usual = [_value(lanes, n.args[3 - side], found) for n in apart.choices]
+    condition = found[parts.choices[0].args[0]]
+    usual = [_value(lanes, n.args[3 - side], found) for n in parts.choices]
     chosen = lanes.rarely_each(condition if side == 1 else ~condition, seldom, usual, *(found[n] for n in needed))
-    found |= zip(apart.choices, chosen, strict=True)
+    found |= zip(parts.choices, chosen, strict=True)
