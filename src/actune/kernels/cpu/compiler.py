@@ -115,7 +115,7 @@ def strip_assembly(
 
     forward        the first output is what it writes
     backward       the first times the gradient; and the sums of the gradient times each other
-    counted        the lanes that count in these sums; all that are %alive
+    counted        the lanes that count in these sums; None: all, as those that are not %alive add nothing to them
     before, after  more text: where the function begins, and where the vector with the number %i is done
     flushed        the outputs come from arithmetic, not from choices among inputs, so that none of them is subnormal
     """
@@ -123,7 +123,6 @@ def strip_assembly(
     sums: list[Value] = []
     if backward:
         g = read_elements(lanes, dtype, "g")
-        counted = Value(code, "i1", "%alive") if counted is None else counted
         sums = [added(lanes, counted, g, other, f"%sum.{k}") for k, other in enumerate(others)]
         first = g * first
     result = rounded_elements(lanes, dtype, first, flushed)
@@ -160,8 +159,6 @@ done:{flush}
 
 # -- what comes in and goes out ------------------------------------------------------------------------------------------
 
-
-_ONE = {torch.float32: "float 1.0", torch.float64: "double 1.0", torch.bfloat16: "i16 16256", torch.float16: "half 1.0"}
 
 _LANE = f"{vector('i32')} <{', '.join(f'i32 {i}' for i in range(LANES))}>"
 
@@ -224,22 +221,26 @@ def _suffix(dtype: torch.dtype) -> str:
 
 
 def load_vectors(names: str, dtype: torch.dtype, at: str, some: str, number: str, columns: bool) -> str:
-    """Load the vectors %x and %g at this element, and %alive, which lanes there are; in the others x is 1 and g is 0."""
-    kind, size, blank = vector(STORED[dtype]), dtype.itemsize, {"x": f"splat ({_ONE[dtype]})", "g": "zeroinitializer"}
+    """Load the vectors %x and %g at this element, and %alive, which lanes there are; in the others x is that of lane 0 and g is 0.
+
+    So the others add nothing to a sum that is finite, without a look at them: the slope is finite where it is in lane 0.
+    """
+    kind, size, blank = vector(STORED[dtype]), dtype.itemsize, {"x": "%x.blank", "g": "zeroinitializer"}
     places = "".join(f"\n  %{t}.at = getelementptr {STORED[dtype]}, ptr %{t.upper()}, i64 {at}" for t in names)
 
     def masked(t: str, place: str, mask: str, other: str) -> str:
         return f"call {kind} @llvm.masked.load.{_suffix(dtype)}(ptr {place}, i32 {size}, {vector('i1')} {mask}, {kind} {other})"
 
     if columns:
-        part = "".join(f"\n  %{t}.some = {masked(t, f'%{t}.at', '%mask', blank[t])}" for t in names)
+        part = _blank(dtype, at) + "".join(f"\n  %{t}.some = {masked(t, f'%{t}.at', '%mask', blank[t])}" for t in names)
         alive, last = "%mask", "get.yes"
     else:
         carried = "".join(f"\n  %{t}.had = phi {kind} [{blank[t]}, %get.yes], [%{t}.some, %get.ends]" for t in names)
         ends = "".join(f"""
   %{t}.end = getelementptr {STORED[dtype]}, ptr %{t.upper()}, i64 %get.place
   %{t}.some = {masked(t, f"%{t}.end", "%get.mask", f"%{t}.had")}""" for t in names)  # fmt: skip
-        part = f"""{_over_ends("get", number, carried, ends)}{_spread("%get.filled", "%get.shift.next")}
+        loaded = _over_ends("get", number, carried, ends, _blank(dtype, "%get.start"))
+        part = f"""{loaded}{_spread("%get.filled", "%get.shift.next")}
   %get.alive = icmp ult {_LANE}, %get.filled.all"""
         alive, last = "%get.alive", "get.ended"
     full = "".join(f"\n  %{t}.full = load {kind}, ptr %{t}.at, align {size}" for t in names)
@@ -262,7 +263,17 @@ def store_vector(result: Value, dtype: torch.dtype, at: str, some: str, number: 
     return f"\n  %y.at = getelementptr {STORED[dtype]}, ptr %Y, i64 {at}{when('put', some, part, full)}"
 
 
-def _over_ends(name: str, number: str, carried: str, body: str) -> str:
+def _blank(dtype: torch.dtype, at: str) -> str:
+    """The x at this element in every lane."""
+    kind, stored = vector(STORED[dtype]), STORED[dtype]
+    return f"""
+  %x.first.at = getelementptr {stored}, ptr %X, i64 {at}
+  %x.first = load {stored}, ptr %x.first.at, align {dtype.itemsize}
+  %x.blank.one = insertelement {kind} poison, {stored} %x.first, i32 0
+  %x.blank = shufflevector {kind} %x.blank.one, {kind} poison, {vector("i32")} zeroinitializer"""
+
+
+def _over_ends(name: str, number: str, carried: str, body: str, before: str = "") -> str:
     """The body for each row whose end is in the vector with this number: with the lanes of that end, and where lane 0 would be."""
     return f"""
   %{name}.end = sub i64 {number}, %whole
@@ -270,7 +281,7 @@ def _over_ends(name: str, number: str, carried: str, body: str) -> str:
   %{name}.left = sub i64 %rows, %{name}.first
   %{name}.rows = call i64 @llvm.smin.i64(i64 %{name}.left, i64 %each.end)
   %{name}.row = mul i64 %{name}.first, %pitch
-  %{name}.start = add i64 %{name}.row, %row.length
+  %{name}.start = add i64 %{name}.row, %row.length{before}
   br label %{name}.ends
 {name}.ends:
   %{name}.k = phi i64 [0, %{name}.yes], [%{name}.k.next, %{name}.ends]
@@ -288,10 +299,11 @@ def _over_ends(name: str, number: str, carried: str, body: str) -> str:
 {name}.ended:"""
 
 
-def added(lanes: Lanes, counted: Value, g: Value, other: Value, total: str) -> Value:
-    """The sum with g times the other in the lanes that count."""
+def added(lanes: Lanes, counted: Value | None, g: Value, other: Value, total: str) -> Value:
+    """The sum with g times the other in the lanes that count, all or these."""
     before = Value(lanes.code, lanes.kind, total)
-    return lanes.where(counted, lanes.fma(g, other, before), before)
+    after = lanes.fma(g, other, before)
+    return after if counted is None else lanes.where(counted, after, before)
 
 
 def read_elements(lanes: Lanes, dtype: torch.dtype, name: str) -> Value:

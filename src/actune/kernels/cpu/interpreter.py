@@ -73,7 +73,6 @@ _FIELDS = (
     "bytes",
     "x",
     "g",
-    "alive",
     "out",
     "out_stride",
 )
@@ -87,7 +86,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     constants = [n for n in nodes if n.op == "const"]
     places = {n: arena.single() for n in constants}
     parameters, sums = [arena.single() for _ in names], [arena.single() for _ in outputs[1:]]
-    x, g, alive = (arena.block(), arena.block(), arena.block()) if backward else (arena.block(),) * 3
+    x, g = (arena.block(), arena.block()) if backward else (arena.block(),) * 2
     places |= {n: x if n.args[0] == "x" else parameters[names.index(n.args[0])] for n in nodes if n.op == "symbol"}
     moving = moving_nodes(nodes)
     calls, skip = _calls(outputs, contracted(outputs, nodes), moving)
@@ -107,9 +106,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
     if backward:
         product = arena.block()
         rows.append(_tape_row(operator_address("mul", double), product, [g, out]))
-        rows += [
-            _tape_row(operator_address(_SUM, double), s, [g, places[e], alive]) for s, e in zip(sums, outputs[1:], strict=True)
-        ]
+        rows += [_tape_row(operator_address(_SUM, double), s, [g, places[e]]) for s, e in zip(sums, outputs[1:], strict=True)]
         out = product
     with np.errstate(over="ignore"):
         numbers = np.repeat(np.array([n.args[0] for n in constants], np.float64 if double else np.float32), LANES)
@@ -126,7 +123,6 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
         arena.end,
         x[0],
         g[0],
-        alive[0],
         *out,
     )
     return Tape(np.array(words, np.int64), (numbers, table))
@@ -240,13 +236,13 @@ def _operator_loop(arity: int, function: Callable[..., Value], double: bool) -> 
 
 
 def _sum(double: bool) -> tuple[Code, str]:
-    """The products of two arguments, added to the one vector of the result where the third is not zero."""
+    """The products of two arguments, added to the one vector of the result."""
     lanes = Lanes(Code(), double)
-    a, b, alive, before = (Value(lanes.code, lanes.kind, f"%{name}") for name in ("a", "b", "c", "total"))
-    total = lanes.where(alive != 0.0, lanes.fma(a, b, before), before)
+    a, b, before = (Value(lanes.code, lanes.kind, f"%{name}") for name in ("a", "b", "total"))
+    total = lanes.fma(a, b, before)
     kind, size = vector(lanes.kind), _size(double)
     fetch = f"\n  %total = load {kind}, ptr %OUT, align {size}"
-    return lanes.code, _over_block(lanes, "abc", f"\n  store {kind} {total.name}, ptr %OUT, align {size}", fetch)
+    return lanes.code, _over_block(lanes, "ab", f"\n  store {kind} {total.name}, ptr %OUT, align {size}", fetch)
 
 
 def _skip(side: int, double: bool) -> str:
@@ -344,8 +340,6 @@ def _fetched(lanes: Lanes, dtype: torch.dtype, backward: bool, columns: bool) ->
     """Load a vector of each input at element %in.at, and store it in the arena in the kind that is computed in."""
     inputs, emitted = "xg" if backward else "x", len(lanes.code.lines)
     found = {t: read_elements(lanes, dtype, t).name for t in inputs}
-    if backward:
-        found["alive"] = lanes.where(Value(lanes.code, "i1", "%alive"), 1.0, 0.0).name
     return load_vectors(inputs, dtype, "%in.at", "%in.some", "%in.vector", columns) + _lines(lanes, emitted) + "".join(f"""
   %{t}.place = add i64 %f.{t}, %in.here
   %{t}.to = getelementptr i8, ptr %arena, i64 %{t}.place
