@@ -299,21 +299,21 @@ def gradient(e: Expr, names: Sequence[str]) -> tuple[Expr, ...]:
 
     Of f(a*x) those in a and x are x*s and a*s with one s, where `diff` would go from each symbol up to the root again.
     """
-    return _gradient(e.expand(), tuple(names))
+    return _gradient(e.expand(), tuple(names), 4)
 
 
-def _gradient(e: Expr, names: tuple[str, ...]) -> tuple[Expr, ...]:
-    """The derivatives of a formula of primitives.
+def _gradient(e: Expr, names: tuple[str, ...], levels: int) -> tuple[Expr, ...]:
+    """The derivatives of a formula of primitives, of which so many levels are looked at.
 
     Of x*f(x) the slope of f is found first and then multiplied by x: both from x on, the products would overflow at large x
     before they meet a zero.
     """
-    if e.op == "where":
-        sides = zip(*(_gradient(a, names) for a in e.args[1:]), strict=True)
+    if e.op == "where" and levels:
+        sides = zip(*(_gradient(a, names, levels - 1) for a in e.args[1:]), strict=True)
         return tuple(_simple("where", (e.args[0], a, b)) for a, b in sides)
-    for factor, rest in (e.args, e.args[::-1]) if e.op == "mul" else ():
+    for factor, rest in (e.args, e.args[::-1]) if e.op == "mul" and levels else ():
         if all(n.is_leaf or n.op == "mul" for n in factor.nodes()):
-            slopes = zip(_downward(factor, names), _gradient(rest, names), strict=True)
+            slopes = zip(_downward(factor, names), _gradient(rest, names, levels - 1), strict=True)
             return tuple(_plus(_select(rest, a), _select(factor, b)) for a, b in slopes)
     return _downward(e, names)
 

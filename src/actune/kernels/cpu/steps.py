@@ -61,7 +61,8 @@ def kernel_form(exprs: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, 
     What several parts are divided by is inverted once: a division costs as much as ten or twenty products.
     """
     outputs, nodes = ordered(exprs)
-    counts = Counter(n.args[1] for n in nodes if n.op == "div" and "x" in n.args[1].symbols())
+    moving = moving_nodes(nodes)
+    counts = Counter(n.args[1] for n in nodes if n.op == "div" and n.args[1] in moving)
     if all(count < 2 for count in counts.values()):
         return outputs, nodes
 
@@ -192,10 +193,10 @@ class Apart:
 
 def apart(outputs: Sequence[Expr], steps: Sequence[Step], moving: set[Expr]) -> Apart | None:
     """What is worth a branch: the sides of choices that are for large |x|, as where(abs(x) <= 10, ..., ...) has one."""
-    for condition in dict.fromkeys(n.args[0] for n, op, _ in steps if op == "where"):
-        side = _seldom_side(condition)
+    conditions = dict.fromkeys(n.args[0] for n, op, _ in steps if op == "where")
+    for condition, side in ((c, _seldom_side(c)) for c in conditions if _seldom_side(c)):
         choices = [n for n, op, arguments in steps if op == "where" and arguments[0] is condition]
-        inside = _only_for(choices, side, outputs, steps, moving) if side else set()
+        inside = _only_for(choices, side, outputs, steps, moving)
         if sum(_step_cost(op, len(arguments)) for n, op, arguments in steps if n in inside) < _HEAVY:
             continue
         later = _depending(choices, steps)
@@ -223,7 +224,8 @@ def _only_for(choices: Sequence[Expr], side: int, outputs: Sequence[Expr], steps
         for i, a in enumerate(arguments):
             users.setdefault(a, []).append((n, i))
     found: set[Expr] = set()
-    for n in (n for n, *_ in reversed(steps) if n in moving and n not in (*outputs, *choices)):
+    needed = {*outputs, *choices}
+    for n in (n for n, *_ in reversed(steps) if n in moving and n not in needed):
         if all(user in found or (user in choices and i == side) for user, i in users.get(n, ())):
             found.add(n)
     return found
