@@ -21,6 +21,7 @@ from .cpu.fused import cpu_way
 from .gpu import gpu_way
 from .onnx import by_onnx_operator, is_recorded_for_onnx
 from .request import Request, Subject, place_of, request_of, subject_of_symbols
+from .tables.exhaustive import exhaustive_way
 from .tables.gates import gates_way
 from .tables.whole import table_way
 
@@ -73,6 +74,7 @@ def _by_operators(subject: Subject, shapes: tuple[tuple[int, ...], ...], x: Tens
 # Plain tensors on the CPU have tables where these are faster than kernels, then kernels; those on a GPU what torch compiles.
 WAYS: tuple[Callable[[Request], Function | None], ...] = (
     gates_way,
+    exhaustive_way,
     table_way,
     _by_autograd(flat_way),
     _by_autograd(cpu_way),

@@ -62,8 +62,7 @@ class CpuWay:
             return y
         subject, order, at = self.subject, self.layout.order, self.at
         strip = tiers.kernel_for((subject.e,), subject.names, x.dtype, at.columns, False, x.numel())
-        rows = self._each(Param.value, self._stored(parameters))
-        numbers, elements = self._numbers(rows), as_flat(x, order, x.dtype)
+        numbers, elements = self.numbers(parameters), as_flat(x, order, x.dtype)
         if order is None:
             run_strips(strip, at, numbers, elements, y)
         else:
@@ -84,6 +83,10 @@ class CpuWay:
             own, sums = (sums[: len(names)], sums[len(names) :]) if need else (None, sums)
             found.append(None if own is None else self._as_stored(own, shape).reshape(p.shape).to(p.dtype))
         return found
+
+    def numbers(self, parameters: Sequence[Tensor]) -> Array:
+        """The value of each symbol as kernels read them: (symbols, width of the cut)."""
+        return self._numbers(self._each(Param.value, self._stored(parameters)))
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return operators.activate_in_torch(self.subject.e, x, self.subject.symbols(x, parameters, self.shapes))
