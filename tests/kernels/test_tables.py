@@ -28,7 +28,7 @@ HOSTILE = torch.tensor([math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-30, -1e-30,
 
 def pays_from(monkeypatch: pytest.MonkeyPatch, instructions: int) -> None:
     """A table is asked for formulas that cost more than this."""
-    monkeypatch.setattr(whole, "HEAVY", {4: instructions, 2: instructions})
+    monkeypatch.setattr(whole, "HEAVY", instructions)
     dispatch._suiting.cache_clear()
 
 

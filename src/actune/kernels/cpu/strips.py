@@ -39,7 +39,7 @@ from .loops import VECTORS, counters, loop
 from .subnormal import without_subnormals
 from .threads import shared_out
 
-__all__ = ["Cut", "FlatCall", "Strip", "bind_strips", "cut", "driver", "link_strip", "run_strips"]
+__all__ = ["PLAN", "Cut", "FlatCall", "Strip", "bind_strips", "cut", "driver", "link_strip", "run_strips"]
 
 LENGTH = 4096 // LANES  # vectors in a strip of a row
 TALL = 16  # and in one of columns
@@ -218,7 +218,7 @@ def _run_groups(
 
 
 def _plan(strip: Strip, at: Cut, element: int, number: int, distance: int, sums: int, group: int) -> bytes:
-    """What a kernel reads beside tensors, in the order of `_PLAN`: their layout, and the bytes per element and per parameter."""
+    """What a kernel reads beside tensors, in the order of `PLAN`: their layout, and the bytes per element and per parameter."""
     return _PACK(strip.context, element, at.outer, at.rows, at.channels, distance, number, 8 * sums * distance, at.extent, group)
 
 
@@ -250,11 +250,11 @@ _STRIP = """
 
 
 # A call has few arguments, as each takes ctypes a tenth of a microsecond: what is alike in all calls is read from memory.
-_PLAN = ("context", "size", "outer", "tall", "channels", "distance", "wide", "bytes", "extent", "group")
-_PACK = struct.Struct(f"={len(_PLAN)}q").pack
+PLAN = ("context", "size", "outer", "tall", "channels", "distance", "wide", "bytes", "extent", "group")
+_PACK = struct.Struct(f"={len(PLAN)}q").pack
 _READ = "".join(f"""
   %plan.{name} = getelementptr i64, ptr %plan, i64 {i}
-  %{name}{".word" if name == "context" else ""} = load i64, ptr %plan.{name}, align 1""" for i, name in enumerate(_PLAN)) + """
+  %{name}{".word" if name == "context" else ""} = load i64, ptr %plan.{name}, align 1""" for i, name in enumerate(PLAN)) + """
   %context = inttoptr i64 %context.word to ptr"""  # fmt: skip
 
 

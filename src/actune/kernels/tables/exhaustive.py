@@ -1,148 +1,310 @@
-"""Formulas of 16-bit numbers as exhaustive tables: the value for each of the 65,536 numbers that there are.
+"""Formulas of 16-bit numbers as exhaustive tables: one value per number, of all 65,536 or of those of ordinary size.
 
 The formula's own kernel fills a table, so what is looked up is bit for bit what the kernel computes. An element costs two loads and
-a store, whatever the formula; inputs of ordinary size touch a few KiB of the 128. Tables are kept by the values of the parameters,
-and one is filled anew when these change, which takes as long as the kernel does for 65,536 elements.
+a store, whatever the formula; inputs of ordinary size touch a few KiB. Tables are kept by the values of the parameters. To fill one
+takes as long as the kernel does for so many elements; where that does not pay at once, it is done when the parameters come again.
+
+The entry of a number is at a distance of its bits, as an unsigned integer, from an address. So the tables of x < 0 begin 2^15
+entries behind those of x >= 0, and where a table has 2^15/n entries of each sign, those of n channels lie side by side. Where
+numbers have no entry, the kernel computes them and some more.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
+import os
+import struct
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...language.expr import Expr
-from ..autograd import apply_way
-from ..cpu import llvm
-from ..cpu.compiler import kernel_cost
-from ..cpu.fused import CpuWay, cpu_way
-from ..cpu.loops import counters, loop
-from ..cpu.strips import cut, run_strips
-from ..cpu.threads import shared_out
-from ..cpu.tiers import kernel_for
+from ...tensors import Array
+from ..autograd import Way, apply_way
+from ..cpu import tiers
+from ..cpu.compiler import instruction_count, kernel_cost
+from ..cpu.flat import flat_way
+from ..cpu.fused import CpuWay, cpu_way, slopes
+from ..cpu.strips import Strip, cut, run_strips
 from ..layout import as_flat, fill_in_order
+from ..operators import ordered
 from ..request import Request
+from .indexed import HALF, has_quick_gathers, look_up_channels, look_up_one
+from .slopes import slope_strip, slope_tables
 
-__all__ = ["PATTERNS", "Exhaustive", "exhaustive_way"]
+__all__ = ["SLOPES", "TABLES", "Exhaustive", "Patterns", "exhaustive_way", "ordinary"]
 
-PATTERNS = 65_536  # 16-bit numbers
-KEPT, CHANGING = PATTERNS, 4 * PATTERNS  # elements from which a table pays: of parameters that stay, and of those that learn
-CHEAP = 20  # instructions up to which a formula is computed as fast as looked up
-_TABLES = 64  # that are kept, of 128 KiB
-_PIECE, _SHARE = 4096, 32  # elements that no thread shares; pieces that a thread is worth
+LEAST = 32_768  # elements of a tensor from which a table pays
+CHEAP = 20  # instructions that a look-up is worth: a formula of fewer is computed as fast
+_KEPT, _SEEN = 2**26, 4096  # bytes of all tables; parameters that are remembered
+_REST = 15  # calls that are left to the kernel after one that missed much
+
+
+class Patterns(NamedTuple):
+    """What a table has entries for: of each sign so many bit patterns, a power of two, from `low` on."""
+
+    low: int
+    number: int
+
+    def sides(self, channels: int) -> int:
+        """How many tables of one sign there are for so many channels, with those that only fill up the last block."""
+        together = HALF // self.number
+        return -(-channels // together) * 2 * together
+
+    def entries(self, channels: int) -> int:
+        return self.sides(channels) * self.number
+
+
+EVERY = Patterns(0, HALF)
+
+
+@functools.cache
+def ordinary(dtype: torch.dtype) -> Patterns:
+    """The numbers of size 2^-12 to below 16. Zero is not among them."""
+    low, end = torch.tensor([2.0**-12, 16.0], dtype=dtype).view(torch.int16).tolist()
+    return Patterns(low, end - low)
 
 
 def exhaustive_way(asked: Request) -> Callable[..., Tensor | None] | None:
-    """A table for large tensors of 16-bit numbers with one set of parameters, if the formula has a kernel that is slower."""
-    e, least = asked.subject.e, CHANGING if asked.learns else KEPT
-    if asked.dtype.itemsize != 2 or not asked.has_single_parameters or asked.elements < least:
+    """Tables for large tensors of 16-bit numbers, one per set of parameters, if the formula has a kernel that is slower."""
+    if asked.dtype.itemsize != 2 or asked.elements < LEAST:
         return None
-    kernels = cpu_way(asked)
-    if kernels is None or (kernel_cost(e) or 0) <= CHEAP:
+    kernels, cost = cpu_way(asked), kernel_cost(asked.subject.e) or 0
+    if kernels is None or kernels.at.columns or cost <= CHEAP:
         return None
-    way = Exhaustive(kernels)
-    if not asked.learns:
-        return lambda x, tensors: apply_way(way, x, tensors)
-    # One thread fills a table, which would hold up many.
-    return lambda x, tensors: apply_way(way, x, tensors) if x.numel() >= least * torch.get_num_threads() else None
+    patterns = EVERY if kernels.at.channels == 1 else ordinary(asked.dtype)
+    if patterns.entries(kernels.at.channels) > asked.elements and patterns is not EVERY:
+        return None
+    return functools.partial(apply_way, Exhaustive(kernels, flat_way(asked) or kernels, asked.dtype, patterns, cost))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Exhaustive:
-    """The values of a formula by an exhaustive table, and the rest of a `Way` by kernels."""
+    """The values of a formula by exhaustive tables, its gradients too where one set of parameters serves all; the rest by kernels.
+
+    kernels    of the formula
+    otherwise  the way where there are no tables
+    cost       instructions of the kernel
+    rests      so many calls more are left to the kernel
+    """
 
     kernels: CpuWay
+    otherwise: Way
+    dtype: torch.dtype
+    patterns: Patterns
+    cost: int
+    rests: int = 0
 
     def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        y, subject, order = torch.empty_like(x), self.kernels.subject, self.kernels.layout.order
-        table = value_table(subject.e, subject.names, x.dtype, self.kernels.numbers(parameters).tobytes())
-        elements = as_flat(x, order, x.dtype)
-        fill_in_order(y, order, x.dtype, lambda out: look_up(table, elements, out))
+        if self.rests:
+            self.rests -= 1
+            return self.otherwise.values(x, parameters)
+        tables = self._tables(x.numel(), parameters)
+        if tables is None:
+            return self.otherwise.values(x, parameters)
+        y, order = torch.empty_like(x), self.kernels.layout.order
+        elements, kernel = as_flat(x, order, x.dtype), self._kernel(0)
+        missed = fill_in_order(y, order, x.dtype, lambda out: tables.look_up(elements, out, self.kernels.at.inner, kernel))
+        if missed > x.numel() // 8:
+            self.rests = _REST
         return y
 
+    def _tables(self, elements: int, parameters: Sequence[Tensor]) -> Tables | None:
+        """The tables of these parameters; None: to fill them pays if they come again."""
+        key, channels = (self._kind, *map(_bits, parameters)), self.kernels.at.channels
+        found, seen = TABLES.find(key)
+        looks = 1 if channels == 1 else 2  # that of a channel is not in the nearest cache when a row of it begins
+        if found is None and (seen or _pays_at_once(elements, self.patterns.entries(channels), self.cost, looks)):
+            found = self._filled(parameters, elements)
+            TABLES.keep(key, found)
+        return found
+
     def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
-        return self.kernels.pullback(x, parameters, g, needs)
+        sources = self.kernels.subject.sources
+        learned = tuple(name for (names, _), need in zip(sources, needs[1:], strict=True) if need for name in names)
+        exprs = slopes(self.kernels.subject.e, learned)
+        if self.kernels.at.channels > 1 or joint_cost(exprs) <= CHEAP * _looks(exprs):
+            return self.otherwise.pullback(x, parameters, g, needs)
+        return self.kernels.pullback(x, parameters, g, needs, self._pass_back)
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return self.kernels.formula(x, *parameters)
 
+    def _pass_back(self, x: Tensor, g: Tensor, numbers: Array, learned: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+        """What `CpuWay.pass_back` gives, for one set of parameters, from tables of the slopes."""
+        found = self._slopes(x.numel(), numbers, learned)
+        if found is None:
+            return self.kernels.pass_back(x, g, numbers, learned)
+        gx, order, at = torch.empty_like(x), self.kernels.layout.order, self.kernels.at
+        strip, elements, gradients = slope_strip(found, self.dtype), as_flat(x, order, x.dtype), as_flat(g, order, x.dtype)
+        sums = fill_in_order(
+            gx, order, x.dtype, lambda out: run_strips(strip, at, numbers[:0], elements, out, gradients, len(learned))
+        )
+        return gx, torch.from_numpy(sums)
 
-@functools.lru_cache(maxsize=_TABLES)
-def value_table(e: Expr, names: tuple[str, ...], dtype: torch.dtype, numbers: bytes) -> Tensor:
-    """The value for each bit pattern of this dtype, by the kernel, with these float32 numbers as parameters."""
-    strip = kernel_for((e,), names, dtype, False, False, PATTERNS)
-    parameters, table = np.frombuffer(numbers, np.float32).reshape(len(names), 1), torch.empty(PATTERNS, dtype=dtype, device="cpu")
-    run_strips(strip, cut(1, 1, PATTERNS), parameters, _every_number(dtype), table)
-    return table
+    def _slopes(self, elements: int, numbers: Array, learned: tuple[str, ...]) -> Tensor | None:
+        """Tables of the slopes; None: to fill them pays if the numbers come again."""
+        exprs = slopes(self.kernels.subject.e, learned)
+        key = (self._kind, learned, numbers.tobytes())
+        found, seen = SLOPES.find(key)
+        if found is None and (seen or _pays_at_once(elements, EVERY.entries(1) * len(exprs), joint_cost(exprs), _looks(exprs))):
+            found = slope_tables(exprs, self.kernels.subject.names, self.dtype, numbers, elements)
+            SLOPES.keep(key, found)
+        return found
 
+    @functools.cached_property
+    def _kind(self) -> object:
+        """One object for all that a table depends on beside the parameters."""
+        k = self.kernels
+        order = () if k.at.channels == 1 else (k.at.channels, k.shapes, k.layout.order)
+        return _one_object(k.subject, self.dtype, self.patterns, order)
 
-@functools.cache
-def _every_number(dtype: torch.dtype) -> Tensor:
-    """All 16-bit numbers in the order of their bits."""
-    return torch.from_numpy(np.arange(PATTERNS, dtype=np.uint16).view(np.int16)).view(dtype)
+    def _kernel(self, elements: int) -> Strip:
+        subject = self.kernels.subject
+        return tiers.kernel_for((subject.e,), subject.names, self.dtype, False, False, elements)
 
-
-def look_up(table: Tensor, x: Tensor, y: Tensor) -> None:
-    """Write the entry for each element of x to y; both contiguous and of 16-bit numbers."""
-    function, size = _look_up(), x.numel()
-
-    def share(start: int, end: int, memory: Any = (table, x, y)) -> None:  # held as long as someone is at work
-        first = 2 * _PIECE * start
-        function(x.data_ptr() + first, table.data_ptr(), y.data_ptr() + first, min(_PIECE * end, size) - _PIECE * start)
-
-    pieces = -(-size // _PIECE)
-    shared_out(share, pieces, pieces // _SHARE)
-
-
-@functools.cache
-def _look_up() -> Any:
-    pointer = ctypes.c_void_p
-    return llvm.compile_assembly(_assembly(), ("look_up",)).function("look_up", pointer, pointer, pointer, ctypes.c_int64)
-
-
-_WORD, _WORDS = 4, 4  # elements in a word of 64 bits, words in a turn of the loop
-
-
-def _assembly() -> str:
-    """The loop in LLVM assembly: of single loads, at which no processor is slow; gathers are quicker on some, slower on others."""
-    turn = "".join(f"""
-  %i.{w} = add i64 %i, {_WORD * w}
-  %x.{w}.at = getelementptr i16, ptr %X, i64 %i.{w}
-  %x.{w} = load i64, ptr %x.{w}.at, align 2""" + "".join(f"""
-  %x.{w}.{k}.high = lshr i64 %x.{w}, {16 * k}
-  %x.{w}.{k} = and i64 %x.{w}.{k}.high, 65535{_entry(f"{w}.{k}")}""" for k in range(_WORD)) for w in range(_WORDS))  # fmt: skip
-    put = "".join(
-        f"""
-  %i.{w}.{k} = add i64 %i, {_WORD * w + k}{_put(f"{w}.{k}", f"%i.{w}.{k}")}"""
-        for w in range(_WORDS)
-        for k in range(_WORD)
-    )
-    single = f"""
-  %x.at = getelementptr i16, ptr %X, i64 %rest
-  %x.one.bits = load i16, ptr %x.at, align 2
-  %x.one = zext i16 %x.one.bits to i64{_entry("one")}{_put("one", "%rest")}"""
-    return f"""
-define void @look_up(ptr noalias %X, ptr noalias %T, ptr noalias %Y, i64 %count) {{{counters(("i", "rest"))}
-  %whole = and i64 %count, {-_WORD * _WORDS}{loop("i", "0", "%whole", str(_WORD * _WORDS), turn + put)}\
-{loop("rest", "%whole", "%count", "1", single)}
-  ret void
-}}"""
+    def _filled(self, parameters: Sequence[Tensor], elements: int) -> Tables:
+        """Tables filled by the kernel, which counts the elements that are wanted: few are computed, but soon again."""
+        numbers, patterns, channels = self.kernels.numbers(parameters), self.patterns, self.kernels.at.channels
+        sides, together = patterns.sides(channels), HALF // patterns.number
+        # A gather reads 32 bits: one entry more.
+        memory = torch.empty(sides * patterns.number + 1, dtype=self.dtype, device="cpu")
+        values = memory[:-1].view(sides, patterns.number)
+        padded = np.ones((len(numbers), sides // 2), np.float32)
+        padded[:, :channels] = numbers
+        each = padded.reshape(len(numbers), sides // (2 * together), 1, together).repeat(2, axis=2).reshape(len(numbers), sides)
+        arguments = _arguments(self.dtype, patterns, sides)
+        run_strips(self._kernel(elements), cut(1, sides, patterns.number), each, arguments, values)
+        block, place = np.divmod(np.arange(channels), together)
+        first = 2 * HALF * block + patterns.number * place - patterns.low
+        return Tables(patterns, values, values.data_ptr() + values.element_size() * first, numbers)
 
 
-def _entry(name: str) -> str:
-    """Load the entry for %x.NAME as %y.NAME."""
-    return f"""
-  %y.{name}.from = getelementptr i16, ptr %T, i64 %x.{name}
-  %y.{name} = load i16, ptr %y.{name}.from, align 2"""
+def _looks(exprs: tuple[Expr, ...]) -> int:
+    """How many look-ups of values the gathers of so many slopes are worth."""
+    return len(exprs) * (1 if has_quick_gathers() else 2)
 
 
-def _put(name: str, at: str) -> str:
-    return f"""
-  %y.{name}.at = getelementptr i16, ptr %Y, i64 {at}
-  store i16 %y.{name}, ptr %y.{name}.at, align 2"""
+def _pays_at_once(elements: int, entries: int, cost: int, looks: int) -> bool:
+    """Whether to fill so many entries and look up each element so often takes less than a kernel of this cost.
+
+    One thread fills a table while the others wait.
+    """
+    own = elements / torch.get_num_threads()
+    return (own - entries) * cost > looks * CHEAP * own
+
+
+@functools.lru_cache(maxsize=512)
+def joint_cost(exprs: tuple[Expr, ...]) -> int:
+    """The instructions of a kernel that computes all these formulas."""
+    return instruction_count(*ordered(exprs))
+
+
+@functools.lru_cache(maxsize=4096)
+def _one_object(*of: object) -> object:
+    return object()
+
+
+def _bits(p: Tensor) -> tuple[torch.dtype, bytes]:
+    """What tells a tensor of parameters from others: 0 and -0, too."""
+    if p.numel() == 1:
+        return p.dtype, struct.pack("d", p.item())
+    return p.dtype, p.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Filled tables.
+
+    values      (blocks * 2 * channels of a block, entries): those of x >= 0, and of x < 0, of the channels of each block
+    addresses   of each channel: where the entry of 0 is, or would be
+    parameters  of the kernel: (names, channels)
+    """
+
+    patterns: Patterns
+    values: Tensor
+    addresses: NDArray[np.int64]
+    parameters: Array
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
+
+    def look_up(self, x: Tensor, y: Tensor, inner: int, kernel: Strip) -> int:
+        """Write the values at x to y, both contiguous, whose channels are rows of `inner` elements.
+
+        Returns how many were left to the kernel.
+        """
+        words = (self.addresses.ctypes.data, self.parameters.ctypes.data, len(self.addresses), *self.patterns)
+        if len(self.addresses) == 1:
+            return look_up_one(words, kernel, x, y, self)
+        return look_up_channels(words, kernel, x, y, inner, self)
+
+
+@functools.lru_cache(maxsize=16)
+def _arguments(dtype: torch.dtype, patterns: Patterns, sides: int) -> Tensor:
+    """The numbers of the entries: (sides, count)."""
+    together = HALF // patterns.number
+    sizes = patterns.low + np.arange(patterns.number)
+    signs = np.array([0, HALF]).repeat(together)[:, None]
+    bits = np.tile(signs + sizes, (sides // (2 * together), 1)).astype(np.uint16)
+    return torch.from_numpy(bits.view(np.int16)).view(dtype)
+
+
+class _Kept(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+_T = TypeVar("_T", bound=_Kept)
+
+
+@dataclass
+class _Store(Generic[_T]):
+    """Tables by all that they depend on, up to so many bytes; those unused for the longest time go."""
+
+    most: int
+    bytes: int = 0
+    filled: int = 0
+    _tables: OrderedDict[object, _T | None] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def find(self, key: object) -> tuple[_T | None, bool]:
+        """The tables of this key, if there are any, and whether it was asked for before."""
+        with self._lock:
+            seen = key in self._tables
+            found = self._tables.setdefault(key, None)
+            self._tables.move_to_end(key)
+            self._forget()
+        return found, seen
+
+    def keep(self, key: object, tables: _T) -> None:
+        with self._lock:
+            if self._tables.get(key) is None:  # no other thread was sooner
+                self.filled += 1
+                self.bytes += tables.nbytes
+                self._tables[key] = tables
+                self._forget()
+
+    def _forget(self) -> None:
+        while self.bytes > self.most or len(self._tables) > _SEEN:
+            _, oldest = self._tables.popitem(last=False)
+            self.bytes -= 0 if oldest is None else oldest.nbytes
+
+    def restart(self) -> None:
+        """Forget everything, also that another thread is at work: in a forked child there is none."""
+        self.bytes, self.filled, self._tables, self._lock = 0, 0, OrderedDict(), threading.Lock()
+
+
+TABLES, SLOPES = _Store[Tables](_KEPT), _Store[Tensor](_KEPT)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=TABLES.restart)
+    os.register_at_fork(after_in_child=SLOPES.restart)

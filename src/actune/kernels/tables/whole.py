@@ -23,7 +23,7 @@ from .tabulated import Kernel, Tabulated, precision_of
 __all__ = ["by_table", "table_way"]
 
 ELEMENTS = 32768  # from which tables pay
-HEAVY = {4: 50, 2: 70}  # instructions, by bytes per element, up to which a formula is computed as fast as looked up
+HEAVY = 50  # instructions up to which a formula is computed as fast as looked up
 REACH = 2.0  # |x| that a table must cover to be of use
 _FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
 
@@ -31,11 +31,11 @@ _FLOOR = 0.1  # the size of a slope below which its error is counted as that of 
 def table_way(asked: Request) -> Callable[..., Tensor | None] | None:
     """A table for large tensors of a heavy formula whose parameters are single numbers that nobody trains."""
     e = asked.subject.e
-    if asked.place != "cpu" or asked.dtype == torch.float64 or not has_kernel(e, asked.dtype):
+    if asked.place != "cpu" or asked.dtype != torch.float32 or not has_kernel(e, asked.dtype):
         return None
     if asked.learns or not asked.has_single_parameters or asked.elements < ELEMENTS:
         return None
-    if (kernel_cost(e) or 0) <= HEAVY[asked.dtype.itemsize]:
+    if (kernel_cost(e) or 0) <= HEAVY:
         return None
     return lambda x, tensors: by_table(e, x, asked.subject.symbols(x, tensors, asked.shapes))
 
