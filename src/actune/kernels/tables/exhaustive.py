@@ -29,12 +29,11 @@ from ...language.expr import Expr
 from ...tensors import Array
 from ..autograd import Way, apply_way
 from ..cpu import tiers
-from ..cpu.compiler import instruction_count, kernel_cost
 from ..cpu.flat import flat_way
 from ..cpu.fused import CpuWay, cpu_way, slopes
+from ..cpu.steps import instruction_count, kernel_cost, kernel_form
 from ..cpu.strips import Strip, cut, run_strips
 from ..layout import as_flat, fill_in_order
-from ..operators import ordered
 from ..request import Request
 from .indexed import HALF, has_quick_gathers, look_up_channels, look_up_one
 from .slopes import slope_strip, slope_tables
@@ -204,7 +203,7 @@ def _pays_at_once(elements: int, entries: int, cost: int, looks: int) -> bool:
 @functools.lru_cache(maxsize=512)
 def joint_cost(exprs: tuple[Expr, ...]) -> int:
     """The instructions of a kernel that computes all these formulas."""
-    return instruction_count(*ordered(exprs))
+    return instruction_count(*kernel_form(exprs))
 
 
 @functools.lru_cache(maxsize=4096)

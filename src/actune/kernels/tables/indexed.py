@@ -110,7 +110,8 @@ _PLANNED = f"""
   %plan = alloca [{len(PLAN)} x i64], align 8""" + "".join(f"""
   %plan.{name} = getelementptr i64, ptr %plan, i64 {PLAN.index(name)}
   store i64 {value}, ptr %plan.{name}, align 8""" for name, value in {
-    "context": "%kernel_context", "size": 2, "channels": 1, "distance": "%channels", "wide": 4, "bytes": 0, "extent": 0, "group": 1,
+    "context": "%kernel_context", "size": 2, "outer": 1, "tall": 1, "channels": 1, "distance": "%channels", "wide": 4,
+    "bytes": 0, "extent": 0, "group": 1,
 }.items())  # fmt: skip
 
 _UNIT = f"""
