@@ -51,7 +51,7 @@ def table(precision: Precision, p: np.ndarray, limits: tuple[float, float]) -> L
     aligned = torch.empty(p.size + 16, dtype=precision.dtype)  # a register is loaded from a cache line
     start = -aligned.data_ptr() % 64 // aligned.element_size()
     found = aligned[start : start + p.size].numpy()
-    p = p.transpose(0, 2, 1) if precision is SINGLE else p
+    p = p.transpose(0, 2, 1) if precision.in_registers else p
     found = found.reshape(p.shape)
     found[...] = p
     return Lookup(precision, found, limits)
@@ -61,7 +61,7 @@ def expected(precision: Precision, p: np.ndarray, limits: tuple[float, float], x
     """(outputs, size): the values, and the sums of the sizes of their terms; and what is covered."""
     at = x.double().numpy()
     covered = np.abs(at) < np.where(np.signbit(at), limits[1], limits[0])
-    place = np.where(covered, np.abs(at), 0) / precision.width
+    place = np.where(covered, np.abs(at), 0) / precision.widths[0]
     cell = np.floor(place).astype(int)
     rows = p.astype(np.float64)[:, cell + precision.cells * np.signbit(at)]
     terms = rows * (place - cell)[:, None] ** np.arange(precision.degree + 1)
@@ -71,7 +71,7 @@ def expected(precision: Precision, p: np.ndarray, limits: tuple[float, float], x
 def inputs(precision: Precision, dtype: torch.dtype, size: int) -> tuple[Tensor, Tensor]:
     """x, most of it in the cells, and a gradient."""
     draw = torch.Generator().manual_seed(size)
-    x = (torch.rand(size, generator=draw, dtype=torch.float64) * 2.2 - 1.1) * precision.reach
+    x = (torch.rand(size, generator=draw, dtype=torch.float64) * 2.2 - 1.1) * precision.cells * precision.widths[0]
     odd = [math.nan, math.inf, -math.inf, -0.0, 0.0, 1e-7, -1e-7, 3e4, -3e4]
     x[5 : 5 + len(odd)] = torch.tensor(odd, dtype=torch.float64)[: max(0, size - 5)]
     return x.to(dtype), torch.randn(size, generator=draw, dtype=torch.float64).to(dtype)

@@ -505,17 +505,18 @@ def test_a_fitted_table_agrees_with_the_function(precision) -> None:
     p = points(precision)
     values = np.stack([np.tanh(p), 1 / np.cosh(p) ** 2, np.sin(p)])
     slope = np.array([1.0, 1.0]) if precision is not DOUBLE else None
-    table = fit(values, np.array([[0.0, -0.0], [1.0, 1.0], [0.0, 0.0]]), precision, np.array([0, 1e-3, 1e-3]), slope)
-    assert table.limits == (8.0, 8.0)
+    value = fit(values[:1], np.array([[0.0, -0.0]]), precision, 0.0, slope).table()
+    slopes = fit(values[1:], np.array([[1.0, 1.0], [0.0, 0.0]]), precision, 1e-3).table()
+    assert value.limits == slopes.limits == (8.0, 8.0)
     x = sample(10_007).to(precision.dtype)
     y, gx = torch.empty_like(x), torch.empty_like(x)
-    missed = table.part(slice(0, 1)).values(x, y)
+    missed = value.values(x, y)
     outside = ~(x.abs() < 8)
     assert torch.equal(torch.from_numpy(missed).sort().values, outside.nonzero().squeeze(1))
     eps = torch.finfo(precision.dtype).eps
     assert ((y - x.double().tanh()).abs() <= max(2 * eps, 1e-14) * x.double().tanh().abs())[~outside].all()
     g = torch.randn(len(x), dtype=precision.dtype)
-    sums, missed = table.part(slice(1, 3)).pullback(x, g, gx)
+    sums, missed = slopes.pullback(x, g, gx)
     inside = x[~outside].double()
     assert torch.allclose(gx[~outside].double(), g[~outside].double() / inside.cosh() ** 2, atol=4 * max(eps, 1e-14))
     terms = g[~outside].double() * inside.sin()
@@ -532,7 +533,7 @@ def test_a_table_says_where_it_ends() -> None:
         (lambda x: x / (3.2 - x), (2.5, 8.0)),
         (lambda x: np.where(x < 0, x, np.nan), (0.0, 8.0)),
     ):
-        found = fit(function(p)[None], zeros, SINGLE).limits
+        found = fit(function(p)[None], zeros, SINGLE).table().limits
         assert found[0] <= limits[0]
         assert found[0] >= limits[0] - 0.5
         assert found[1] == limits[1]

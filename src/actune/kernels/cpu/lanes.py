@@ -235,6 +235,15 @@ class Lanes:
     def floor(self, a: Value) -> Value:
         return self._call("floor", a)
 
+    def fraction(self, a: Value) -> Value:
+        """a - floor(a), in [0, 1]."""
+        if not self.code.wide512:
+            return a - self.floor(a)
+        bits, size, mask = self.choose(("ps", 16, "i16 -1"), ("pd", 8, "i8 -1"))
+        name, kind = f"llvm.x86.avx512.mask.reduce.{bits}.512", f"<{size} x {self.kind}>"
+        parts = [(kind, self._part(a, start, size)) for start in range(0, LANES, size)]
+        return self._joined(self.kind, [self._call512(name, self.kind, [p, ("i32", "9"), p], (mask, "i32 4")) for p in parts])
+
     def round(self, a: Value) -> Value:
         """To the nearest integer, halves to the even one."""
         return self._call("nearbyint", a)

@@ -1,20 +1,26 @@
 """Tables evaluated by kernels of strips: polynomials whose coefficients are data, so that one kernel serves every table.
 
 A table is a polynomial for each cell of |x| and each sign. Where the processor has AVX-512 the coefficients of one power in float32
-are 32 numbers in two registers, from which one instruction picks those that sixteen inputs need (`Lanes.pick_from`); else the eight
-coefficients of a cell are a row in memory (`Lanes.rows`).
+are 32 numbers in two registers, from which one instruction picks those that sixteen inputs need (`Lanes.pick_from`). These
+instructions are most of the work, so each degree has a kernel of its own. Elsewhere the eight coefficients of a cell are a row in
+memory (`Lanes.rows`).
 
 context   three addresses: of the coefficients, of the first element of x, and of a word for each vector of x
-P         1 / the width of a cell, and |x| from which nothing is covered, for x >= 0 and for x < 0
+P         for x >= 0 and for x < 0: 1 / the width of a cell, and |x| from which nothing is covered; with 2^S also the last x >= 0
 
 Each bit of a word says whether an element of its vector is not covered; what is computed for that one means nothing.
+
+Functions that grow like an exponential are polynomials times 2^S, where S is linear on each cell: behind the coefficients of the
+polynomials come those of S, 2 * cells numbers for each power.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +31,13 @@ from ..cpu import llvm
 from ..cpu.compiler import processor_lanes, read_elements, strip_assembly
 from ..cpu.lanes import LANES, Lanes, Value, vector
 from ..cpu.strips import Cut, Strip, link_strip, run_strips
-from .precision import SINGLE, Precision
+from .precision import Precision
 
-__all__ = ["Lookup"]
+__all__ = ["Lookup", "aligned"]
+
+_INFINITE = 240.0  # the power of two that stands for all above it, of float32, where `ldexp` takes no larger ones
+# 2^r for r in [0, 1), exact at 0, to 1e-8 (interpolated at Chebyshev points).
+_EXP2 = (1, 0.6931471709, 0.2402272042, 0.05549602356, 0.009652195057, 0.001269216606, 0.0002081791507)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +46,13 @@ class Lookup:
 
     coefficients  (outputs, degree + 1, 2 * cells) for registers, (outputs, 2 * cells, degree + 1) for rows; from a cache line on
     limits        |x| from which nothing is covered, for x >= 0 and for x < 0
+    growth        (2, 2 * cells): S = s0 + s1 t in each cell, or None for polynomials alone
     """
 
     precision: Precision
     coefficients: Array
     limits: tuple[float, float]
+    growth: Array | None = None
 
     def __call__(self, x: Tensor, y: Tensor, g: Tensor | None = None) -> tuple[Array, Array]:
         """Write the first output at flat x, times g if there is one, to y.
@@ -50,24 +62,50 @@ class Lookup:
         """
         words = torch.empty(-(-x.numel() // LANES), dtype=getattr(torch, f"int{LANES}"), device="cpu")
         context = (ctypes.c_void_p * 3)(self._address, x.data_ptr(), words.data_ptr())
-        kernel = _lookup_kernel(self.precision, x.dtype, len(self.coefficients), g is not None)
-        strip = Strip(kernel.run, ctypes.addressof(context), (context, words, self))
+        kernel = _lookup_kernel(self._form, x.dtype, g is not None)
+        strip = Strip(kernel.run, ctypes.addressof(context), (context, words, self._memory))
         sums = run_strips(strip, Cut(1, 1, x.numel()), self._numbers, x, y, g, len(self.coefficients) - 1)
         return sums[:, 0], _indices(words.numpy())
 
     # Worked out once, as a table is looked up many times.
     @functools.cached_property
+    def _memory(self) -> Array:
+        """The coefficients, and behind them those of S."""
+        if self.growth is None:
+            return self.coefficients
+        return aligned(np.concatenate([self.coefficients.ravel(), self.growth.ravel()]), self.coefficients.dtype)
+
+    @functools.cached_property
     def _address(self) -> int:
-        return int(self.coefficients.ctypes.data)
+        return int(self._memory.ctypes.data)
+
+    @functools.cached_property
+    def _form(self) -> Form:
+        degree = self.coefficients.shape[1 if self.precision.in_registers else 2] - 1
+        return Form(self.precision.cells, degree, len(self.coefficients), self.growth is not None)
 
     @functools.cached_property
     def _numbers(self) -> Array:
-        return np.array([[1 / self.precision.width], *([limit] for limit in self.limits)], self.precision.kind)
+        precision = self.precision
+        # Where a width is no power of two a place is rounded: what is next to a limit, and rounded onto it, is not covered either.
+        limits = [e if math.log2(w).is_integer() else e * (1 - 2**-21) for e, w in zip(self.limits, precision.widths, strict=True)]
+        end = precision.cells * precision.widths[0] * (1 - 2**-21) if self.limits[0] == math.inf else math.inf
+        last = [] if self.growth is None else [end]
+        return np.array([[1 / width] for width in precision.widths] + [[e] for e in limits + last], precision.kind)
+
+
+def aligned(a: Array, kind: np.dtype[Any]) -> Array:
+    """A copy in this dtype that starts at a cache line, so that a register is loaded from one."""
+    room = np.empty(a.size + 64 // kind.itemsize, kind)
+    start = -room.ctypes.data % 64 // kind.itemsize
+    found = room[start : start + a.size].reshape(a.shape)
+    found[...] = a
+    return found
 
 
 def _indices(words: Array) -> Array:
     """Where a bit is set, in words of as many bits as a vector has lanes."""
-    some = np.flatnonzero(words)
+    (some,) = (words != 0).nonzero()  # of truth values: in a tenth of the time
     if not len(some):
         return some
     bits = np.flatnonzero(np.unpackbits(words[some].astype(f"<i{LANES // 8}").view(np.uint8), bitorder="little").view(np.bool_))
@@ -75,38 +113,67 @@ def _indices(words: Array) -> Array:
     return found
 
 
+class Form(NamedTuple):
+    """All of a table that its kernels depend on.
+
+    cells, degree   of the polynomials
+    outputs         the number of functions
+    grown           whether they are divided by 2^S
+    """
+
+    cells: int
+    degree: int
+    outputs: int
+    grown: bool
+
+
 @functools.cache
-def _lookup_kernel(precision: Precision, dtype: torch.dtype, outputs: int, backward: bool) -> Strip:
-    return link_strip(llvm.compile_assembly(_lookup_assembly(precision, dtype, outputs, backward), ("run",)))
+def _lookup_kernel(form: Form, dtype: torch.dtype, backward: bool) -> Strip:
+    return link_strip(llvm.compile_assembly(_lookup_assembly(form, dtype, backward), ("run",)))
 
 
-def _lookup_assembly(precision: Precision, dtype: torch.dtype, outputs: int, backward: bool) -> str:
+def _lookup_assembly(form: Form, dtype: torch.dtype, backward: bool) -> str:
     """The kernel in LLVM assembly for elements of this dtype."""
-    lanes = processor_lanes(dtype == torch.float64)
+    lanes, cells = processor_lanes(dtype == torch.float64), form.cells
     x = read_elements(lanes, dtype, "x")
-    per_width, positive, negative = (Value(lanes.code, lanes.kind, f"%param.{i}") for i in range(3))
+    parameters = [Value(lanes.code, lanes.kind, f"%param.{i}") for i in range(4 + form.grown)]
+    per_width, per_width_below, limit, limit_below = parameters[:4]
+    if form.grown:  # what is beyond the last cell may be covered: it is infinite, as is the end of that cell
+        x = lanes.least(parameters[4], x)
     # The place in units of cells: a whole number, the cell, and t in [0, 1). Beyond the limit, and of nan, they are anything.
-    place, bits = lanes.abs(x) * per_width, lanes.bits(x)
-    cell = lanes.to_int(place)
-    t = place - lanes.from_int(cell)
-    sign = (bits >> (lanes.choose(32, 64) - precision.cells.bit_length())) & precision.cells  # the cells of x < 0 come second
-    covered = lanes.abs(x) < lanes.where(bits < 0, negative, positive)
-    coefficients = functools.partial(_picked if precision is SINGLE else _row_coefficients, lanes, precision, cell, sign)
-    found = [lanes.polynomial(t, coefficients(output)) for output in range(outputs)]
+    size, below = lanes.abs(x), lanes.signbit(x)
+    covered = size < lanes.where(below, limit_below, limit)
+    scale = lanes.where(below, per_width_below, per_width)
+    cell = lanes.to_int(size * scale)
+    t = lanes.fma(size, scale, -lanes.from_int(cell))
+    sign = (lanes.bits(x) >> (lanes.choose(32, 64) - cells.bit_length())) & cells  # the cells of x < 0 come second
+    found = [lanes.polynomial(t, _coefficients(lanes, form, cell, sign, output)) for output in range(form.outputs)]
+    if form.grown:
+        behind = 2 * cells * form.outputs * (form.degree + 1)
+        power = lanes.polynomial(t, [_picked(lanes, behind + 2 * cells * k, cells, cell, sign) for k in range(2)])
+        power = power if lanes.code.wide512 else lanes.least(power, _INFINITE)
+        factor = lanes.polynomial(lanes.fraction(power), _EXP2)
+        found = [lanes.ldexp(y * factor, power) for y in found]
     alive = Value(lanes.code, "i1", "%alive")
     before = _CONTEXT.format(size=LANES * dtype.itemsize, lanes=LANES)
-    return strip_assembly(lanes, dtype, found, 3, False, backward, covered, before, _noted(alive & ~covered), flushed=True)
+    return strip_assembly(
+        lanes, dtype, found, len(parameters), False, backward, covered, before, _noted(alive & ~covered), flushed=True
+    )
 
 
-def _picked(lanes: Lanes, precision: Precision, cell: Value, sign: Value, output: int) -> list[Value]:
-    """The coefficients of each lane's polynomial, from registers; a cell that does not exist is another one."""
-    count, powers = 2 * precision.cells, precision.degree + 1
-    return [lanes.pick_from(*lanes.registers("%table", count * (output * powers + k)), cell | sign) for k in range(powers)]
+def _coefficients(lanes: Lanes, form: Form, cell: Value, sign: Value, output: int) -> list[Value]:
+    """The coefficients of each lane's polynomial; those of a cell that does not exist are another one's."""
+    cells, powers = form.cells, form.degree + 1
+    if lanes.quick(2 * cells):
+        return [_picked(lanes, 2 * cells * (output * powers + k), cells, cell, sign) for k in range(powers)]
+    return lanes.rows("%table", ((cell & (cells - 1)) | sign) + 2 * cells * output)
 
 
-def _row_coefficients(lanes: Lanes, precision: Precision, cell: Value, sign: Value, output: int) -> list[Value]:
-    """The coefficients of each lane's polynomial, read as rows from memory: for processors without AVX-512."""
-    return lanes.rows("%table", ((cell & (precision.cells - 1)) | sign) + 2 * precision.cells * output)
+def _picked(lanes: Lanes, start: int, cells: int, cell: Value, sign: Value) -> Value:
+    """Each lane's one of the numbers for all cells that stand in the table from here on."""
+    if lanes.quick(2 * cells):
+        return lanes.pick_from(*lanes.registers("%table", start), cell | sign)
+    return lanes.gather("%table", ((cell & (cells - 1)) | sign) + start)
 
 
 _CONTEXT = """

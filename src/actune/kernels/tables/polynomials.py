@@ -3,25 +3,30 @@
 A table is fitted to float64 values and checks itself: it covers |x| up to the first cell in which the polynomials miss the
 values by more than the tolerance, relative to |f| + |x f'|, what rounding the input alone would excuse. What it does not cover
 is listed, never guessed.
+
+A function that grows like an exponential for x > 0 is divided by 2^S, S linear on each cell: that quotient has the polynomials.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...tensors import Array
-from .lookup import Lookup
-from .precision import DOUBLE, SINGLE, Precision
+from .lookup import Lookup, aligned
+from .precision import Precision
 
-__all__ = ["Table", "chebyshev", "chebyshev_points", "fit", "points", "trials"]
+__all__ = ["Polynomials", "Table", "chebyshev", "chebyshev_points", "checked", "fit", "points", "trials"]
 
 
 _ROOT = 0.02  # of the largest |f| + |x f'| in a cell: where it is smaller, f has a double root
+_SPARE = 0.3  # of the tolerance: what a polynomial of a lower degree may miss
+_ENDLESS = 130.0  # the power of two from which a table of float32 ends in infinity
 
 
 @functools.cache
@@ -46,31 +51,37 @@ def _monomials(n: int) -> Array:
     return np.stack([np.pad(p.convert(kind=np.polynomial.Polynomial).coef, (0, n - 1 - k)) for k, p in enumerate(basis)], 1).round()
 
 
+@functools.cache
+def _slopes_at_points(n: int) -> Array:
+    """(n, n): from values at the Chebyshev points to the slopes of the polynomial through them there."""
+    derivative = np.polynomial.chebyshev.chebder(chebyshev(n), scl=2)
+    found: Array = np.polynomial.chebyshev.chebvander(2 * chebyshev_points(n) - 1, n - 2) @ derivative
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """Polynomials for one or more outputs; the first is the value, or in a pullback the slope in x, and the others in parameters.
 
     coefficients   of t^k in a cell, cells of x >= 0 first, as a `Lookup` has them
     covered        (outputs, 2): |x| from which the table says nothing, for x >= 0 and for x < 0
+    growth         (2, 2 * cells): S = s0 + s1 t of all outputs, or None if they are not divided by 2^S
     """
 
     precision: Precision
     coefficients: Array
     covered: Array
+    growth: Array | None = None
 
     @functools.cached_property
     def _lookup(self) -> Lookup:
-        return Lookup(self.precision, self.coefficients, self.limits)
+        return Lookup(self.precision, self.coefficients, self.limits, self.growth)
 
     @property
     def limits(self) -> tuple[float, float]:
         """|x| from which some output is missing, for x >= 0 and for x < 0."""
         positive, negative = self.covered.min(0).tolist()
         return positive, negative
-
-    def part(self, outputs: slice) -> Table:
-        """The table of these outputs."""
-        return replace(self, coefficients=_aligned(self.coefficients[outputs]), covered=self.covered[outputs])
 
     def values(self, x: Tensor, y: Tensor) -> Array:
         """Write the values at a flat tensor to y; returns the indices of what is not covered."""
@@ -86,10 +97,38 @@ class Table:
         return self._lookup(x, *others)
 
 
+@dataclass(frozen=True, eq=False)
+class Polynomials:
+    """The polynomials of a table in float64.
+
+    powers    (outputs, 2, cells, degree + 1): the coefficients of t^k in a cell, x >= 0 first; 0 where they are not good
+    covered   (outputs, 2): see `Table`
+    growth    (cells, 2): S = s0 + s1 t for x >= 0, by whose power of two the functions are divided; or None
+    """
+
+    precision: Precision
+    powers: Array
+    covered: Array
+    growth: Array | None = None
+
+    def table(self) -> Table:
+        """The table in the dtype and the order of a kernel."""
+        p, (outputs, _, _, count) = self.precision, self.powers.shape
+        kept = self.powers.reshape(outputs, 2 * p.cells, count)
+        kept = kept.transpose(0, 2, 1) if p.in_registers else kept
+        growth = None if self.growth is None else np.pad(self.growth.T, ((0, 0), (0, p.cells))).astype(p.kind)
+        return Table(p, aligned(kept, p.kind), self.covered, growth)
+
+
 def points(precision: Precision) -> Array:
     """(2, cells, nodes): where `fit` wants the values, x >= 0 first."""
-    size = (np.arange(precision.cells)[:, None] + chebyshev_points(precision.nodes)) * precision.width
-    return np.stack([size, -size])
+    return _both_signs(precision, chebyshev_points(precision.nodes))
+
+
+def _both_signs(precision: Precision, t: Array) -> Array:
+    """(2, cells, size): x at these t in each cell."""
+    positive, negative = precision.widths
+    return (np.arange(precision.cells)[:, None] + t) * np.array([positive, -negative])[:, None, None]
 
 
 # Where a table is tried: at the start and the end of a cell, where a corner hides from the Chebyshev points, and between these.
@@ -98,10 +137,9 @@ _TRIED = np.array([0.0, 0.034, 0.31, 0.5, 0.69, 0.93, 1.0])
 
 def trials(precision: Precision) -> Array:
     """(2, cells, trials): where the values are wanted that `fit` tries the table with; a cell ends one number before the next."""
-    kind = precision.kind.type
-    size = ((np.arange(precision.cells)[:, None] + _TRIED) * precision.width).astype(kind)
-    size[:, -1] = np.nextafter(size[:, -1], kind(0))
-    return np.stack([size, -size]).astype(np.float64)
+    x = _both_signs(precision, _TRIED).astype(precision.kind)
+    x[..., -1] = np.nextafter(x[..., -1], precision.kind.type(0))
+    return x.astype(np.float64)
 
 
 def fit(
@@ -111,37 +149,85 @@ def fit(
     floor: Array | float = 0.0,
     slope: Array | None = None,
     tried: Array | None = None,
-) -> Table:
-    """The table through values (outputs, 2, cells, nodes) at `points`, and (outputs, 2) at 0 and -0, which it takes exactly.
+    growth: Array | None = None,
+) -> Polynomials:
+    """The polynomials through values (outputs, 2, cells, nodes) at `points`, and (outputs, 2) at 0 and -0, taken exactly.
 
-    floor   (outputs): errors below this times the tolerance count as none
-    slope   (2): that of the first output at 0 and -0, taken exactly too; a function like x² needs it to be accurate near 0
-    tried   (outputs, 2, cells, trials): the values at `trials`, for a function that may have corners
+    Of the lowest degree that does about as well as the highest.
+
+    floor    (outputs): errors below this times the tolerance count as none
+    slope    (2): that of the first output at 0 and -0, taken exactly too; a function like x² needs it to be accurate near 0
+    tried    (outputs, 2, cells, trials): the values at `trials`, for a function that may have corners
+    growth   (cells, 2): S = s0 + s1 t, if the values for x >= 0 are those of the function divided by 2^S
     """
-    n, degree = precision.nodes, precision.degree
-    t = chebyshev_points(n)
     with np.errstate(all="ignore"):
-        powers = _monomial_coefficients(values, at_zero, precision, slope)
-        good = _fits(powers, t, values, precision, floor)
+        lowest, wanted = _lowest_degree(values, at_zero, precision, floor, growth)
+        best = None
+        for degree in range(lowest, precision.degree + 1):
+            powers = _monomial_coefficients(values, at_zero, degree, precision, slope)
+            found = checked(powers, values, precision, floor, tried, growth)
+            reached = found.covered.min(0)
+            if best is None or (reached > best.covered.min(0)).any():
+                best = found
+            if (reached >= wanted).all():
+                break
+    assert best is not None
+    return best
+
+
+def checked(
+    powers: Array,
+    values: Array,
+    precision: Precision,
+    floor: Array | float = 0.0,
+    tried: Array | None = None,
+    growth: Array | None = None,
+) -> Polynomials:
+    """These polynomials as far as they give the values, which are those that `fit` takes."""
+    with np.errstate(all="ignore"):
+        good = _fits(powers, chebyshev_points(precision.nodes), values, precision, floor, growth)
         if tried is not None:
-            at = np.abs(trials(precision)[0]) / precision.width - np.arange(precision.cells)[:, None]
-            good &= _fits(powers, at, tried, precision, floor)
+            t = np.abs(trials(precision)) / np.array(precision.widths)[:, None, None] - np.arange(precision.cells)[:, None]
+            good &= _fits(powers, t, tried, precision, floor, growth)
         good &= (np.abs(powers) < torch.finfo(precision.dtype).max).all(-1)
-    covered = np.where(good.all(-1), precision.cells, np.argmin(good, -1)) * precision.width
-    kept = np.where(good[..., None], powers, 0.0).reshape(len(values), 2 * precision.cells, degree + 1)
-    return Table(precision, _aligned((kept.transpose(0, 2, 1) if precision is SINGLE else kept).astype(precision.kind)), covered)
+        covered = np.where(good.all(-1), precision.cells, np.argmin(good, -1)) * np.array(precision.widths)
+        if growth is not None:
+            end = np.abs(powers[:, 0, -1].sum(-1))
+            endless = good[:, 0].all(-1) & (np.log2(end) + growth[-1].sum() > _ENDLESS)
+            covered[endless, 0] = math.inf
+    return Polynomials(precision, np.where(good[..., None], powers, 0.0), covered, growth)
 
 
-def _monomial_coefficients(values: Array, at_zero: Array, precision: Precision, slope: Array | None) -> Array:
+def _lowest_degree(
+    values: Array, at_zero: Array, precision: Precision, floor: Array | float, growth: Array | None
+) -> tuple[int, Array]:
+    """The degree from which polynomials may do as well as those of the highest, and (2) up to which |x| those may serve."""
+    t = chebyshev_points(precision.nodes)
+    series = np.abs(values @ chebyshev(precision.nodes).T)
+    allowed = precision.tolerance * _excused(values, values @ _slopes_at_points(precision.nodes).T, t, precision, floor, growth)
+    # Beside 0 it is (f - f(0))/t that has a polynomial, of one degree less; there f may be as small as t.
+    series[:, :, 0, 1:] = np.abs((values[:, :, 0] - at_zero[:, :, None]) / t @ chebyshev(precision.nodes).T)[..., :-1]
+    allowed[:, :, 0] /= t
+    allowed = np.where(t > 0.1, allowed, math.inf).min(-1)
+    missed = np.cumsum(series[..., ::-1], -1)[..., ::-1][..., precision.lowest + 1 : precision.degree + 2]  # by degree
+    serves = (missed[..., -1] <= allowed).all(0)  # (2, cells)
+    counted = np.logical_and.accumulate(serves, -1)
+    reached = counted.sum(-1) * np.array(precision.widths)
+    enough = (missed <= _SPARE * allowed[..., None]) | ~counted[..., None]
+    enough = enough.reshape(-1, enough.shape[-1]).all(0)
+    return (precision.lowest + int(np.argmax(enough)) if enough.any() else precision.degree), reached
+
+
+def _monomial_coefficients(values: Array, at_zero: Array, degree: int, precision: Precision, slope: Array | None) -> Array:
     """(outputs, 2, cells, degree + 1): the coefficients of the powers of t, through the values and exact at 0."""
-    n, degree = precision.nodes, precision.degree
+    n = precision.nodes
     t = chebyshev_points(n)
     powers = (values @ chebyshev(n).T)[..., : degree + 1] @ _monomials(degree + 1).T
     rest = (values[:, :, 0] - at_zero[:, :, None]) / t
     powers[:, :, 0, 0] = at_zero
     powers[:, :, 0, 1:] = (rest @ chebyshev(n).T)[..., :degree] @ _monomials(degree).T
     if slope is not None:
-        first = slope * precision.width * np.array([1, -1])
+        first = slope * np.array(precision.widths) * np.array([1, -1])
         powers[0, :, 0, 1] = first
         powers[0, :, 0, 2:] = ((rest[0] - first[:, None]) / t @ chebyshev(n).T)[:, : degree - 1] @ _monomials(degree - 1).T
         higher = powers[:, :, 0, 2:]  # a function like x³ has none of the second order, which rounding would give it
@@ -149,27 +235,33 @@ def _monomial_coefficients(values: Array, at_zero: Array, precision: Precision, 
     return powers
 
 
-def _fits(powers: Array, t: Array, values: Array, precision: Precision, floor: Array | float) -> Array:
-    """(outputs, 2, cells): whether the polynomials give the values at t, (cells or 1, points) in the cells."""
-    t = np.broadcast_to(t, (precision.cells, np.shape(t)[-1]))
-    basis = t[..., None] ** np.arange(precision.degree + 1)  # (cells, points, powers)
-    derivative = np.arange(1, precision.degree + 1) * basis[..., :-1]
-    got, rounding = (np.einsum("oscp,cnp->oscn", p, basis) for p in (powers, np.abs(powers)))
-    error = np.abs(got - values) + torch.finfo(precision.dtype).eps / 6 * rounding  # as measured
-    place = np.arange(precision.cells)[:, None] + t
-    excused = np.abs(values) + np.abs(place * np.einsum("oscp,cnp->oscn", powers[..., 1:], derivative))
-    allowed = excused + np.asarray(floor).reshape(-1, 1, 1, 1)
+def _fits(powers: Array, t: Array, values: Array, precision: Precision, floor: Array | float, growth: Array | None) -> Array:
+    """(outputs, 2, cells): whether the polynomials give the values at t, which broadcasts to (2, cells, points)."""
+    count, eps = powers.shape[-1], torch.finfo(precision.dtype).eps
+    basis = t[..., None] ** np.arange(count)  # (..., points, powers)
+    slopes = _at(powers[..., 1:] * np.arange(1, count), basis[..., :-1])
+    got, rounding = _at(powers, basis), _at(np.abs(powers), basis)
+    error = np.abs(got - values) + eps / 6 * rounding  # as measured
+    if growth is not None:  # S is rounded too
+        error[:, 0] += eps / 3 * np.abs(values[:, 0]) * (growth[:, :1] + growth[:, 1:] * np.broadcast_to(t, values.shape[1:])[0])
+    allowed = _excused(values, slopes, t, precision, floor, growth)
     good = error <= precision.tolerance * allowed
-    if precision is not DOUBLE:  # near a double root rounding is larger than what is excused
+    if precision.dtype != torch.float64:  # near a double root rounding is larger than what is excused
         good[:, :, 1:] &= allowed[:, :, 1:] >= _ROOT * allowed[:, :, 1:].max(-1, keepdims=True)
     found: Array = good.all(-1)
     return found
 
 
-def _aligned(a: Array) -> Array:
-    """A copy that starts at a cache line, so that a register is loaded from one."""
-    room = np.empty(a.size + 64 // a.itemsize, a.dtype)
-    start = -room.ctypes.data % 64 // a.itemsize
-    found = room[start : start + a.size].reshape(a.shape)
-    found[...] = a
+def _at(powers: Array, basis: Array) -> Array:
+    """(outputs, 2, cells, points): the polynomials there; basis: the powers of t, (points, powers) or (2, cells, points, powers)."""
+    found: Array = powers @ basis.T if basis.ndim == 2 else np.einsum("oscp,scnp->oscn", powers, basis)
+    return found
+
+
+def _excused(values: Array, slopes: Array, t: Array, precision: Precision, floor: Array | float, growth: Array | None) -> Array:
+    """|f| + |x f'| and the floor, from the values and their slopes in t, all of them divided by 2^S."""
+    if growth is not None:
+        slopes = slopes.copy()
+        slopes[:, 0] += math.log(2) * growth[:, 1:] * values[:, 0]
+    found: Array = np.abs(values) + np.abs((np.arange(precision.cells)[:, None] + t) * slopes) + np.reshape(floor, (-1, 1, 1, 1))
     return found

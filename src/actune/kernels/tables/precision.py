@@ -15,14 +15,16 @@ class Precision:
     """What the tables of a dtype are made of.
 
     cells       of each sign
-    width       of a cell, a power of two
-    degree      of the polynomials
+    widths      of a cell of x >= 0 and of one of x < 0: 1 / width has few bits
+    lowest      degree of the polynomials, and
+    degree      the highest: a table whose functions need no more than less is looked up sooner
     tolerance   the error that they may make, relative to |f| + |x f'|
     """
 
     dtype: torch.dtype
     cells: int
-    width: float
+    widths: tuple[float, float]
+    lowest: int
     degree: int
     tolerance: float
 
@@ -37,11 +39,11 @@ class Precision:
         return torch.empty(0, dtype=self.dtype, device="cpu").numpy().dtype
 
     @property
-    def reach(self) -> float:
-        """|x| that a table covers at most."""
-        return self.cells * self.width
+    def in_registers(self) -> bool:
+        """Whether the numbers of one power, for all cells, are picked from two registers; else the powers of a cell are a row."""
+        return self.dtype == torch.float32 and self.cells == 16
 
 
-SINGLE = Precision(torch.float32, 16, 0.5, 9, 2.5 * 2**-24)  # with AVX-512
-PLAIN = Precision(torch.float32, 64, 0.125, 7, 2.5 * 2**-24)  # without
-DOUBLE = Precision(torch.float64, 128, 0.0625, 7, 4e-14)
+SINGLE = Precision(torch.float32, 16, (0.5, 0.5), 5, 9, 2.5 * 2**-24)  # with AVX-512
+PLAIN = Precision(torch.float32, 64, (0.125, 0.125), 7, 7, 2.5 * 2**-24)  # without: a row has eight numbers, needed or not
+DOUBLE = Precision(torch.float64, 128, (0.0625, 0.0625), 7, 7, 4e-14)

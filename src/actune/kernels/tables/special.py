@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,32 +26,75 @@ from ..autograd import apply_way, needed_gradients
 from ..cpu.compiler import kernels_run
 from ..request import place_of
 from .polynomials import chebyshev, chebyshev_points, fit, points
-from .precision import DOUBLE, PLAIN, SINGLE, Precision
-from .series import ENDS, Series
+from .precision import DOUBLE, Precision
+from .series import ENDS, SCALED, Series
 from .tabulated import Kernel, Tabulated, precision_of
 
 __all__ = ["mittag_leffler"]
 
 
+GROWN = 0.65  # α below which E for z > 0 grows too fast for polynomials alone
+_WIDTHS = np.array([4 / m * 2.0**k for k in range(-6, 2) for m in (7, 6, 5, 4)])  # of its cells, over the usual one
+_FLOOR = 0.01  # the size of a slope below which its error is counted as that of this size
 LEAST = 4096  # elements from which a table is worth its building
 _ROUGH = (16, 1e-8, ROUGH)
-FINER = {SINGLE: _ROUGH, PLAIN: _ROUGH, DOUBLE: (24, 4e-14, FINE)}  # points and error of a series
+FINER = {torch.float32: _ROUGH, torch.float64: (24, 4e-14, FINE)}  # points and error of a series
 VALUE, SLOPES = ((0, 0, 0),), ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 @functools.lru_cache(maxsize=64)
 def _table_kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[Order, ...]) -> tuple[Kernel, Kernel | None]:
     """E, and these derivatives of it if there are any, from one pass of the contour."""
-    orders = (*VALUE, *slopes)
-    n, tolerance, quality = FINER[precision]
+    fine, growth = _cells(alpha, beta, precision)
+    at_zero, on_cells, series = _evaluated(alpha, beta, (*VALUE, *slopes), fine, growth)
+    rows = np.ascontiguousarray(series.reshape(len(series), -1, series.shape[-1]).transpose(0, 2, 1))
+
+    def kernel(k: slice, of: tuple[Order, ...], floor: float) -> Kernel:
+        table = fit(on_cells[k], at_zero[k], fine, floor, growth=growth).table()
+        return Kernel(table, Series(alpha, beta, of, at_zero[k, 0], rows[k]))
+
+    return kernel(slice(0, 1), VALUE, 0.0), kernel(slice(1, None), slopes, _FLOOR) if slopes else None
+
+
+def _cells(alpha: float, beta: float, precision: Precision) -> tuple[Precision, Array | None]:
+    """The cells for this E, and its growth on them, z^{1/α} made linear on each, as a power of two; None where it is slow.
+
+    They end where E and its slopes have overflowed in float32, if that can be.
+    """
+    if alpha >= GROWN or precision is DOUBLE:
+        return precision, None
+
+    def overflows(z: float) -> bool:
+        return z ** (1 / alpha) / math.log(2) + (1 - beta) / alpha * math.log2(z) > 134 + math.log2(alpha)
+
+    usual = precision.widths[0]
+    width = next((w for w in usual * _WIDTHS if overflows(precision.cells * w)), usual)
+    ends = (np.arange(precision.cells + 1) * width) ** (1 / alpha) / math.log(2)
+    return replace(precision, widths=(float(width), usual)), np.stack([ends[:-1], np.diff(ends)], 1)
+
+
+def _evaluated(
+    alpha: float, beta: float, orders: tuple[Order, ...], precision: Precision, growth: Array | None
+) -> tuple[Array, Array, Array]:
+    """These derivatives of E at 0 and -0, at the points of the table's cells, over 2^S if there is growth, and as series."""
+    n, tolerance, quality = FINER[precision.dtype]
     ends = np.array(ENDS)
     size = (ends[:-1, None] + np.diff(ends)[:, None] * chebyshev_points(n)).ravel()
-    z = np.concatenate([size, -size, [0.0]])
+    # Where E grows fast the points on which series stand are too few: there the cells have their own.
+    positive = size if growth is None else points(precision)[0].ravel()
+    z = np.concatenate([positive, -size, [0.0]])
     values = numpy_derivatives(z, alpha, beta, orders, quality, scaled=True)
-    near = (z > 0) & (z < 1)
-    values[:, near] *= np.exp(z[near] ** (1 / alpha))
     at_zero = values[:, [-1, -1]]
-    values_on = values[:, :-1].reshape(len(orders), 2, len(ENDS) - 1, n)
+    values_on = np.full((len(orders), 2, len(ENDS) - 1, n), np.nan)
+    values_on[:, 1] = values[:, len(positive) : -1].reshape(len(orders), -1, n)
+    if growth is not None:  # beside 0 a derivative may be small
+        first = np.append(positive[: precision.nodes], 0.0)
+        *_, at_zero[:, 0] = fine = numpy_derivatives(first, alpha, beta, orders, FINE, scaled=True).T
+        values[:, : precision.nodes] = np.transpose(fine[:-1])
+    else:
+        near = size < SCALED
+        values[:, : len(near)][:, near] *= np.exp(size[near] ** (1 / alpha))
+        values_on[:, 0] = values[:, : len(size)].reshape(len(orders), -1, n)
     values_on[:, :, 0] = (values_on[:, :, 0] - at_zero[:, :, None]) / size[:n]
     with np.errstate(all="ignore"):
         series = values_on @ chebyshev(n).T
@@ -57,22 +102,25 @@ def _table_kernels(alpha: float, beta: float, precision: Precision, slopes: tupl
         excused = (np.abs(values_on) + np.abs(slope)).min(-1)  # |f| + |z f'|
         good = (np.abs(series[..., -2:]).max(-1) <= tolerance * excused) & np.isfinite(values_on).all(-1)
         series[~good] = np.nan
-        table = fit(_cell_values(at_zero[:, 0], series, alpha, precision), at_zero, precision)
-    rows = np.ascontiguousarray(series.reshape(len(orders), -1, n).transpose(0, 2, 1))
-    parts = ((slice(0, 1), VALUE), (slice(1, None), slopes))[: 1 + bool(slopes)]
-    kernels = [Kernel(table.part(k), Series(alpha, beta, of, at_zero[k, 0], rows[k])) for k, of in parts]
-    return kernels[0], kernels[1] if slopes else None
+        on_cells = _cell_values(at_zero[:, 0], series, alpha, precision)
+        if growth is not None:
+            power = growth[:, :1] + growth[:, 1:] * chebyshev_points(precision.nodes)
+            on_cells[:, 0] = values[:, : len(positive)].reshape(len(orders), *power.shape)
+            on_cells[:, 0] *= np.exp(positive.reshape(power.shape) ** (1 / alpha) - math.log(2) * power)
+    return at_zero, on_cells, series
 
 
 def _cell_values(first: Array, series: Array, alpha: float, precision: Precision) -> Array:
     """The values at the points of the table's cells, from the series; nan where there are none."""
     z = points(precision)
-    found = np.full((len(series), *z.shape), np.nan)
-    for k, (low, high) in enumerate(itertools.pairwise(e for e in ENDS if e <= precision.reach)):
-        cells, basis = _basis(precision, low, high, series.shape[-1])
-        found[:, :, cells] = (series[:, :, k] @ basis).reshape(found[:, :, cells].shape)
-    near, grown = z[0] < ENDS[1], z[0] >= 1
-    found[:, :, near] = first[:, None, None] + z[0][near] * found[:, :, near]
+    found = np.full((len(series), 2, z[0].size), np.nan)
+    for sign, width in enumerate(precision.widths):
+        for k, (low, high) in enumerate(itertools.pairwise(ENDS)):
+            part, basis = _basis(precision.cells, precision.nodes, width, low, high, series.shape[-1])
+            found[:, sign, part] = series[:, sign, k] @ basis
+    found = found.reshape(len(series), *z.shape)
+    near, grown = np.abs(z) < ENDS[1], z[0] >= SCALED
+    found[:, near] = first[:, None] + np.abs(z[near]) * found[:, near]
     found[:, 0, grown] *= np.exp(z[0][grown] ** (1 / alpha))
     return found
 
@@ -84,12 +132,12 @@ def _slope_matrix(n: int) -> Array:
     return (np.polynomial.chebyshev.chebvander(2 * chebyshev_points(n) - 1, n - 2) @ derivative).T
 
 
-@functools.cache
-def _basis(precision: Precision, low: float, high: float, n: int) -> tuple[slice, Array]:
-    """The cells in [low, high], and (n, cells * points): the polynomials of a series on it at their points."""
-    cells = slice(round(low / precision.width), round(high / precision.width))
-    z = points(precision)[0, cells].ravel()
-    return cells, np.polynomial.chebyshev.chebvander(2 * (z - low) / (high - low) - 1, n - 1).T
+@functools.lru_cache(maxsize=256)
+def _basis(cells: int, nodes: int, width: float, low: float, high: float, n: int) -> tuple[slice, Array]:
+    """Which points of these cells are in [low, high), and (n, points): the polynomials of a series on it there."""
+    z = ((np.arange(cells)[:, None] + chebyshev_points(nodes)) * width).ravel()
+    part = slice(*np.searchsorted(z, [low, high]))
+    return part, np.polynomial.chebyshev.chebvander(2 * (z[part] - low) / (high - low) - 1, n - 1).T
 
 
 def mittag_leffler(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tensor:

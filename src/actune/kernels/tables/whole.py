@@ -66,12 +66,13 @@ def table_kernels(
     found = np.array(_outputs(exprs, names, values, torch.float64, np.concatenate([at.ravel(), extra.ravel(), zeros])))
     on_cells, tried, at_zero = np.split(found, [at.size, at.size + extra.size], axis=1)
     slope = at_zero[1] if slopes else _outputs((e.diff(),), names, values, torch.float64, zeros)[0]
-    shapes = ((len(exprs), *a.shape) for a in (at, extra))
-    on_cells, tried = (a.reshape(shape) for a, shape in zip((on_cells, tried), shapes, strict=True))
-    table = fit(on_cells, at_zero, precision, np.array([0.0] + [_FLOOR] * len(slopes)), slope, tried)
-    parts = (slice(0, 1), slice(1, None))[: 1 + bool(slopes)]
-    kernels = [Kernel(table.part(k), functools.partial(_outputs, exprs[k], names, values, precision.dtype)) for k in parts]
-    return kernels[0], kernels[1] if slopes else None
+    on_cells, tried = (a.reshape(len(exprs), *like.shape) for a, like in ((on_cells, at), (tried, extra)))
+
+    def kernel(part: slice, floor: float, slope: Array | None) -> Kernel:
+        fitted = fit(on_cells[part], at_zero[part], precision, floor, slope, tried[part])
+        return Kernel(fitted.table(), functools.partial(_outputs, exprs[part], names, values, precision.dtype))
+
+    return kernel(slice(0, 1), 0.0, slope), kernel(slice(1, None), _FLOOR, None) if slopes else None
 
 
 def _outputs(
