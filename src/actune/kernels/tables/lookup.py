@@ -64,7 +64,8 @@ class Lookup:
         context = (ctypes.c_void_p * 3)(self._address, x.data_ptr(), words.data_ptr())
         kernel = _lookup_kernel(self._form, x.dtype, g is not None)
         strip = Strip(kernel.run, ctypes.addressof(context), (context, words, self._memory))
-        sums = run_strips(strip, Cut(1, 1, x.numel()), self._numbers, x, y, g, len(self.coefficients) - 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # what grows may be infinite, and so may sums be
+            sums = run_strips(strip, _flat(x.numel()), self._numbers, x, y, g, len(self.coefficients) - 1)
         return sums[:, 0], _indices(words.numpy())
 
     # Worked out once, as a table is looked up many times.
@@ -105,12 +106,17 @@ def aligned(a: Array, kind: np.dtype[Any]) -> Array:
 
 def _indices(words: Array) -> Array:
     """Where a bit is set, in words of as many bits as a vector has lanes."""
+    if not words.any():
+        return np.empty(0, np.int64)
     (some,) = (words != 0).nonzero()  # of truth values: in a tenth of the time
-    if not len(some):
-        return some
     bits = np.flatnonzero(np.unpackbits(words[some].astype(f"<i{LANES // 8}").view(np.uint8), bitorder="little").view(np.bool_))
     found: Array = (some * LANES)[bits // LANES] + bits % LANES
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def _flat(size: int) -> Cut:
+    return Cut(1, 1, size)
 
 
 class Form(NamedTuple):

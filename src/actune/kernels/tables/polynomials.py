@@ -21,7 +21,7 @@ from ...tensors import Array
 from .lookup import Lookup, aligned
 from .precision import Precision
 
-__all__ = ["Polynomials", "Table", "chebyshev", "chebyshev_points", "checked", "fit", "points", "trials"]
+__all__ = ["Polynomials", "Table", "Target", "chebyshev", "chebyshev_points", "checked", "fit", "monomials", "points", "trials"]
 
 
 _ROOT = 0.02  # of the largest |f| + |x f'| in a cell: where it is smaller, f has a double root
@@ -116,8 +116,32 @@ class Polynomials:
         p, (outputs, _, _, count) = self.precision, self.powers.shape
         kept = self.powers.reshape(outputs, 2 * p.cells, count)
         kept = kept.transpose(0, 2, 1) if p.in_registers else kept
-        growth = None if self.growth is None else np.pad(self.growth.T, ((0, 0), (0, p.cells))).astype(p.kind)
+        growth = None
+        if self.growth is not None:  # none for x < 0
+            growth = np.zeros((2, 2 * p.cells), p.kind)
+            growth[:, : p.cells] = self.growth.T
         return Table(p, aligned(kept, p.kind), self.covered, growth)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What a table shall give.
+
+    values    (outputs, 2, cells, nodes): at `points`
+    at_zero   (outputs, 2): at 0 and -0, taken exactly
+    floor     (outputs), or one number: errors below this times the tolerance count as none
+    slope     (2): that of the first output at 0 and -0, taken exactly too; a function like x² needs it to be accurate near 0
+    tried     (outputs, 2, cells, trials): the values at `trials`, for a function that may have corners
+    growth    (cells, 2): S = s0 + s1 t, if the values for x >= 0 are those of the function divided by 2^S
+    """
+
+    values: Array
+    at_zero: Array
+    precision: Precision
+    floor: Array | float = 0.0
+    slope: Array | None = None
+    tried: Array | None = None
+    growth: Array | None = None
 
 
 def points(precision: Precision) -> Array:
@@ -142,30 +166,13 @@ def trials(precision: Precision) -> Array:
     return x.astype(np.float64)
 
 
-def fit(
-    values: Array,
-    at_zero: Array,
-    precision: Precision,
-    floor: Array | float = 0.0,
-    slope: Array | None = None,
-    tried: Array | None = None,
-    growth: Array | None = None,
-) -> Polynomials:
-    """The polynomials through values (outputs, 2, cells, nodes) at `points`, and (outputs, 2) at 0 and -0, taken exactly.
-
-    Of the lowest degree that does about as well as the highest.
-
-    floor    (outputs): errors below this times the tolerance count as none
-    slope    (2): that of the first output at 0 and -0, taken exactly too; a function like x² needs it to be accurate near 0
-    tried    (outputs, 2, cells, trials): the values at `trials`, for a function that may have corners
-    growth   (cells, 2): S = s0 + s1 t, if the values for x >= 0 are those of the function divided by 2^S
-    """
+def fit(target: Target) -> Polynomials:
+    """The polynomials for a target, of the lowest degree that does about as well as the highest."""
     with np.errstate(all="ignore"):
-        lowest, wanted = _lowest_degree(values, at_zero, precision, floor, growth)
+        lowest, wanted = _lowest_degree(target)
         best = None
-        for degree in range(lowest, precision.degree + 1):
-            powers = _monomial_coefficients(values, at_zero, degree, precision, slope)
-            found = checked(powers, values, precision, floor, tried, growth)
+        for degree in range(lowest, target.precision.degree + 1):
+            found = checked(monomials(target, degree), target)
             reached = found.covered.min(0)
             if best is None or (reached > best.covered.min(0)).any():
                 best = found
@@ -175,93 +182,85 @@ def fit(
     return best
 
 
-def checked(
-    powers: Array,
-    values: Array,
-    precision: Precision,
-    floor: Array | float = 0.0,
-    tried: Array | None = None,
-    growth: Array | None = None,
-) -> Polynomials:
-    """These polynomials as far as they give the values, which are those that `fit` takes."""
+def checked(powers: Array, target: Target) -> Polynomials:
+    """Polynomials, (outputs, 2, cells, degree + 1), as far as they give what a target asks for."""
+    p, growth = target.precision, target.growth
     with np.errstate(all="ignore"):
-        good = _fits(powers, chebyshev_points(precision.nodes), values, precision, floor, growth)
-        if tried is not None:
-            t = np.abs(trials(precision)) / np.array(precision.widths)[:, None, None] - np.arange(precision.cells)[:, None]
-            good &= _fits(powers, t, tried, precision, floor, growth)
-        good &= (np.abs(powers) < torch.finfo(precision.dtype).max).all(-1)
-        covered = np.where(good.all(-1), precision.cells, np.argmin(good, -1)) * np.array(precision.widths)
+        good = _fits(powers, chebyshev_points(p.nodes), target.values, target)
+        if target.tried is not None:
+            t = np.abs(trials(p)) / np.array(p.widths)[:, None, None] - np.arange(p.cells)[:, None]
+            good &= _fits(powers, t, target.tried, target)
+        good &= (np.abs(powers) < torch.finfo(p.dtype).max).all(-1)
+        covered = np.where(good.all(-1), p.cells, np.argmin(good, -1)) * np.array(p.widths)
         if growth is not None:
-            end = np.abs(powers[:, 0, -1].sum(-1))
-            endless = good[:, 0].all(-1) & (np.log2(end) + growth[-1].sum() > _ENDLESS)
-            covered[endless, 0] = math.inf
-    return Polynomials(precision, np.where(good[..., None], powers, 0.0), covered, growth)
+            end = np.log2(np.abs(powers[:, 0, -1].sum(-1))) + growth[-1].sum()
+            covered[good[:, 0].all(-1) & (end > _ENDLESS), 0] = math.inf
+    return Polynomials(p, np.where(good[..., None], powers, 0.0), covered, growth)
 
 
-def _lowest_degree(
-    values: Array, at_zero: Array, precision: Precision, floor: Array | float, growth: Array | None
-) -> tuple[int, Array]:
+def _lowest_degree(target: Target) -> tuple[int, Array]:
     """The degree from which polynomials may do as well as those of the highest, and (2) up to which |x| those may serve."""
-    t = chebyshev_points(precision.nodes)
-    series = np.abs(values @ chebyshev(precision.nodes).T)
-    allowed = precision.tolerance * _excused(values, values @ _slopes_at_points(precision.nodes).T, t, precision, floor, growth)
+    p, values = target.precision, target.values
+    t, matrix = chebyshev_points(p.nodes), chebyshev(p.nodes).T
+    series = np.abs(values @ matrix)
+    allowed = p.tolerance * _excused(values, values @ _slopes_at_points(p.nodes).T, t, target)
     # Beside 0 it is (f - f(0))/t that has a polynomial, of one degree less; there f may be as small as t.
-    series[:, :, 0, 1:] = np.abs((values[:, :, 0] - at_zero[:, :, None]) / t @ chebyshev(precision.nodes).T)[..., :-1]
+    series[:, :, 0, 1:] = np.abs((values[:, :, 0] - target.at_zero[:, :, None]) / t @ matrix)[..., :-1]
     allowed[:, :, 0] /= t
     allowed = np.where(t > 0.1, allowed, math.inf).min(-1)
-    missed = np.cumsum(series[..., ::-1], -1)[..., ::-1][..., precision.lowest + 1 : precision.degree + 2]  # by degree
-    serves = (missed[..., -1] <= allowed).all(0)  # (2, cells)
-    counted = np.logical_and.accumulate(serves, -1)
-    reached = counted.sum(-1) * np.array(precision.widths)
+    missed = np.cumsum(series[..., ::-1], -1)[..., ::-1][..., p.lowest + 1 : p.degree + 2]  # by degree
+    counted = np.logical_and.accumulate((missed[..., -1] <= allowed).all(0), -1)  # (2, cells)
     enough = (missed <= _SPARE * allowed[..., None]) | ~counted[..., None]
     enough = enough.reshape(-1, enough.shape[-1]).all(0)
-    return (precision.lowest + int(np.argmax(enough)) if enough.any() else precision.degree), reached
+    return (p.lowest + int(np.argmax(enough)) if enough.any() else p.degree), counted.sum(-1) * np.array(p.widths)
 
 
-def _monomial_coefficients(values: Array, at_zero: Array, degree: int, precision: Precision, slope: Array | None) -> Array:
-    """(outputs, 2, cells, degree + 1): the coefficients of the powers of t, through the values and exact at 0."""
-    n = precision.nodes
-    t = chebyshev_points(n)
-    powers = (values @ chebyshev(n).T)[..., : degree + 1] @ _monomials(degree + 1).T
+def monomials(target: Target, degree: int) -> Array:
+    """(outputs, 2, cells, degree + 1): the coefficients of the powers of t, through the values of a target and exact at 0."""
+    p, values, at_zero, slope = target.precision, target.values, target.at_zero, target.slope
+    t, matrix = chebyshev_points(p.nodes), chebyshev(p.nodes).T
+    powers = (values @ matrix)[..., : degree + 1] @ _monomials(degree + 1).T
     rest = (values[:, :, 0] - at_zero[:, :, None]) / t
     powers[:, :, 0, 0] = at_zero
-    powers[:, :, 0, 1:] = (rest @ chebyshev(n).T)[..., :degree] @ _monomials(degree).T
+    powers[:, :, 0, 1:] = (rest @ matrix)[..., :degree] @ _monomials(degree).T
     if slope is not None:
-        first = slope * np.array(precision.widths) * np.array([1, -1])
+        first = slope * np.array(p.widths) * np.array([1, -1])
         powers[0, :, 0, 1] = first
-        powers[0, :, 0, 2:] = ((rest[0] - first[:, None]) / t @ chebyshev(n).T)[:, : degree - 1] @ _monomials(degree - 1).T
+        powers[0, :, 0, 2:] = ((rest[0] - first[:, None]) / t @ matrix)[:, : degree - 1] @ _monomials(degree - 1).T
         higher = powers[:, :, 0, 2:]  # a function like x³ has none of the second order, which rounding would give it
         higher[np.abs(higher) < 1e-13 * np.abs(powers[:, :, 0]).max(-1, keepdims=True)] = 0
     return powers
 
 
-def _fits(powers: Array, t: Array, values: Array, precision: Precision, floor: Array | float, growth: Array | None) -> Array:
-    """(outputs, 2, cells): whether the polynomials give the values at t, which broadcasts to (2, cells, points)."""
-    count, eps = powers.shape[-1], torch.finfo(precision.dtype).eps
-    basis = t[..., None] ** np.arange(count)  # (..., points, powers)
+def _fits(powers: Array, t: Array, values: Array, target: Target) -> Array:
+    """(outputs, 2, cells): whether polynomials give these values at t, (points) or (2, cells, points)."""
+    p, growth = target.precision, target.growth
+    count, eps = powers.shape[-1], torch.finfo(p.dtype).eps
+    basis = t[..., None] ** np.arange(count)
     slopes = _at(powers[..., 1:] * np.arange(1, count), basis[..., :-1])
     got, rounding = _at(powers, basis), _at(np.abs(powers), basis)
     error = np.abs(got - values) + eps / 6 * rounding  # as measured
     if growth is not None:  # S is rounded too
         error[:, 0] += eps / 3 * np.abs(values[:, 0]) * (growth[:, :1] + growth[:, 1:] * np.broadcast_to(t, values.shape[1:])[0])
-    allowed = _excused(values, slopes, t, precision, floor, growth)
-    good = error <= precision.tolerance * allowed
-    if precision.dtype != torch.float64:  # near a double root rounding is larger than what is excused
+    allowed = _excused(values, slopes, t, target)
+    good = error <= p.tolerance * allowed
+    if p.dtype != torch.float64:  # near a double root rounding is larger than what is excused
         good[:, :, 1:] &= allowed[:, :, 1:] >= _ROOT * allowed[:, :, 1:].max(-1, keepdims=True)
     found: Array = good.all(-1)
     return found
 
 
 def _at(powers: Array, basis: Array) -> Array:
-    """(outputs, 2, cells, points): the polynomials there; basis: the powers of t, (points, powers) or (2, cells, points, powers)."""
+    """(outputs, 2, cells, points): polynomials where the powers of t are these, (points or 2, cells, points; degree + 1)."""
     found: Array = powers @ basis.T if basis.ndim == 2 else np.einsum("oscp,scnp->oscn", powers, basis)
     return found
 
 
-def _excused(values: Array, slopes: Array, t: Array, precision: Precision, floor: Array | float, growth: Array | None) -> Array:
+def _excused(values: Array, slopes: Array, t: Array, target: Target) -> Array:
     """|f| + |x f'| and the floor, from the values and their slopes in t, all of them divided by 2^S."""
-    if growth is not None:
+    if target.growth is not None:
         slopes = slopes.copy()
-        slopes[:, 0] += math.log(2) * growth[:, 1:] * values[:, 0]
-    found: Array = np.abs(values) + np.abs((np.arange(precision.cells)[:, None] + t) * slopes) + np.reshape(floor, (-1, 1, 1, 1))
+        slopes[:, 0] += math.log(2) * target.growth[:, 1:] * values[:, 0]
+    place = np.arange(target.precision.cells)[:, None] + t
+    found: Array = np.abs(values) + np.abs(place * slopes) + np.reshape(target.floor, (-1, 1, 1, 1))
     return found

@@ -14,6 +14,7 @@ import functools
 import itertools
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +26,8 @@ from ...tensors import Array, check_input
 from ..autograd import apply_way, needed_gradients
 from ..cpu.compiler import kernels_run
 from ..request import place_of
-from .polynomials import chebyshev, chebyshev_points, fit, points
+from .patches import Patch, Sample, make_patch
+from .polynomials import Target, chebyshev, chebyshev_points, fit, points
 from .precision import DOUBLE, Precision
 from .series import ENDS, SCALED, Series
 from .tabulated import Kernel, Tabulated, precision_of
@@ -34,8 +36,14 @@ __all__ = ["mittag_leffler"]
 
 
 GROWN = 0.65  # α below which E for z > 0 grows too fast for polynomials alone
-_WIDTHS = np.array([4 / m * 2.0**k for k in range(-6, 2) for m in (7, 6, 5, 4)])  # of its cells, over the usual one
-_FLOOR = 0.01  # the size of a slope below which its error is counted as that of this size
+_WIDTHS = np.array([8 / m * 2.0**k for k in range(-6, 2) for m in range(15, 7, -1)])  # of its cells, over the usual one
+_WIDER = ((1.2, 2.0), (GROWN, 1.6))  # α from which E is so smooth that cells may be so much wider, and tables reach further
+_SLOW = 0.9  # β below which E falls so fast for z < 0 that powers of t cancel: there not
+_FLOORS = (0.0, 0.1, 0.5)  # the size of E, its slope in z and those in parameters below which an error is counted as of this size
+_BOX = (1 / 16, 1 / 8)  # the width of a patch: in α over the power of two below it, and in β
+_NODES = 6
+_FAR = 300.0  # z^{1/α} from which no table is made
+_SMALLEST = 0.02  # α and β of a patch: beside 0 they matter as powers do
 LEAST = 4096  # elements from which a table is worth its building
 _ROUGH = (16, 1e-8, ROUGH)
 FINER = {torch.float32: _ROUGH, torch.float64: (24, 4e-14, FINE)}  # points and error of a series
@@ -44,40 +52,100 @@ VALUE, SLOPES = ((0, 0, 0),), ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 @functools.lru_cache(maxsize=64)
 def _table_kernels(alpha: float, beta: float, precision: Precision, slopes: tuple[Order, ...]) -> tuple[Kernel, Kernel | None]:
-    """E, and these derivatives of it if there are any, from one pass of the contour."""
-    fine, growth = _cells(alpha, beta, precision)
-    at_zero, on_cells, series = _evaluated(alpha, beta, (*VALUE, *slopes), fine, growth)
-    rows = np.ascontiguousarray(series.reshape(len(series), -1, series.shape[-1]).transpose(0, 2, 1))
+    """E, and these derivatives of it if there are any: from a patch if some are in a parameter, for that one learns."""
+    place, orders = (alpha, beta), (*VALUE, *slopes)
+    moving = tuple(n for n in range(2) if SLOPES[n + 1] in slopes)
+    found = _patch_around(place, moving, precision, orders) if moving and precision is not DOUBLE else None
+    if found is None:
+        sample = _sample(place, orders, _cells(alpha, beta, precision))
+        tables, more = [fit(target) for target in sample.targets], sample.more
+    else:
+        patch, cells = found
+        tables, more = patch.at(tuple(place[n] for n in moving), _scale(alpha, cells))
+        tables = [replace(t, growth=_growth(alpha, cells)) for t in tables]
+    numbers = more.reshape(len(orders), -1, more.shape[-1])
+    first, rows = numbers[:, 0, -1], np.ascontiguousarray(numbers[:, :, :-1].transpose(0, 2, 1))
+    parts = ((slice(0, 1), VALUE), (slice(1, None), slopes))
+    kernels = [Kernel(t.table(), Series(alpha, beta, of, first[k], rows[k])) for t, (k, of) in zip(tables, parts, strict=False)]
+    return kernels[0], kernels[1] if slopes else None
 
-    def kernel(k: slice, of: tuple[Order, ...], floor: float) -> Kernel:
-        table = fit(on_cells[k], at_zero[k], fine, floor, growth=growth).table()
-        return Kernel(table, Series(alpha, beta, of, at_zero[k, 0], rows[k]))
 
-    return kernel(slice(0, 1), VALUE, 0.0), kernel(slice(1, None), slopes, _FLOOR) if slopes else None
+def _patch_around(
+    place: tuple[float, float], moving: tuple[int, ...], precision: Precision, orders: tuple[Order, ...]
+) -> tuple[Patch, Cells] | None:
+    """The patch for the box of the grid around these parameters, of which some move, and what its tables are made of."""
+    if any(place[n] < _SMALLEST for n in moving):
+        return None
+    widths = 2.0 ** math.floor(math.log2(place[0])) * _BOX[0], _BOX[1]
+    boxes = tuple(round(place[n] / widths[n]) * widths[n] for n in moving)
+    fixed = tuple(p for n, p in enumerate(place) if n not in moving)
+    return _patch_of(boxes, tuple(widths[n] for n in moving), fixed, moving, precision, orders)
 
 
-def _cells(alpha: float, beta: float, precision: Precision) -> tuple[Precision, Array | None]:
-    """The cells for this E, and its growth on them, z^{1/α} made linear on each, as a power of two; None where it is slow.
+@functools.lru_cache(maxsize=32)
+def _patch_of(
+    centre: tuple[float, ...],
+    widths: tuple[float, ...],
+    fixed: tuple[float, ...],
+    moving: tuple[int, ...],
+    precision: Precision,
+    orders: tuple[Order, ...],
+) -> tuple[Patch, Cells] | None:
+    def whole(place: tuple[float, ...]) -> tuple[float, float]:
+        rest, given = iter(fixed), dict(zip(moving, place, strict=True))
+        alpha, beta = (given[n] if n in given else next(rest) for n in range(2))
+        return alpha, beta
 
-    They end where E and its slopes have overflowed in float32, if that can be.
-    """
-    if alpha >= GROWN or precision is DOUBLE:
-        return precision, None
+    ends = ((_SMALLEST, 2.0), (_SMALLEST, 3.0))
+    low = tuple(max(c - w / 2, ends[n][0]) for c, w, n in zip(centre, widths, moving, strict=True))
+    high = tuple(min(c + w / 2, ends[n][1]) for c, w, n in zip(centre, widths, moving, strict=True))
+    cells = _cells(*whole(high), precision)
+    patch = make_patch(lambda place: _sample(whole(place), orders, cells), low, high, _NODES)
+    return None if patch is None else (patch, cells)
+
+
+class Cells(NamedTuple):
+    """What the tables of E are made of; grown: for z > 0 they are divided by a power of two."""
+
+    precision: Precision
+    grown: bool
+
+
+def _cells(alpha: float, beta: float, precision: Precision) -> Cells:
+    """The cells for this E: where it grows fast they end where it and its slopes have overflowed in float32, if that can be."""
+    if precision is DOUBLE:
+        return Cells(precision, False)
+    usual = precision.widths[0]
+    if alpha >= GROWN:
+        wide = usual * next(width for least, width in _WIDER if alpha >= least)
+        return Cells(replace(precision, widths=(wide, wide if beta >= _SLOW else usual)), False)
 
     def overflows(z: float) -> bool:
         return z ** (1 / alpha) / math.log(2) + (1 - beta) / alpha * math.log2(z) > 134 + math.log2(alpha)
 
-    usual = precision.widths[0]
     width = next((w for w in usual * _WIDTHS if overflows(precision.cells * w)), usual)
-    ends = (np.arange(precision.cells + 1) * width) ** (1 / alpha) / math.log(2)
-    return replace(precision, widths=(float(width), usual)), np.stack([ends[:-1], np.diff(ends)], 1)
+    return Cells(replace(precision, widths=(float(width), usual * (4 / 3 if alpha >= 0.4 and beta >= _SLOW else 1.0))), True)
 
 
-def _evaluated(
-    alpha: float, beta: float, orders: tuple[Order, ...], precision: Precision, growth: Array | None
-) -> tuple[Array, Array, Array]:
-    """These derivatives of E at 0 and -0, at the points of the table's cells, over 2^S if there is growth, and as series."""
+def _growth(alpha: float, cells: Cells) -> Array | None:
+    """z^{1/α} as a power of two, made linear on each cell; None where E grows slowly."""
+    if not cells.grown:
+        return None
+    ends = (np.arange(cells.precision.cells + 1) * cells.precision.widths[0]) ** (1 / alpha) / math.log(2)
+    return np.stack([ends[:-1], np.diff(ends)], 1)
+
+
+def _scale(alpha: float, cells: Cells) -> Array:
+    """(cells, nodes): by what E for z > 0 is divided before it is interpolated in α, exp(z^{1/α}), if it is not grown."""
+    z = points(cells.precision)[0]
+    return np.ones_like(z) if cells.grown else np.exp(np.minimum(z ** (1 / alpha), _FAR))
+
+
+def _sample(place: tuple[float, float], orders: tuple[Order, ...], cells: Cells) -> Sample:
+    """E and its derivatives of these orders, from one pass of the contour; the other numbers are those of `Series`."""
+    (alpha, beta), precision = place, cells.precision
     n, tolerance, quality = FINER[precision.dtype]
+    growth = _growth(alpha, cells)
     ends = np.array(ENDS)
     size = (ends[:-1, None] + np.diff(ends)[:, None] * chebyshev_points(n)).ravel()
     # Where E grows fast the points on which series stand are too few: there the cells have their own.
@@ -87,14 +155,14 @@ def _evaluated(
     at_zero = values[:, [-1, -1]]
     values_on = np.full((len(orders), 2, len(ENDS) - 1, n), np.nan)
     values_on[:, 1] = values[:, len(positive) : -1].reshape(len(orders), -1, n)
-    if growth is not None:  # beside 0 a derivative may be small
-        first = np.append(positive[: precision.nodes], 0.0)
-        *_, at_zero[:, 0] = fine = numpy_derivatives(first, alpha, beta, orders, FINE, scaled=True).T
-        values[:, : precision.nodes] = np.transpose(fine[:-1])
-    else:
+    if growth is None:
         near = size < SCALED
         values[:, : len(near)][:, near] *= np.exp(size[near] ** (1 / alpha))
         values_on[:, 0] = values[:, : len(size)].reshape(len(orders), -1, n)
+    else:  # beside 0 a derivative may be small
+        first = np.append(positive[: precision.nodes], 0.0)
+        fine = numpy_derivatives(first, alpha, beta, orders, FINE, scaled=True)
+        values[:, : precision.nodes], at_zero[:, 0] = fine[:, :-1], fine[:, -1]
     values_on[:, :, 0] = (values_on[:, :, 0] - at_zero[:, :, None]) / size[:n]
     with np.errstate(all="ignore"):
         series = values_on @ chebyshev(n).T
@@ -107,7 +175,12 @@ def _evaluated(
             power = growth[:, :1] + growth[:, 1:] * chebyshev_points(precision.nodes)
             on_cells[:, 0] = values[:, : len(positive)].reshape(len(orders), *power.shape)
             on_cells[:, 0] *= np.exp(positive.reshape(power.shape) ** (1 / alpha) - math.log(2) * power)
-    return at_zero, on_cells, series
+    floor = np.array([_FLOORS[min(k, 2)] for k in range(len(orders))])
+    parts = (slice(0, 1), slice(1, None))[: min(2, len(orders))]
+    targets = tuple(Target(on_cells[k], at_zero[k], precision, floor[k], growth=growth) for k in parts)
+    # Behind each series the value at 0.
+    more = np.concatenate([series, np.broadcast_to(at_zero[:, :1, None, None], (*series.shape[:-1], 1))], -1)
+    return Sample(targets, more.reshape(-1, n + 1), _scale(alpha, cells))
 
 
 def _cell_values(first: Array, series: Array, alpha: float, precision: Precision) -> Array:
@@ -145,12 +218,15 @@ def mittag_leffler(z: Tensor, alpha: Real, beta: Real = 1.0) -> Tensor:
         check_input(z)
     if not isinstance(z, Tensor) or z.numel() < LEAST:
         return mittag_leffler_by_contour(z, alpha, beta)
-    parameters = [p if isinstance(p, Tensor) else z.new_tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
-    if not (all(p.numel() == 1 for p in parameters) and place_of(z, parameters) == "cpu" and kernels_run(z.dtype)):
+    tensors = [p for p in (alpha, beta) if isinstance(p, Tensor)]
+    if not (all(p.numel() == 1 for p in tensors) and place_of(z, tensors) == "cpu" and kernels_run(z.dtype)):
         return mittag_leffler_by_contour(z, alpha, beta)
-    a, b = (p.item() for p in parameters)
+    a, b = (p.item() if isinstance(p, Tensor) else float(p) for p in (alpha, beta))
     if not (0 < a <= 2 and 0 <= b <= 3):
         return mittag_leffler_by_contour(z, alpha, beta)
+    if not needed_gradients(z, tensors):
+        return Tabulated(*_table_kernels(a, b, precision_of(z.dtype), ()), mittag_leffler_by_contour).values(z, ())
+    parameters = [p if isinstance(p, Tensor) else z.new_tensor(float(p), dtype=torch.float64) for p in (alpha, beta)]
     slopes = tuple(SLOPES[i] for i in needed_gradients(z, parameters))
     way = Tabulated(*_table_kernels(a, b, precision_of(z.dtype), slopes), mittag_leffler_by_contour)
     return apply_way(way, z, parameters)

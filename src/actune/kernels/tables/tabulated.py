@@ -33,7 +33,7 @@ class Kernel:
         missed = self.table.values(x, y)
         if len(missed):
             at = _index(missed, x)
-            y[at] = torch.as_tensor(self.others(self._numbers(x[at]))[0]).to(y.dtype)
+            _put(y, at, self.others(self._numbers(x, at))[0])
 
     def pullback(self, x: Tensor, g: Tensor, gx: Tensor) -> Array:
         """Write g times the first output to gx; returns the sums of g times each other."""
@@ -41,22 +41,34 @@ class Kernel:
         if not len(missed):
             return sums
         at = _index(missed, x)
-        slopes, some = self.others(self._numbers(x[at])), self._numbers(g[at])
+        slopes, some = self.others(self._numbers(x, at)), self._numbers(g, at)
         with np.errstate(over="ignore", invalid="ignore"):
-            gx[at] = torch.from_numpy(some * slopes[0]).to(gx.dtype)
+            _put(gx, at, some * slopes[0])
             wide = some.astype(np.float64)
             more = np.array([s.astype(np.float64) @ wide for s in slopes[1:]])
-        return sums + more if isinstance(at, Tensor) else more
+        return more if isinstance(at, slice) else sums + more
 
-    def _numbers(self, t: Tensor) -> Array:
-        """The elements in the dtype that the table computes in."""
-        found: Array = t.to(self.table.precision.dtype).numpy()
+    def _numbers(self, t: Tensor, at: Array | slice) -> Array:
+        """The elements there in the dtype that the table computes in."""
+        if t.dtype == self.table.precision.dtype:  # by NumPy: torch takes ten times as long for a few
+            some: Array = t.numpy()[at]
+            return some
+        found: Array = t[torch.from_numpy(at) if isinstance(at, np.ndarray) else at].to(self.table.precision.dtype).numpy()
         return found
 
 
-def _index(missed: Array, x: Tensor) -> Tensor | slice:
+def _put(y: Tensor, at: Array | slice, values: Any) -> None:
+    """Write the elements there, rounded to the dtype of y."""
+    if y.dtype in (torch.float32, torch.float64):
+        with np.errstate(over="ignore"):
+            y.numpy()[at] = values
+    else:
+        y[torch.from_numpy(at) if isinstance(at, np.ndarray) else at] = torch.as_tensor(values).to(y.dtype)
+
+
+def _index(missed: Array, x: Tensor) -> Array | slice:
     """The elements to compute without the table: those that it missed, or all if these are most."""
-    return slice(None) if len(missed) > _MOST * x.numel() else torch.from_numpy(missed)
+    return slice(None) if len(missed) > _MOST * x.numel() else missed
 
 
 @dataclass(frozen=True, eq=False)
