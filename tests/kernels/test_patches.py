@@ -15,8 +15,8 @@ import actune
 from actune.kernels import dispatch, operators
 from actune.kernels.cpu import llvm
 from actune.kernels.tables import patches, special, whole
-from actune.kernels.tables.patches import Sample, make_patch
-from actune.kernels.tables.polynomials import Target, points, trials
+from actune.kernels.tables.patches import TableSample, make_patch
+from actune.kernels.tables.polynomials import TableTarget, points, trials
 from actune.kernels.tables.precision import PLAIN
 from actune.special.function import mittag_leffler_by_contour, mittag_leffler_derivatives
 
@@ -123,11 +123,11 @@ def test_results_depend_on_the_parameters_and_not_on_the_past(of: str, patched: 
     assert patched
 
 
-def sample_of(function: Callable[..., Any], precision: Any) -> Callable[[tuple[float, ...]], Sample]:
-    def sample(place: tuple[float, ...]) -> Sample:
+def sample_of(function: Callable[..., Any], precision: Any) -> Callable[[tuple[float, ...]], TableSample]:
+    def sample(place: tuple[float, ...]) -> TableSample:
         values, tried = (function(at, *place)[None] for at in (points(precision), trials(precision)))
         at_zero = function(np.array([[0.0, -0.0]]), *place)
-        return Sample((Target(values, at_zero, precision, tried=tried),), np.array([[place[0], 1.0]]))
+        return TableSample((TableTarget(values, at_zero, precision, tried=tried),), np.array([[place[0], 1.0]]))
 
     return sample
 

@@ -17,7 +17,7 @@ import actune
 from actune.kernels import dispatch, operators
 from actune.kernels.cpu import llvm
 from actune.kernels.tables import special, tabulated, whole
-from actune.kernels.tables.polynomials import Target, fit, points
+from actune.kernels.tables.polynomials import TableTarget, fit, points
 from actune.kernels.tables.precision import DOUBLE, PLAIN, SINGLE
 from actune.special.function import mittag_leffler_by_contour, mittag_leffler_derivatives
 
@@ -518,8 +518,8 @@ def test_a_fitted_table_agrees_with_the_function(precision) -> None:
     p = points(precision)
     values = np.stack([np.tanh(p), 1 / np.cosh(p) ** 2, np.sin(p)])
     slope = np.array([1.0, 1.0]) if precision is not DOUBLE else None
-    value = fit(Target(values[:1], np.array([[0.0, -0.0]]), precision, 0.0, slope)).table()
-    slopes = fit(Target(values[1:], np.array([[1.0, 1.0], [0.0, 0.0]]), precision, 1e-3)).table()
+    value = fit(TableTarget(values[:1], np.array([[0.0, -0.0]]), precision, 0.0, slope)).table()
+    slopes = fit(TableTarget(values[1:], np.array([[1.0, 1.0], [0.0, 0.0]]), precision, 1e-3)).table()
     assert value.limits == slopes.limits == (8.0, 8.0)
     x = sample(10_007).to(precision.dtype)
     y, gx = torch.empty_like(x), torch.empty_like(x)
@@ -546,7 +546,7 @@ def test_a_table_says_where_it_ends() -> None:
         (lambda x: x / (3.2 - x), (2.5, 8.0)),
         (lambda x: np.where(x < 0, x, np.nan), (0.0, 8.0)),
     ):
-        found = fit(Target(function(p)[None], zeros, SINGLE)).table().limits
+        found = fit(TableTarget(function(p)[None], zeros, SINGLE)).table().limits
         assert found[0] <= limits[0]
         assert found[0] >= limits[0] - 0.5
         assert found[1] == limits[1]

@@ -81,9 +81,9 @@ class Lookup:
         return int(self._memory.ctypes.data)
 
     @functools.cached_property
-    def _form(self) -> Form:
+    def _form(self) -> LookupForm:
         degree = self.coefficients.shape[1 if self.precision.in_registers else 2] - 1
-        return Form(self.precision.cells, degree, len(self.coefficients), self.growth is not None)
+        return LookupForm(self.precision.cells, degree, len(self.coefficients), self.growth is not None)
 
     @functools.cached_property
     def _numbers(self) -> Array:
@@ -119,7 +119,7 @@ def _flat(size: int) -> Cut:
     return Cut(1, 1, size)
 
 
-class Form(NamedTuple):
+class LookupForm(NamedTuple):
     """All of a table that its kernels depend on.
 
     cells, degree   of the polynomials
@@ -134,11 +134,11 @@ class Form(NamedTuple):
 
 
 @functools.cache
-def _lookup_kernel(form: Form, dtype: torch.dtype, backward: bool) -> Strip:
+def _lookup_kernel(form: LookupForm, dtype: torch.dtype, backward: bool) -> Strip:
     return link_strip(llvm.compile_assembly(_lookup_assembly(form, dtype, backward), ("run",)))
 
 
-def _lookup_assembly(form: Form, dtype: torch.dtype, backward: bool) -> str:
+def _lookup_assembly(form: LookupForm, dtype: torch.dtype, backward: bool) -> str:
     """The kernel in LLVM assembly for elements of this dtype."""
     lanes, cells = processor_lanes(dtype == torch.float64), form.cells
     x = read_elements(lanes, dtype, "x")
@@ -167,7 +167,7 @@ def _lookup_assembly(form: Form, dtype: torch.dtype, backward: bool) -> str:
     )
 
 
-def _coefficients(lanes: Lanes, form: Form, cell: Value, sign: Value, output: int) -> list[Value]:
+def _coefficients(lanes: Lanes, form: LookupForm, cell: Value, sign: Value, output: int) -> list[Value]:
     """The coefficients of each lane's polynomial; those of a cell that does not exist are another one's."""
     cells, powers = form.cells, form.degree + 1
     if lanes.quick(2 * cells):

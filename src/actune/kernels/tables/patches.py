@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...tensors import Array
-from .polynomials import Polynomials, Target, chebyshev, chebyshev_points, checked, fit, monomials
+from .polynomials import Polynomials, TableTarget, as_far_as_good, chebyshev, chebyshev_points, fit, monomials
 
-__all__ = ["Patch", "Sample", "make_patch"]
+__all__ = ["Patch", "TableSample", "make_patch"]
 
-Place = tuple[float, ...]
+_Place = tuple[float, ...]
 _TRIED = (
     (0.5, 0.5),
     (0.0, 0.0),
@@ -34,7 +34,7 @@ _MORE = 1e-9  # the error of the other numbers, relative to the largest in their
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class TableSample:
     """A function at one place of its parameters.
 
     targets   what its tables shall give
@@ -42,7 +42,7 @@ class Sample:
     scale     (cells, nodes): by what the values for x >= 0 are divided before they are interpolated
     """
 
-    targets: tuple[Target, ...]
+    targets: tuple[TableTarget, ...]
     more: Array
     scale: Array | float = 1.0
 
@@ -52,7 +52,7 @@ class Sample:
         return np.concatenate([self.more.ravel(), *(a.ravel() for t in self.targets for a in _numbers(t, 1 / self.scale))])
 
 
-def _numbers(target: Target, scale: Array | float) -> tuple[Array, Array, Array]:
+def _numbers(target: TableTarget, scale: Array | float) -> tuple[Array, Array, Array]:
     """The values, times the scale where x >= 0, those at zero, and the slope there."""
     return _scaled(target.values, scale), target.at_zero, np.zeros(0) if target.slope is None else target.slope
 
@@ -80,13 +80,13 @@ class Patch:
     low: Array
     high: Array
     count: int
-    sample: Sample
+    sample: TableSample
     tables: tuple[Polynomials, ...]
     first: Array
     moving: Array
     numbers: Array
 
-    def at(self, place: Place, scale: Array | float = 1.0) -> tuple[list[Polynomials], Array]:
+    def at(self, place: _Place, scale: Array | float = 1.0) -> tuple[list[Polynomials], Array]:
         """The tables, without their growth, and the other numbers at these parameters, where the scale is this."""
         t = np.clip((np.array(place) - self.low) / (self.high - self.low), 0.0, 1.0)
         each = np.cos(np.arange(self.count) * np.arccos(2 * t - 1)[:, None]) @ chebyshev(self.count)
@@ -106,7 +106,7 @@ class Patch:
         return tables, more
 
 
-def make_patch(sample: Callable[[Place], Sample], low: Place, high: Place, count: int) -> Patch | None:
+def make_patch(sample: Callable[[_Place], TableSample], low: _Place, high: _Place, count: int) -> Patch | None:
     """The patch over a box, with so many nodes in each direction; None if it is not as accurate as a table."""
     size, start = np.array(high) - low, np.array(low)
     tried = [tuple((start + size * t).tolist()) for t in np.unique(np.array(_TRIED)[:, : len(low)], axis=0)]
@@ -122,7 +122,7 @@ def make_patch(sample: Callable[[Place], Sample], low: Place, high: Place, count
     with np.errstate(invalid="ignore"):
         for place, true in zip(tried, samples, strict=True):
             found, more = patch.at(place, true.scale)
-            reached = [checked(t.powers, target).covered for t, target in zip(found, true.targets, strict=True)]
+            reached = [as_far_as_good(t.powers, target).covered for t, target in zip(found, true.targets, strict=True)]
             covered = [np.minimum(a, b) for a, b in zip(covered, reached, strict=True)]
             rough |= ~(np.abs(more - true.more).max(-1) <= _MORE * np.abs(true.more).max(-1))
     if any((c.min(0) < _ENOUGH * t.covered.min(0)).any() for c, each in zip(covered, fitted, strict=True) for t in each):

@@ -21,7 +21,18 @@ from ...tensors import Array
 from .lookup import Lookup, aligned
 from .precision import Precision
 
-__all__ = ["Polynomials", "Table", "Target", "chebyshev", "chebyshev_points", "checked", "fit", "monomials", "points", "trials"]
+__all__ = [
+    "Polynomials",
+    "Table",
+    "TableTarget",
+    "as_far_as_good",
+    "chebyshev",
+    "chebyshev_points",
+    "fit",
+    "monomials",
+    "points",
+    "trials",
+]
 
 
 _ROOT = 0.02  # of the largest |f| + |x f'| in a cell: where it is smaller, f has a double root
@@ -124,7 +135,7 @@ class Polynomials:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class TableTarget:
     """What a table shall give.
 
     values    (outputs, 2, cells, nodes): at `points`
@@ -166,13 +177,13 @@ def trials(precision: Precision) -> Array:
     return x.astype(np.float64)
 
 
-def fit(target: Target) -> Polynomials:
+def fit(target: TableTarget) -> Polynomials:
     """The polynomials for a target, of the lowest degree that does about as well as the highest."""
     with np.errstate(all="ignore"):
         lowest, wanted = _lowest_degree(target)
         best = None
         for degree in range(lowest, target.precision.degree + 1):
-            found = checked(monomials(target, degree), target)
+            found = as_far_as_good(monomials(target, degree), target)
             reached = found.covered.min(0)
             if best is None or (reached > best.covered.min(0)).any():
                 best = found
@@ -182,7 +193,7 @@ def fit(target: Target) -> Polynomials:
     return best
 
 
-def checked(powers: Array, target: Target) -> Polynomials:
+def as_far_as_good(powers: Array, target: TableTarget) -> Polynomials:
     """Polynomials, (outputs, 2, cells, degree + 1), as far as they give what a target asks for."""
     p, growth = target.precision, target.growth
     with np.errstate(all="ignore"):
@@ -198,7 +209,7 @@ def checked(powers: Array, target: Target) -> Polynomials:
     return Polynomials(p, np.where(good[..., None], powers, 0.0), covered, growth)
 
 
-def _lowest_degree(target: Target) -> tuple[int, Array]:
+def _lowest_degree(target: TableTarget) -> tuple[int, Array]:
     """The degree from which polynomials may do as well as those of the highest, and (2) up to which |x| those may serve."""
     p, values = target.precision, target.values
     t, matrix = chebyshev_points(p.nodes), chebyshev(p.nodes).T
@@ -215,7 +226,7 @@ def _lowest_degree(target: Target) -> tuple[int, Array]:
     return (p.lowest + int(np.argmax(enough)) if enough.any() else p.degree), counted.sum(-1) * np.array(p.widths)
 
 
-def monomials(target: Target, degree: int) -> Array:
+def monomials(target: TableTarget, degree: int) -> Array:
     """(outputs, 2, cells, degree + 1): the coefficients of the powers of t, through the values of a target and exact at 0."""
     p, values, at_zero, slope = target.precision, target.values, target.at_zero, target.slope
     t, matrix = chebyshev_points(p.nodes), chebyshev(p.nodes).T
@@ -232,7 +243,7 @@ def monomials(target: Target, degree: int) -> Array:
     return powers
 
 
-def _fits(powers: Array, t: Array, values: Array, target: Target) -> Array:
+def _fits(powers: Array, t: Array, values: Array, target: TableTarget) -> Array:
     """(outputs, 2, cells): whether polynomials give these values at t, (points) or (2, cells, points)."""
     p, growth = target.precision, target.growth
     count, eps = powers.shape[-1], torch.finfo(p.dtype).eps
@@ -256,7 +267,7 @@ def _at(powers: Array, basis: Array) -> Array:
     return found
 
 
-def _excused(values: Array, slopes: Array, t: Array, target: Target) -> Array:
+def _excused(values: Array, slopes: Array, t: Array, target: TableTarget) -> Array:
     """|f| + |x f'| and the floor, from the values and their slopes in t, all of them divided by 2^S."""
     if target.growth is not None:
         slopes = slopes.copy()

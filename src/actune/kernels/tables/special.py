@@ -26,8 +26,8 @@ from ...tensors import Array, check_input
 from ..autograd import apply_way, needed_gradients
 from ..cpu.compiler import kernels_run
 from ..request import place_of
-from .patches import Patch, Sample, make_patch
-from .polynomials import Target, chebyshev, chebyshev_points, fit, points
+from .patches import Patch, TableSample, make_patch
+from .polynomials import TableTarget, chebyshev, chebyshev_points, fit, points
 from .precision import DOUBLE, Precision
 from .series import ENDS, SCALED, Series
 from .tabulated import Kernel, Tabulated, precision_of
@@ -141,7 +141,7 @@ def _scale(alpha: float, cells: Cells) -> Array:
     return np.ones_like(z) if cells.grown else np.exp(np.minimum(z ** (1 / alpha), _FAR))
 
 
-def _sample(place: tuple[float, float], orders: tuple[Order, ...], cells: Cells) -> Sample:
+def _sample(place: tuple[float, float], orders: tuple[Order, ...], cells: Cells) -> TableSample:
     """E and its derivatives of these orders, from one pass of the contour; the other numbers are those of `Series`."""
     (alpha, beta), precision = place, cells.precision
     n, tolerance, quality = FINER[precision.dtype]
@@ -177,10 +177,10 @@ def _sample(place: tuple[float, float], orders: tuple[Order, ...], cells: Cells)
             on_cells[:, 0] *= np.exp(positive.reshape(power.shape) ** (1 / alpha) - math.log(2) * power)
     floor = np.array([_FLOORS[min(k, 2)] for k in range(len(orders))])
     parts = (slice(0, 1), slice(1, None))[: min(2, len(orders))]
-    targets = tuple(Target(on_cells[k], at_zero[k], precision, floor[k], growth=growth) for k in parts)
+    targets = tuple(TableTarget(on_cells[k], at_zero[k], precision, floor[k], growth=growth) for k in parts)
     # Behind each series the value at 0.
     more = np.concatenate([series, np.broadcast_to(at_zero[:, :1, None, None], (*series.shape[:-1], 1))], -1)
-    return Sample(targets, more.reshape(-1, n + 1), _scale(alpha, cells))
+    return TableSample(targets, more.reshape(-1, n + 1), _scale(alpha, cells))
 
 
 def _cell_values(first: Array, series: Array, alpha: float, precision: Precision) -> Array:

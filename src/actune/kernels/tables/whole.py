@@ -17,8 +17,8 @@ from ..autograd import apply_way, needed_gradients
 from ..cpu.fused import has_kernel
 from ..cpu.steps import kernel_cost
 from ..request import Request
-from .patches import Patch, Sample, make_patch
-from .polynomials import Target, fit, points, trials
+from .patches import Patch, TableSample, make_patch
+from .polynomials import TableTarget, fit, points, trials
 from .precision import Precision
 from .tabulated import Kernel, Tabulated, precision_of
 
@@ -79,7 +79,7 @@ def table_kernels(
     return kernels[0], kernels[1] if slopes else None
 
 
-def _sample(exprs: tuple[Expr, ...], names: tuple[str, ...], values: tuple[float, ...], precision: Precision) -> Sample:
+def _sample(exprs: tuple[Expr, ...], names: tuple[str, ...], values: tuple[float, ...], precision: Precision) -> TableSample:
     """A formula and its slopes, if there are any, of which that in x comes first."""
     at = points(precision)
     zeros, extra = np.array([0.0, -0.0]), trials(precision)
@@ -88,10 +88,10 @@ def _sample(exprs: tuple[Expr, ...], names: tuple[str, ...], values: tuple[float
     slope = at_zero[1] if len(exprs) > 1 else _outputs((exprs[0].diff(),), names, values, torch.float64, zeros)[0]
     on_cells, tried = (a.reshape(len(exprs), *like.shape) for a, like in ((on_cells, at), (tried, extra)))
     value, slopes = slice(0, 1), slice(1, None)
-    targets = [Target(on_cells[value], at_zero[value], precision, 0.0, slope, tried[value])]
+    targets = [TableTarget(on_cells[value], at_zero[value], precision, 0.0, slope, tried[value])]
     if len(exprs) > 1:
-        targets.append(Target(on_cells[slopes], at_zero[slopes], precision, _FLOOR, None, tried[slopes]))
-    return Sample(tuple(targets), np.empty((0, 1)))
+        targets.append(TableTarget(on_cells[slopes], at_zero[slopes], precision, _FLOOR, None, tried[slopes]))
+    return TableSample(tuple(targets), np.empty((0, 1)))
 
 
 def _patch_around(
@@ -124,7 +124,7 @@ def _patch_of(
 ) -> Patch | None:
     low, high = zip(*box, strict=True)
 
-    def sample(place: tuple[float, ...]) -> Sample:
+    def sample(place: tuple[float, ...]) -> TableSample:
         given = dict(zip(moving, place, strict=True))
         return _sample(exprs, names, tuple(given.get(n, v) for n, v in enumerate(fixed)), precision)
 
