@@ -94,7 +94,7 @@ def _scales(smoke: Task, real: Task) -> dict[str, Scale]:
     }
 
 
-# A shape that learns makes its tables anew at each step: a step takes three to six times as long.
+# Where α learns too, tables are made anew at each step, which then takes three to six times as long.
 _ADAPTIVE_SCALES = {
     "smoke": Scale({"mnist": _GREY, "cifar10": _COLOUR}, seeds=1),
     "laptop": Scale(
