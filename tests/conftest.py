@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from actune.catalogue.registry import FAMILIES
 from actune.language.ops import ALIASES, OPS
+
+# Read when Triton is imported, which torch's compiler may do first: its kernels run in its interpreter, for want of a GPU.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""A formula as functions that torch.compile makes: its value in one pass, and its pullback in one more.
+"""A formula as two functions, of its value in one pass and of its pullback in one more: made by torch.compile, or in Triton by us.
 
-For plain tensors on a GPU in eager mode. Each function has a code object of its own, because the compiler keeps only a few versions
-of one and then runs it uncompiled; and it sees tensors of one dimension, or of three, (outer, channels, inner), of any size.
+For plain tensors on a GPU in eager mode. Each function that torch.compile makes has a code object of its own, because the compiler
+keeps only a few versions of one and then runs it uncompiled. Functions see tensors of one dimension, or of three, (outer, channels,
+inner), of any size.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from . import operators
 from .autograd import apply_way
 from .layout import Layout, restore_order
 from .request import Request, Subject
+from .triton.launch import has_triton_kernel, triton_function
 
-__all__ = ["gpu_way"]
+__all__ = ["GpuWay", "gpu_way"]
+
+# For which (dtype, whether parameters vary by channel) our own Triton takes less time than what torch.compile makes, as measured by
+# benchmarks/gpu.py. None has been measured yet, for want of a GPU: so it is torch.compile everywhere.
+TRITON_WINS: frozenset[tuple[torch.dtype, bool]] = frozenset()
 
 
 def gpu_way(asked: Request) -> Callable[..., Tensor | None] | None:
-    """A compiled function of the value and one of the pullback; none for a Mittag-Leffler function, which takes minutes to compile.
+    """A function of the value and one of the pullback; none for a Mittag-Leffler function, which takes minutes to compile.
 
     Differentiable to any order in `x` and the parameters: the first by a compiled function, those above by the torch formula. Where
     nothing can be compiled, that is said once, and torch operators compute all.
@@ -34,14 +40,17 @@ def gpu_way(asked: Request) -> Callable[..., Tensor | None] | None:
     subject, layout = asked.subject, asked.layout
     if asked.place != "gpu" or layout is None or not asked.elements or operators.needs_float64(subject.e):
         return None
-    return _on_device(subject, asked.shapes, layout)
+    by_triton = (asked.dtype, layout.last > layout.first) in TRITON_WINS and has_triton_kernel(subject.e, asked.dtype)
+    return _on_device(subject, asked.shapes, layout, by_triton)
 
 
-def _on_device(subject: Subject, shapes: tuple[tuple[int, ...], ...], layout: Layout) -> Callable[..., Tensor | None]:
-    way = GpuWay(subject.e, ("x", *subject.names), layout)
+def _on_device(
+    subject: Subject, shapes: tuple[tuple[int, ...], ...], layout: Layout, by_triton: bool
+) -> Callable[..., Tensor | None]:
+    way = GpuWay(subject.e, ("x", *subject.names), layout, by_triton)
 
     def compute(x: Tensor, tensors: Sequence[Tensor]) -> Tensor | None:
-        if not _compiles(x.device.type):
+        if not by_triton and not _compiles(x.device.type):
             return None
         return apply_way(way, x, tuple(subject.symbols(x, tensors, shapes).values()))
 
@@ -50,25 +59,31 @@ def _on_device(subject: Subject, shapes: tuple[tuple[int, ...], ...], layout: La
 
 @dataclass(frozen=True)
 class GpuWay:
-    """The compiled functions of a formula of x and the named parameters, as a `Way`."""
+    """The functions of a formula of x and the named parameters, as a `Way`: by torch.compile, or by our own Triton."""
 
     e: Expr
     names: tuple[str, ...]
     layout: Layout
+    by_triton: bool = False
 
     def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         inputs = self._flat(x), *map(self._channels, parameters)
-        (y,) = _run(self.e, self.names, None, inputs)
+        (y,) = self._run(None, inputs)
         return _alone(self._restored(y, x))  # a view could not be changed in place
 
     def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
         wanted = tuple(i for i, n in enumerate(needs) if n)
         inputs = self._flat(g.expand_as(x)), self._flat(x), *map(self._channels, parameters)
-        found = iter(_run(self.e, self.names, wanted, inputs))
+        found = iter(self._run(wanted, inputs))
         return [self._restored(next(found), t) if n else None for t, n in zip((x, *parameters), needs, strict=True)]
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return operators.activate_in_torch(self.e, x, dict(zip(self.names[1:], parameters, strict=True)))
+
+    def _run(self, wanted: tuple[int, ...] | None, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if self.by_triton:
+            return triton_function(self.e, self.names, wanted)(*inputs)
+        return _run_compiled(self.e, self.names, wanted, inputs)
 
     @property
     def _varies(self) -> bool:
@@ -93,7 +108,9 @@ class GpuWay:
         return restore_order(flat.reshape([like.shape[d] for d in self.layout.order]), self.layout.order)
 
 
-def _run(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | None, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _run_compiled(
+    e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | None, inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
     # A size of one, a dtype and the mode are what the compiler makes a version of its own for.
     kind = tuple((t.dtype, *(n == 1 for n in t.shape)) for t in inputs), inputs[0].is_inference(), inputs[0].device
     with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False):
