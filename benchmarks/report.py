@@ -19,7 +19,7 @@ RESULTS = HERE.parent / "results"
 README = HERE / "README.md"
 
 
-PACKAGES = ("actune", "torch", "numpy", "llvmlite", "pymittagleffler", "dfsc", "optuna")
+PACKAGES = ("actune", "torch", "triton", "numpy", "llvmlite", "pymittagleffler", "dfsc", "optuna")
 
 
 def provenance(**settings: Any) -> dict[str, Any]:
