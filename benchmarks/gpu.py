@@ -43,7 +43,7 @@ STORED = report.RESULTS / "gpu.jsonl"
 FAMILIES = ("relu", "silu", "gelu", "mish", "apalu", "sau", "pserf", "zorro_symmetric", "rational", "swish", "elu", "ml_mish")
 OWN: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu, "mish": F.mish, "elu": F.elu}
 DTYPES = ("float32", "bfloat16")
-WAYS = ("torch.compile", "triton", "eager", "torch")
+WAYS = ("torch.compile", "triton", "tape", "eager", "torch")
 WANTED = {"forward": 0.9, "training": 1.1, "training, channel": 1.3}  # of the copy's bandwidth; times the time of GELU
 BUDGET = 440.0  # seconds; functions that would begin later are left out, and said to be
 BEFORE = 2**28  # numbers that are written before a call: the cache is full of them, and the call is queued before it can begin
@@ -144,21 +144,21 @@ def function_of(case: Case, way: str, device: str) -> tuple[Callable[[Tensor], T
             raise LookupError("torch has no operator for the Mittag-Leffler function")
         plain = torch_function(e, ("x", *p))
         return lambda x: plain(x, *(v.to(x.dtype) for v in values)), values
-    by_triton = way == "triton"
-    if by_triton and importlib.util.find_spec("triton") is None:
+    by_us = way in ("triton", "tape")
+    if by_us and importlib.util.find_spec("triton") is None:
         raise LookupError("Triton is not installed")
     if needs_float64(e):  # by what actune takes for it: tables, or torch's operators
-        if by_triton:
+        if by_us:
             raise LookupError("there is no kernel in Triton of the Mittag-Leffler function")
         return act, learned
-    assert not by_triton or has_triton_kernel(e, getattr(torch, case.dtype))
-    return lambda x: _by_gpu_way(e, p, by_triton, x), values
+    assert not by_us or has_triton_kernel(e, getattr(torch, case.dtype))
+    return lambda x: _by_gpu_way(e, p, way, x), values
 
 
-def _by_gpu_way(e: Any, p: dict[str, Tensor], by_triton: bool, x: Tensor) -> Tensor:
+def _by_gpu_way(e: Any, p: dict[str, Tensor], way: Any, x: Tensor) -> Tensor:
     layout = layout_of(tuple(x.shape), None, tuple(tuple(v.shape) for v in p.values()))
     assert layout is not None
-    return apply_way(GpuWay(e, ("x", *p), layout, by_triton), x, tuple(p.values()))
+    return apply_way(GpuWay(e, ("x", *p), layout, way), x, tuple(p.values()))
 
 
 def measured(case: Case, ways: tuple[str, ...], size: int, rounds: int, machine: Machine) -> dict[str, Any]:

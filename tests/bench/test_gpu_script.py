@@ -29,7 +29,7 @@ def test_without_a_gpu_it_says_so_in_one_line() -> None:
 
 def test_it_runs_on_tensors_of_the_cpu_and_stores_each_function(tmp_path: Path) -> None:
     stored = tmp_path / "gpu.jsonl"
-    options = "--device cpu --size 64 --rounds 2 --families silu,swish,ml_mish --ways triton,eager,torch"
+    options = "--device cpu --size 64 --rounds 2 --families silu,swish,ml_mish --ways triton,tape,eager,torch"
     found = run(*options.split(), "--json", str(stored))
     assert found.returncode == 0, found.stderr
     lines = [json.loads(line) for line in stored.read_text().splitlines()]
@@ -37,10 +37,10 @@ def test_it_runs_on_tensors_of_the_cpu_and_stores_each_function(tmp_path: Path) 
         *((f, dtype, "layer") for dtype in ("float32", "bfloat16") for f in ("silu", "swish", "ml_mish")),
         *((f, dtype, "channel") for dtype in ("float32", "bfloat16") for f in ("swish", "ml_mish")),
     ]
-    by_triton = {"triton"} if importlib.util.find_spec("triton") else set()
+    by_triton = {"triton", "tape"} if importlib.util.find_spec("triton") else set()
     for line in lines:
         expected = {"silu": {"eager", "torch"}, "swish": {"eager"}, "ml_mish": set()}[line["family"]]
         assert set(line["ways"]) == expected | (by_triton if line["family"] != "ml_mish" else set()), line["failed"]
-        assert set(line["ways"]) | set(line["failed"]) == {"triton", "eager", "torch"}
+        assert set(line["ways"]) | set(line["failed"]) == {"triton", "tape", "eager", "torch"}
         assert all(way["seconds"]["training"] > 0 for way in line["ways"].values())
     assert found.stdout.count(" | layer | ") == 6

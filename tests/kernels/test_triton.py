@@ -10,7 +10,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import oracle
 import pytest
 import torch
 from oracle import Computed, grid, parameters
-from passes import families
+from passes import families, same
 from test_fused import special
 from torch import Tensor
 
@@ -29,6 +29,7 @@ from actune.kernels import gpu, operators
 from actune.kernels.autograd import apply_way
 from actune.kernels.layout import layout_of
 from actune.kernels.triton import launch
+from actune.kernels.triton import tape as triton_tape
 from actune.kernels.triton.interpreted import is_interpreted
 from actune.kernels.triton.source import kernel_source
 from actune.language.expr import Expr
@@ -90,7 +91,7 @@ def test_tiles_cover_every_element_once_and_hold_few_that_are_none() -> None:
 
 
 def test_torch_compile_is_used_until_triton_was_measured() -> None:
-    assert frozenset() == gpu.TRITON_WINS
+    assert (frozenset(), 0) == (gpu.TRITON_WINS, gpu.TAPED_ELEMENTS)
 
 
 # -- the interpreter ------------------------------------------------------------------------------------------------------
@@ -104,18 +105,24 @@ def interpreter() -> Iterator[None]:
         yield
 
 
-def by_triton(e: Expr, x: Tensor, p: Mapping[str, Tensor]) -> Tensor:
+def by_triton(e: Expr, x: Tensor, p: Mapping[str, Tensor], by: gpu.Maker = "triton") -> Tensor:
     """As if x were on a GPU, and Triton the way that was chosen."""
     layout = layout_of(tuple(x.shape), None if x.is_contiguous() else x.stride(), tuple(tuple(t.shape) for t in p.values()))
     assert layout is not None
     assert launch.has_triton_kernel(e, x.dtype)
-    return apply_way(gpu.GpuWay(e, ("x", *p), layout, by_triton=True), x, tuple(p.values()))
+    return apply_way(gpu.GpuWay(e, ("x", *p), layout, by), x, tuple(p.values()))
 
 
-def both(e: Expr, x: Tensor, p: Mapping[str, Tensor], g: Tensor) -> list[list[Tensor]]:
-    """[y, dx, the gradient of each parameter], by Triton and by torch's operators."""
+def by_tape(e: Expr, x: Tensor, p: Mapping[str, Tensor]) -> Tensor:
+    return by_triton(e, x, p, "tape")
+
+
+def both(
+    e: Expr, x: Tensor, p: Mapping[str, Tensor], g: Tensor, other: Callable[..., Tensor] = operators.activate_in_torch
+) -> list[list[Tensor]]:
+    """[y, dx, the gradient of each parameter], by Triton and by torch's operators, or another way."""
     found = []
-    for way in (by_triton, operators.activate_in_torch):
+    for way in (by_triton, other):
         inputs = [t.detach().clone().requires_grad_() for t in (x, *p.values())]
         y = way(e, inputs[0], dict(zip(p, inputs[1:], strict=True)))
         found.append([y.detach(), *torch.autograd.grad(y, inputs, g, allow_unused=True, materialize_grads=True)])
@@ -247,12 +254,68 @@ def test_a_formula_without_x_and_second_derivatives(interpreter: None) -> None:
     torch.testing.assert_close(second, wanted)
 
 
+# -- tapes ----------------------------------------------------------------------------------------------------------------
+
+
+@every_family
+def test_a_tape_gives_the_same_bits(name: str, interpreter: None) -> None:
+    """Of values, slopes and sums: its operators are the same lines, each with its result in memory."""
+    f, draw = actune.family(name), torch.Generator().manual_seed(0)
+    x = torch.cat([2 * torch.randn(60, generator=draw), special(torch.float32)])
+    g = torch.randn(x.shape, generator=draw)
+    p = {n: torch.full((1,), v) for n, v in parameters(f, torch.float32, 0.3).items()}
+    assert same(*both(f.expr, x, p, g, by_tape))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=lambda d: str(d)[6:])
+def test_tapes_of_random_formulas_with_parameters_of_channels(dtype: torch.dtype, interpreter: None) -> None:
+    rng, space, draw = random.Random(3), Space(), torch.Generator().manual_seed(0)
+    for shape in [(3, 5, 40), (41, 5, 3)] * 4:
+        f = candidate_family(parametrise(random_formula(rng, space), rng, space))
+        x, g = (2 * torch.randn(shape, generator=draw).to(dtype) for _ in range(2))
+        p = {n: v + 0.1 * torch.rand((1, 5, 1), generator=draw) for n, v in f.initial()}
+        found, wanted = both(f.expr, x, p, g, by_tape)
+        if dtype == torch.float32:
+            assert same(found, wanted)
+        else:  # the kernel of a formula is brief there
+            torch.testing.assert_close(found[:2], wanted[:2], rtol=0.02, atol=1e-3, equal_nan=True)
+
+
+def test_programs_take_one_tile_after_the_other(interpreter: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_tape, "PROGRAMS", 2)
+    f, draw = actune.family("apalu"), torch.Generator().manual_seed(0)
+    x, g = (torch.randn(2500, generator=draw) for _ in range(2))
+    assert same(*both(f.expr, x, {n: torch.full((1,), v) for n, v in f.initial()}, g, by_tape))
+
+
+def test_slots_are_used_again() -> None:
+    e = actune.parse("exp(-abs(tanh(sin(x) + 1)*2)) + x")
+    tape = triton_tape.formula_tape((e,), ("x",))
+    assert len(tape.rows) == 8
+    assert tape.slots == 2  # x, and what is made of it
+    assert triton_tape.formula_tape((e, e.diff()), ("x",)).slots < 8
+
+
+def test_a_formula_is_taped_for_so_many_elements_and_then_compiled(interpreter: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "TAPED_ELEMENTS", 50)
+    ran = []
+    monkeypatch.setattr(gpu, "tape_function", lambda *_: lambda x: (ran.append("tape") or x.clone(),))
+    monkeypatch.setattr(gpu, "_compiles", lambda _: True)
+    monkeypatch.setattr(gpu, "_run_compiled", lambda e, names, wanted, inputs: (ran.append("compiled") or inputs[0].clone(),))
+    x = torch.randn(30)
+    way = gpu.gpu_way(oracle.asked(actune.family("silu").expr, x, {}, "gpu"))
+    assert way is not None
+    for _ in range(4):
+        way(x, ())
+    assert ran == ["tape", "tape", "compiled", "compiled"]
+
+
 # -- the compiler ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_compiler_makes_code_for_a_gpu_that_is_not_there() -> None:
     pytest.importorskip("triton", reason=NEEDED)
-    command = [sys.executable, Path(__file__).with_name("triton_compiled.py"), "gelu", "apalu"]
+    command = [sys.executable, Path(__file__).with_name("triton_compiled.py"), "gelu", "apalu", "tape"]
     found = subprocess.run(command, capture_output=True, text=True, env=environment("0") | {"TRITON_INTERPRET": "0"})
     assert found.returncode == 0, found.stderr
-    assert len(found.stdout.splitlines()) == 2 * 12
+    assert len(found.stdout.splitlines()) == 2 * 12 + 6

@@ -20,19 +20,21 @@ from triton.compiler import ASTSource
 import actune
 from actune.kernels.triton import launch
 from actune.kernels.triton.source import kernel_source
+from actune.kernels.triton.tape import tape_source
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "flat": {"ROWS": 1, "COLUMNS": 1024, "BY_COLUMNS": False, "outer": 1, "channels": 1},
     "by channels": {"ROWS": 16, "COLUMNS": 64, "BY_COLUMNS": False},
     "by columns": {"ROWS": 64, "COLUMNS": 32, "BY_COLUMNS": True},
 }
+KINDS = {"TAPE": "*i32"}
 NVDISASM = Path(triton.__file__).parent / "backends/nvidia/bin/nvdisasm"
 
 
 def compiled(text: str, constants: dict[str, Any], half: bool) -> Any:
     """A kernel for a Hopper GPU, where sizes and addresses are multiples of 16."""
     kernel = launch.loaded(text, "run")
-    kinds = {a: "constexpr" if a in constants else "i32" if a[0].islower() else "*fp32" for a in kernel.arg_names}
+    kinds = {a: "constexpr" if a in constants else "i32" if a[0].islower() else KINDS.get(a, "*fp32") for a in kernel.arg_names}
     kinds |= {a: "*bf16" for a in "XGY" if half and a in kinds}
     at = {name: i for i, name in enumerate(kernel.arg_names)}
     even = {(at[a],): [["tt.divisibility", 16]] for a in ("X", "G", "Y", "inner") if a in at}
@@ -63,7 +65,14 @@ def rows(name: str) -> Iterator[tuple[str, ...]]:
                 yield name, layout, *kind, f"{instructions(made) / elements:.1f}"
 
 
+def tape_rows() -> Iterator[tuple[str, ...]]:
+    for layout, constants in LAYOUTS.items():
+        for backward in (False, True):
+            made = compiled(tape_source(), constants | {"BACKWARD": backward}, False)
+            yield "tape", layout, "float32", "backward" if backward else "forward", f"{instructions(made)} in all"
+
+
 if __name__ == "__main__":
     for given in sys.argv[1:]:
-        for row in rows(given):
+        for row in tape_rows() if given == "tape" else rows(given):
             print(*row, sep="\t", flush=True)

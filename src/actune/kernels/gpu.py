@@ -1,4 +1,4 @@
-"""A formula as two functions, of its value in one pass and of its pullback in one more: made by torch.compile, or in Triton by us.
+"""A formula as two functions, of its value in one pass and of its pullback in one more: made by torch.compile, or by us in Triton.
 
 For plain tensors on a GPU in eager mode. Each function that torch.compile makes has a code object of its own, because the compiler
 keeps only a few versions of one and then runs it uncompiled. Functions see tensors of one dimension, or of three, (outer, channels,
@@ -11,7 +11,7 @@ import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,12 +23,18 @@ from .autograd import apply_way
 from .layout import Layout, restore_order
 from .request import Request, Subject
 from .triton.launch import has_triton_kernel, triton_function
+from .triton.tape import tape_function
 
 __all__ = ["GpuWay", "gpu_way"]
+
+Maker = Literal["torch.compile", "triton", "tape"]
 
 # For which (dtype, whether parameters vary by channel) our own Triton takes less time than what torch.compile makes, as measured by
 # benchmarks/gpu.py. None has been measured yet, for want of a GPU: so it is torch.compile everywhere.
 TRITON_WINS: frozenset[tuple[torch.dtype, bool]] = frozenset()
+# For how many elements a formula is interpreted from a tape before it is compiled, as those of a search are that nobody sees again.
+# What it costs on a GPU has not been measured either: so it is for none.
+TAPED_ELEMENTS = 0
 
 
 def gpu_way(asked: Request) -> Callable[..., Tensor | None] | None:
@@ -40,17 +46,22 @@ def gpu_way(asked: Request) -> Callable[..., Tensor | None] | None:
     subject, layout = asked.subject, asked.layout
     if asked.place != "gpu" or layout is None or not asked.elements or operators.needs_float64(subject.e):
         return None
-    by_triton = (asked.dtype, layout.last > layout.first) in TRITON_WINS and has_triton_kernel(subject.e, asked.dtype)
-    return _on_device(subject, asked.shapes, layout, by_triton)
+    return _on_device(subject, asked.shapes, layout, asked.dtype)
 
 
 def _on_device(
-    subject: Subject, shapes: tuple[tuple[int, ...], ...], layout: Layout, by_triton: bool
+    subject: Subject, shapes: tuple[tuple[int, ...], ...], layout: Layout, dtype: torch.dtype
 ) -> Callable[..., Tensor | None]:
-    way = GpuWay(subject.e, ("x", *subject.names), layout, by_triton)
+    possible = has_triton_kernel(subject.e, dtype)
+    by: Maker = "triton" if possible and (dtype, layout.varies) in TRITON_WINS else "torch.compile"
+    compiled, taped = (GpuWay(subject.e, ("x", *subject.names), layout, maker) for maker in (by, "tape"))
+    left = TAPED_ELEMENTS if possible else 0
 
     def compute(x: Tensor, tensors: Sequence[Tensor]) -> Tensor | None:
-        if not by_triton and not _compiles(x.device.type):
+        nonlocal left
+        way = taped if left > 0 else compiled
+        left -= x.numel()
+        if way.by == "torch.compile" and not _compiles(x.device.type):
             return None
         return apply_way(way, x, tuple(subject.symbols(x, tensors, shapes).values()))
 
@@ -59,12 +70,15 @@ def _on_device(
 
 @dataclass(frozen=True)
 class GpuWay:
-    """The functions of a formula of x and the named parameters, as a `Way`: by torch.compile, or by our own Triton."""
+    """The functions of a formula of x and the named parameters, as a `Way`.
+
+    by   who makes them: torch.compile; our own Triton, a kernel for each; our own interpreter in Triton, one kernel for all
+    """
 
     e: Expr
     names: tuple[str, ...]
     layout: Layout
-    by_triton: bool = False
+    by: Maker = "torch.compile"
 
     def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         inputs = self._flat(x), *map(self._channels, parameters)
@@ -81,24 +95,20 @@ class GpuWay:
         return operators.activate_in_torch(self.e, x, dict(zip(self.names[1:], parameters, strict=True)))
 
     def _run(self, wanted: tuple[int, ...] | None, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if self.by_triton:
-            return triton_function(self.e, self.names, wanted)(*inputs)
-        return _run_compiled(self.e, self.names, wanted, inputs)
-
-    @property
-    def _varies(self) -> bool:
-        return self.layout.last > self.layout.first
+        if self.by == "torch.compile":
+            return _run_compiled(self.e, self.names, wanted, inputs)
+        return (tape_function if self.by == "tape" else triton_function)(self.e, self.names, wanted)(*inputs)
 
     def _flat(self, t: Tensor) -> Tensor:
         """x, or a tensor like it, as one dimension or as (outer, channels, inner)."""
         t = t.detach() if self.layout.order is None else t.detach().permute(self.layout.order)
-        return t.reshape(self.layout.extents if self._varies else -1)
+        return t.reshape(self.layout.extents if self.layout.varies else -1)
 
     def _channels(self, p: Tensor) -> Tensor:
         """A parameter, to broadcast against that."""
         p = p.detach()
         if p.numel() == 1:
-            return p.reshape((1,) * (3 if self._varies else 1))
+            return p.reshape((1,) * (3 if self.layout.varies else 1))
         return (p if self.layout.order is None else p.permute(self.layout.order)).reshape(1, -1, 1)
 
     def _restored(self, flat: Tensor, like: Tensor) -> Tensor:

@@ -40,6 +40,11 @@ class Layout:
         return math.prod(before), math.prod(along), math.prod(after)
 
     @property
+    def varies(self) -> bool:
+        """Whether some parameter varies along x."""
+        return self.last > self.first
+
+    @property
     def dims(self) -> tuple[int, ...]:
         """The dimensions of x along which parameters vary."""
         return (self.order or tuple(range(len(self.sizes))))[self.first : self.last]

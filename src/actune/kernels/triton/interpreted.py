@@ -1,6 +1,7 @@
 """Triton's interpreter, by which kernels run on the CPU in tests, with what it lacks.
 
-It has no functions of the device's library, and it cuts bfloat16 off where a processor rounds. Torch's operators stand for both.
+It has no functions of the device's library, cuts bfloat16 off where a processor rounds, and cannot count with newer NumPy.
+Torch's operators and Python's numbers stand for all that.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def mend(space: dict[str, Any]) -> None:
         from triton.runtime import interpreter
 
         interpreter.interpreter_builder.create_fp_trunc = _rounded
-        space["libdevice"] = _Library()
+        space["libdevice"], space["range"] = _Library(), _counted
 
 
 class _Library:
@@ -52,6 +53,10 @@ class _Library:
             return tl.tensor(TensorHandle(found, tl.float32), kind)
 
         return call
+
+
+def _counted(*limits: Any) -> range:
+    return range(*(int(n.handle.data.item()) if hasattr(n, "handle") else int(n) for n in limits))
 
 
 def _rounded(source: Any, kind: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import linecache
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from .interpreted import mend
 from .operators import has_triton_form
 from .source import kernel_source, written_tensors
 
-__all__ = ["TRITON_DTYPES", "Tiling", "has_triton_kernel", "loaded", "tiling", "triton_function"]
+__all__ = ["TRITON_DTYPES", "Tiling", "has_triton_kernel", "loaded", "parameter_gradient", "tiling", "triton_function"]
 
 TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SHORT_ROW = 32  # numbers of a channel in a row, below which a tile holds several channels
@@ -75,7 +76,7 @@ def _power_above(n: int) -> int:
 
 def loaded(text: str, name: str) -> Any:
     """A function of Triton from its source, which Triton reads again: it is kept where Python keeps the lines of files."""
-    place = f"<actune Triton kernel {hash(text):x}>"
+    place = f"<actune Triton kernel {hashlib.sha256(text.encode()).hexdigest()[:16]}>"
     linecache.cache[place] = (len(text), None, text.splitlines(keepends=True), place)
     space: dict[str, Any] = {"__name__": "actune_triton_kernel"}
     exec(compile(text, place, "exec"), space)
@@ -122,9 +123,9 @@ def _launched(
     if wanted is None:
         return (y,)
     sums = iter(parts.sum((1, 3), dtype=torch.float64))
-    return tuple(_gradient(next(sums), parameters[i - 1]) if i else y for i in wanted)
+    return tuple(parameter_gradient(next(sums), parameters[i - 1]) if i else y for i in wanted)
 
 
-def _gradient(total: Tensor, p: Tensor) -> Tensor:
+def parameter_gradient(total: Tensor, p: Tensor) -> Tensor:
     """The sums of the channels in the shape and dtype of a parameter."""
     return (total.sum() if p.numel() == 1 else total).reshape(p.shape).to(p.dtype)

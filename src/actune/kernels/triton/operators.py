@@ -12,7 +12,7 @@ from ..cpu.lanes import Value
 from ..operators import ordered
 from .lanes import TritonLanes
 
-__all__ = ["has_triton_form", "triton_values"]
+__all__ = ["has_triton_form", "triton_operator", "triton_values"]
 
 
 def _power(K: Any, a: Any, b: Any) -> Any:
@@ -42,13 +42,14 @@ _OWN: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _operator(op: str) -> Callable[..., Any] | None:
+def triton_operator(op: str) -> Callable[..., Any] | None:
+    """The function over TritonLanes that computes an operator; None where there is none."""
     return _OWN.get(op) or OPS[op].kernel
 
 
 def has_triton_form(e: Expr) -> bool:
     """Whether every operator of a formula can be written in Triton. Those of the Mittag-Leffler function cannot."""
-    return all(n.is_leaf or _operator(n.op) is not None for n in ordered((e,))[1])
+    return all(n.is_leaf or triton_operator(n.op) is not None for n in ordered((e,))[1])
 
 
 def triton_values(lanes: TritonLanes, exprs: Sequence[Expr], inputs: dict[str, Value]) -> list[Value]:
@@ -59,7 +60,7 @@ def triton_values(lanes: TritonLanes, exprs: Sequence[Expr], inputs: dict[str, V
         if n.is_leaf:
             found[n] = inputs[n.args[0]] if n.op == "symbol" else lanes.const(n.args[0])
         else:
-            function = _operator(n.op)
+            function = triton_operator(n.op)
             assert function is not None, f"{n.op} has no form in Triton"
             found[n] = function(lanes, *(found[a] for a in n.args))
     return [found[e] for e in outputs]

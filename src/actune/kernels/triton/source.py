@@ -19,18 +19,10 @@ from ..cpu.lanes import Value
 from .lanes import TritonCode, TritonLanes, TritonValue
 from .operators import triton_values
 
-__all__ = ["kernel_source"]
+__all__ = ["IMPORTS", "SUM", "TILE", "kernel_source", "written_tensors"]
 
-_HEAD = '''"""{title}; written by actune from its table of primitives."""
-
-import triton
-import triton.language as tl
-from triton.language.extra import libdevice
-
-
-@triton.jit
-def run({arguments}):
-    tile = tl.program_id(0)
+# Where a tile is, and what of it there is. Tiles are counted along a row first, then by channels, then along outer.
+TILE = """\
     width = inner
     if BY_COLUMNS:
         width = channels * inner
@@ -50,10 +42,24 @@ def run({arguments}):
     own = channel
     if BY_COLUMNS:
         own = tl.minimum((column + col) // inner, channels - 1)
-    x = tl.load(X + place + at, mask=alive, other=1.0).to(tl.float32)
+"""
+
+IMPORTS = """import triton
+import triton.language as tl
+from triton.language.extra import libdevice
+"""
+
+_HEAD = '''"""{title}; written by actune from its table of primitives."""
+
+{imports}
+
+@triton.jit
+def run({arguments}):
+    tile = tl.program_id(0)
+{tile}    x = tl.load(X + place + at, mask=alive, other=1.0).to(tl.float32)
 '''
 
-_SUM = """    part = tl.where(alive, g * {value}, 0.0)
+SUM = """    part = tl.where(alive, g * {value}, 0.0)
     if BY_COLUMNS:
         here = column + tl.arange(0, COLUMNS)
         tl.store(S + ({k} * (tiles // across) + rest).to(tl.int64) * width + here, tl.sum(part, 0), mask=here < width)
@@ -82,7 +88,9 @@ def kernel_source(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | Non
     loads = [f"p{i} = tl.load(P{i} + own * step{i}).to(tl.float32)" for i in count]
     if wanted is not None:
         loads.append("g = tl.load(G + place + at, mask=alive, other=0.0).to(tl.float32)")
-    head = _HEAD.format(title=_title(e, names, wanted), arguments=", ".join([*written_tensors(wanted), *arguments]))
+    head = _HEAD.format(
+        imports=IMPORTS, tile=TILE, title=_title(e, names, wanted), arguments=", ".join([*written_tensors(wanted), *arguments])
+    )
     return head + "".join(f"    {line}\n" for line in (*loads, *lanes.code.lines)) + _stores(found, wanted)
 
 
@@ -107,6 +115,6 @@ def _stores(found: Sequence[Value], wanted: tuple[int, ...] | None) -> str:
         if i == 0:
             text += f"    tl.store(Y + place + at, ({product}).to(Y.dtype.element_ty), mask=alive)\n"
         else:
-            text += _SUM.format(value=value.name, k=k)
+            text += SUM.format(value=value.name, k=k)
             k += 1
     return text
