@@ -206,6 +206,9 @@ def test_sizes_and_memory_formats(interpreter: None) -> None:
         ((9, 6, 5), (1, 6, 5), None),
         ((1, 6), (1, 6), None),
         ((70, 1), (1, 1), None),
+        ((41, 5, 3), (1, 5, 1), None),
+        ((70, 3, 40), (1, 3, 1), None),  # several tiles along outer, by channels
+        ((300, 3, 3), (1, 3, 1), None),  # and by columns
     ]
     for shape, of_parameters, memory in cases:
         x, g = (torch.randn(shape, generator=draw) for _ in range(2))
@@ -224,6 +227,23 @@ def test_no_element_is_written_beyond_the_tensor(interpreter: None) -> None:
     (y,) = way(x)
     assert torch.equal(memory, torch.full((3000,), 7.0))
     torch.testing.assert_close(y, torch.nn.functional.silu(x))
+
+
+def test_what_stands_in_for_no_element_adds_nothing(interpreter: None) -> None:
+    """There x is 1, where this slope is infinite."""
+    e, x = actune.parse("a*log(abs(x - 1))"), torch.linspace(2, 3, 5)
+    for a, b in zip(*both(e, x, {"a": torch.ones(1)}, torch.ones(5)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_one_parameter_per_channel_and_one_for_all(interpreter: None) -> None:
+    e, draw = actune.family("apalu").expr, torch.Generator().manual_seed(0)
+    for shape in [(4, 3, 40), (4, 3, 2)]:
+        x, g = (torch.randn(shape, generator=draw) for _ in range(2))
+        p = {"a": torch.rand((1, 3, 1), generator=draw), "b": torch.rand((1, 1, 1), generator=draw)}
+        found, wanted = both(e, x, p, g)
+        assert_near(found, wanted, torch.float32, x.numel())
+        assert same(found, both(e, x, p, g, by_tape)[1])
 
 
 def test_sums_are_the_same_every_time_and_as_exact_as_a_sum_in_float64(interpreter: None) -> None:

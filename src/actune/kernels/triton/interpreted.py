@@ -17,7 +17,7 @@ __all__ = ["is_interpreted", "mend"]
 _FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
     "exp": torch.exp, "expm1": torch.expm1, "log": torch.log, "log1p": torch.log1p, "sin": torch.sin, "cos": torch.cos,
     "sinh": torch.sinh, "cosh": torch.cosh, "tanh": torch.tanh, "asinh": torch.asinh, "atan": torch.atan, "erf": torch.erf,
-    "erfc": torch.erfc, "hypot": torch.hypot, "pow": torch.pow, "rint": torch.round, "copysign": torch.copysign,
+    "erfc": torch.erfc, "hypot": torch.hypot, "pow": torch.pow, "rint": torch.round,
     # the product of two float32 is a float64
     "fma": lambda a, b, c: (a.double() * b.double() + c.double()).float(),
 }  # fmt: skip

@@ -16,10 +16,6 @@ from ..cpu.lanes import Lanes, Value
 
 __all__ = ["TritonCode", "TritonLanes", "TritonValue"]
 
-TYPES = {"float": "tl.float32", "double": "tl.float64", "i32": "tl.int32", "i64": "tl.int64", "i1": "tl.int1"}
-_INTEGER = {"float": "i32", "double": "i64"}
-_FRACTION = {"float": 23, "double": 52}
-_BIAS = {"float": 127, "double": 1023}
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "and": "&", "or": "|", "xor": "^", "shl": "<<"}
 _COMPARISONS = {"olt": "<", "ole": "<=", "ogt": ">", "oge": ">=", "oeq": "==", "une": "!=",
                 "slt": "<", "sle": "<=", "sgt": ">", "sge": ">=", "eq": "==", "ne": "!="}  # fmt: skip
@@ -58,17 +54,13 @@ class TritonValue(Value):
         a, b = (self._with(other), self) if reverse else (self, self._with(other))
         if op == "fdiv":  # `/` takes a third of the instructions, and has an error of two units
             return self._emitted(self.kind, f"{a.name} / {b.name}" if self.code.brief else f"tl.div_rn({a.name}, {b.name})")
-        if op == "lshr":  # >> keeps the sign
-            raise NotImplementedError("no function of the kernel column that runs in Triton shifts zeros in")
         return self._emitted(self.kind, f"{a.name} {_SIGNS[op.removeprefix('f')]} {b.name}")
 
     def _compare(self, ordered: str, signed: str, other: Any) -> Value:
-        sign = _COMPARISONS[ordered if self.kind in _INTEGER else signed]
+        sign = _COMPARISONS[ordered if self.kind == "float" else signed]
         return self._emitted("i1", f"{self.name} {sign} {self._with(other).name}")
 
     def __neg__(self) -> Value:
-        if self.kind not in _INTEGER:
-            return 0 - self  # type: ignore[operator, no-any-return]
         if self.number is not None:
             return triton_constant(self.code, self.kind, -self.number)
         return self._emitted(self.kind, f"-{self.name}")
@@ -76,33 +68,26 @@ class TritonValue(Value):
 
 def triton_constant(code: Any, kind: str, number: Any) -> TritonValue:
     """A number, rounded to this kind."""
-    if kind not in _INTEGER:
-        return TritonValue(code, kind, repr(bool(number) if kind == "i1" else int(number)))
-    rounded = float(number)
-    if kind == "float":
-        try:
-            rounded = struct.unpack("<f", struct.pack("<f", rounded))[0]
-        except OverflowError:
-            rounded = math.copysign(math.inf, rounded)
+    if kind != "float":
+        return TritonValue(code, kind, repr(int(number)))
+    try:
+        rounded = struct.unpack("<f", struct.pack("<f", number))[0]
+    except OverflowError:
+        rounded = math.copysign(math.inf, number)
     text = repr(rounded) if math.isfinite(rounded) else f'float("{rounded}")'
     # As a value of its kind: of a bare number Triton would choose the kind by its size.
-    return TritonValue(code, kind, code.emit(f"tl.full((), {text}, {TYPES[kind]})"), rounded)
+    return TritonValue(code, kind, code.emit(f"tl.full((), {text}, tl.float32)"), rounded)
 
 
 class TritonLanes(Lanes):
-    """The functions of `Lanes` that the kernel column needs for float32, as Triton."""
+    """The functions of `Lanes` that those of the kernel column need which Triton lacks: over float32, as Triton."""
 
-    def __init__(self, code: TritonCode, double: bool = False):
+    def __init__(self, code: TritonCode):
         self.code: Any = code
-        self.double = double
-        self.kind = "double" if double else "float"
+        self.double, self.kind = False, "float"
 
     def quick(self, count: int) -> bool:
         return False
-
-    @property
-    def wide(self) -> Lanes:
-        return TritonLanes(self.code, True)
 
     def const(self, number: Any) -> Value:
         return triton_constant(self.code, self.kind, number)
@@ -127,14 +112,8 @@ class TritonLanes(Lanes):
     def abs(self, a: Value) -> Value:
         return self._emitted(self.kind, "tl.abs({})", a)
 
-    def floor(self, a: Value) -> Value:
-        return self._emitted(self.kind, "tl.floor({})", a)
-
     def round(self, a: Value) -> Value:
         return self.own("rint", a)
-
-    def copysign(self, size: Any, sign: Value) -> Value:
-        return self.own("copysign", size, sign)
 
     def where(self, condition: Value, a: Any, b: Any) -> Value:
         a, b = self._of(a), self._of(b)
@@ -148,38 +127,20 @@ class TritonLanes(Lanes):
         return self.where(condition, seldom(self, *arguments), usual)
 
     def bits(self, a: Value) -> Value:
-        kind = _INTEGER[self.kind]
-        return self._emitted(kind, f"{{}}.to({TYPES[kind]}, bitcast=True)", a)
+        return self._emitted("i32", "{}.to(tl.int32, bitcast=True)", a)
 
     def from_bits(self, i: Value) -> Value:
-        return self._emitted(self.kind, f"{{}}.to({TYPES[self.kind]}, bitcast=True)", i)
+        return self._emitted("float", "{}.to(tl.float32, bitcast=True)", i)
 
     def to_int(self, a: Value) -> Value:
-        kind = _INTEGER[self.kind]
-        return self._emitted(kind, f"{{}}.to({TYPES[kind]})", a)
-
-    def from_int(self, i: Value) -> Value:
-        """An integer of less than 2^22 (float64: 2^51) as a number: in the last bits of one, since conversions are slow."""
-        shift = self.const(1.5 * 2.0 ** _FRACTION[self.kind])
-        return self.from_bits(i + self.bits(shift)) - shift
+        return self._emitted("i32", "{}.to(tl.int32)", a)
 
     def ldexp(self, a: Value, k: Value) -> Value:
         """a * 2^k for an integral number k of at most twice a normal exponent."""
-        shift = self.const(1.5 * 2.0 ** _FRACTION[self.kind])
+        shift = self.const(1.5 * 2.0**23)  # in the last bits of the sum is k: a conversion takes eight times as long
         whole = self.bits(k + shift) - self.bits(shift)
-        half = self._emitted(whole.kind, "{} >> 1", whole)
+        half = self._emitted("i32", "{} >> 1", whole)
         return a * self._power(half) * self._power(whole - half)
 
     def _power(self, k: Value) -> Value:
-        return self.from_bits((k + _BIAS[self.kind]) << _FRACTION[self.kind])
-
-    def split(self, a: Value) -> tuple[Value, Value]:
-        fraction, root = _FRACTION[self.kind], self.choose(0x3F3504F3, 0x3FE6A09E667F3BCD)  # sqrt(1/2)
-        k = self._emitted(_INTEGER[self.kind], f"{{}} >> {fraction}", self.bits(a) - root)
-        return self.from_bits(self.bits(a) - (k << fraction)), self.from_int(k)
-
-    def widen(self, a: Value) -> Value:
-        return a if self.double else self._emitted("double", "{}.to(tl.float64)", a)
-
-    def narrow(self, a: Value) -> Value:
-        return a if self.double else self._emitted(self.kind, "{}.to(tl.float32)", a)
+        return self.from_bits((k + 127) << 23)
