@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from .spare import spare_memory
+
 __all__ = ["Way", "apply_way", "needed_gradients"]
 
 
@@ -21,8 +23,13 @@ class Way(Protocol):
     def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         """The values, in a new tensor laid out as x is."""
 
-    def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
-        """The gradients of (x, *parameters), None where it is not needed."""
+    def pullback(
+        self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool], spare: Tensor | None = None
+    ) -> Sequence[Tensor | None]:
+        """The gradients of (x, *parameters), None where it is not needed.
+
+        spare   memory that may become the gradient of x: a tensor like x, which may be the memory of g
+        """
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         """The values by torch operators that can be differentiated again."""
@@ -53,17 +60,17 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        (g,), needs = grads, ctx.needs_input_grad[1:]
+        needs, again = ctx.needs_input_grad[1:], torch.is_grad_enabled()
         x, *parameters = inputs = ctx.saved_tensors
-        again = torch.is_grad_enabled()
-        if again or torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(g):
+        if again or torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(grads[0]):
             with torch.enable_grad():
                 # Views detach the inputs from each other: if one depends on another, only the direct part of the gradient is ours.
                 fresh = [t.view_as(t) for t in inputs]
                 needed = [t for t, n in zip(fresh, needs, strict=True) if n]
-                found = iter(torch.autograd.grad(ctx.way.formula(*fresh), needed, g, create_graph=again))
+                found = iter(torch.autograd.grad(ctx.way.formula(*fresh), needed, grads[0], create_graph=again))
             return None, *(next(found) if n else None for n in needs)
-        return None, *ctx.way.pullback(x, parameters, g, needs)
+        spare = spare_memory(grads, x)  # before anything here refers to the gradient
+        return None, *ctx.way.pullback(x, parameters, grads[0], needs, spare)
 
 
 # What `_Once.apply` does after it has looked for tensors of function transforms, which no way gets.

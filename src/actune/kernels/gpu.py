@@ -85,7 +85,9 @@ class GpuWay:
         (y,) = self._run(None, inputs)
         return _alone(self._restored(y, x))  # a view could not be changed in place
 
-    def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
+    def pullback(
+        self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool], spare: Tensor | None = None
+    ) -> Sequence[Tensor | None]:
         wanted = tuple(i for i, n in enumerate(needs) if n)
         inputs = self._flat(g.expand_as(x)), self._flat(x), *map(self._channels, parameters)
         found = iter(self._run(wanted, inputs))

@@ -70,13 +70,15 @@ class FlatWay:
         call(numbers.packed, x, y)
         return y
 
-    def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
+    def pullback(
+        self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool], spare: Tensor | None = None
+    ) -> Sequence[Tensor | None]:
         numbers = self._read(parameters)
         if numbers is None:
-            return self.general.pullback(x, parameters, g, needs)
+            return self.general.pullback(x, parameters, g, needs, spare)
         needed = tuple(needs[1:])
         key, learned = self._backward(needed)
-        gx = torch.empty_like(x)
+        gx = torch.empty_like(x) if spare is None else spare
         if g.dtype != self.dtype or not g.is_contiguous() or g.is_neg() or g._is_zerotensor():
             g = as_flat(g, None, self.dtype)
         call = self._settled.get(needed) or self._next(key, len(learned), needed)

@@ -27,7 +27,7 @@ from .strips import Cut, cut, run_strips
 __all__ = ["CpuWay", "cpu_way", "has_kernel", "slopes"]
 
 
-PassBack = Callable[[Tensor, Tensor, Array, tuple[str, ...]], tuple[Tensor, Tensor]]
+PassBack = Callable[[Tensor, Tensor, Array, tuple[str, ...], Tensor | None], tuple[Tensor, Tensor]]
 
 
 def has_kernel(e: Expr, dtype: torch.dtype) -> bool:
@@ -73,14 +73,20 @@ class CpuWay:
         return y
 
     def pullback(
-        self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool], pass_back: PassBack | None = None
+        self,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        g: Tensor,
+        needs: Sequence[bool],
+        spare: Tensor | None = None,
+        pass_back: PassBack | None = None,
     ) -> Sequence[Tensor | None]:
         """`Way.pullback`; another function may take the place of `self.pass_back`."""
         stored = self._stored(parameters)
         rows = self._each(Param.value, stored)
         needed = [need for (names, _), need in zip(self.subject.sources, needs[1:], strict=True) for _ in names]
         learned = tuple(name for name, need in zip(self.subject.names, needed, strict=True) if need)
-        gx, sums = (pass_back or self.pass_back)(x, g, self._numbers(rows), learned)
+        gx, sums = (pass_back or self.pass_back)(x, g, self._numbers(rows), learned, spare)
         # The kernel sums g times the slope in each value; the chain rule leads on to what is stored.
         chain = self._each(Param.slope, stored, rows)
         sums = sums * (chain if all(needed) else chain[needed])
@@ -97,9 +103,11 @@ class CpuWay:
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return operators.activate_in_torch(self.subject.e, x, self.subject.symbols(x, parameters, self.shapes))
 
-    def pass_back(self, x: Tensor, g: Tensor, numbers: Array, learned: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    def pass_back(
+        self, x: Tensor, g: Tensor, numbers: Array, learned: tuple[str, ...], spare: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The gradient of x, and the sums of the learned symbols in float64, (learned, own channels)."""
-        gx, at, order = torch.empty_like(x), self.at, self.layout.order
+        gx, at, order = torch.empty_like(x) if spare is None else spare, self.at, self.layout.order
         if not x.numel():
             return gx, torch.zeros(len(learned), at.own, dtype=torch.float64, device="cpu")
         names = self.subject.names

@@ -125,23 +125,27 @@ class Exhaustive:
             TABLES.keep(key, found)
         return found
 
-    def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
+    def pullback(
+        self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool], spare: Tensor | None = None
+    ) -> Sequence[Tensor | None]:
         sources = self.kernels.subject.sources
         learned = tuple(name for (names, _), need in zip(sources, needs[1:], strict=True) if need for name in names)
         exprs = slopes(self.kernels.subject.e, learned)
         if self.kernels.at.channels > 1 or joint_cost(exprs) <= CHEAP * _looks(exprs):
-            return self.otherwise.pullback(x, parameters, g, needs)
-        return self.kernels.pullback(x, parameters, g, needs, self._pass_back)
+            return self.otherwise.pullback(x, parameters, g, needs, spare)
+        return self.kernels.pullback(x, parameters, g, needs, spare, self._pass_back)
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return self.kernels.formula(x, *parameters)
 
-    def _pass_back(self, x: Tensor, g: Tensor, numbers: Array, learned: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    def _pass_back(
+        self, x: Tensor, g: Tensor, numbers: Array, learned: tuple[str, ...], spare: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """What `CpuWay.pass_back` gives, for one set of parameters, from tables of the slopes."""
         found = self._slopes(x.numel(), numbers, learned)
         if found is None:
-            return self.kernels.pass_back(x, g, numbers, learned)
-        gx, order, at = torch.empty_like(x), self.kernels.layout.order, self.kernels.at
+            return self.kernels.pass_back(x, g, numbers, learned, spare)
+        gx, order, at = torch.empty_like(x) if spare is None else spare, self.kernels.layout.order, self.kernels.at
         strip, elements, gradients = slope_strip(found, self.dtype), as_flat(x, order, x.dtype), as_flat(g, order, x.dtype)
         sums = fill_in_order(
             gx, order, x.dtype, lambda out: run_strips(strip, at, numbers[:0], elements, out, gradients, len(learned))

@@ -89,7 +89,9 @@ class Tabulated:
         fill_in_order(y, order, x.dtype, lambda out: self.value.values(as_flat(x, order, x.dtype).view(-1), out.view(-1)))
         return y
 
-    def pullback(self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool]) -> Sequence[Tensor | None]:
+    def pullback(
+        self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool], spare: Tensor | None = None
+    ) -> Sequence[Tensor | None]:
         assert self.slopes is not None
         gx, order = torch.empty_like(x), memory_order(x)
         elements, gradients = (as_flat(t, order, x.dtype).view(-1) for t in (x, g.expand_as(x)))
