@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..tensors import is_plain
+from ..tensors import is_plain, is_watched
 from .contour import FINE, Order, are_numbers, array_derivatives, numpy_derivatives, raised, scaling_exponent
 
 __all__ = ["Real", "mittag_leffler_by_contour", "mittag_leffler_derivatives", "mittag_leffler_scaled"]
@@ -25,7 +25,7 @@ def _evaluate(z: Tensor, alpha: Tensor, beta: Tensor, orders: Sequence[Order], s
     x, *parameters = (t.to(torch.float64) for t in (z, alpha, beta))
     x = x.expand(shape).reshape(-1)
     a, b = (t.reshape(()) if t.numel() == 1 else t.expand(shape).reshape(-1) for t in parameters)
-    if are_numbers(a, b) and all(is_plain(t) for t in (z, alpha, beta)):
+    if are_numbers(a, b) and not is_watched() and all(is_plain(t) for t in (z, alpha, beta)):
         values = torch.from_numpy(numpy_derivatives(x.numpy(force=True), a.item(), b.item(), orders, scaled=scaled))
     else:
         values = array_derivatives(x, a, b, orders, FINE, scaled)
