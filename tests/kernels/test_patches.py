@@ -32,8 +32,22 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         module._patch_of.cache_clear()
     special._table_kernels.cache_clear()
     whole.table_kernels.cache_clear()
-    at = patches.Patch.at
-    monkeypatch.setattr(patches.Patch, "at", lambda *a: made.append(True) or at(*a))
+    at, make = patches.Patch.at, patches.make_patch
+
+    def spy(self: patches.Patch, *place: Any) -> Any:
+        made.append(True)
+        return at(self, *place)
+
+    def without_spy(*box: Any) -> Any:
+        """A patch is tried when it is made: that is no table that serves."""
+        before = len(made)
+        found = make(*box)
+        del made[before:]
+        return found
+
+    monkeypatch.setattr(patches.Patch, "at", spy)
+    for module in (special, whole):
+        monkeypatch.setattr(module, "make_patch", without_spy)
     return made
 
 
