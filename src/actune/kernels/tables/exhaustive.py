@@ -38,9 +38,9 @@ from ..request import Request
 from .indexed import HALF, has_quick_gathers, look_up_channels, look_up_one
 from .slopes import slope_strip, slope_tables
 
-__all__ = ["SLOPES", "TABLES", "Exhaustive", "Patterns", "exhaustive_way", "ordinary"]
+__all__ = ["SLOPE_TABLES", "VALUE_TABLES", "Exhaustive", "Patterns", "exhaustive_way", "ordinary"]
 
-LEAST = 32_768  # elements of a tensor from which a table pays
+SMALLEST = 32_768  # elements of a tensor from which a table pays
 CHEAP = 20  # instructions that a look-up is worth: a formula of fewer is computed as fast
 _KEPT, _SEEN = 2**26, 4096  # bytes of all tables; parameters that are remembered
 _REST = 15  # calls that are left to the kernel after one that missed much
@@ -73,7 +73,7 @@ def ordinary(dtype: torch.dtype) -> Patterns:
 
 def exhaustive_way(asked: Request) -> Callable[..., Tensor | None] | None:
     """Tables for large tensors of 16-bit numbers, one per set of parameters, if the formula has a kernel that is slower."""
-    if asked.dtype.itemsize != 2 or asked.elements < LEAST:
+    if asked.dtype.itemsize != 2 or asked.elements < SMALLEST:
         return None
     kernels, cost = cpu_way(asked), kernel_cost(asked.subject.e) or 0
     if kernels is None or kernels.at.columns or cost <= CHEAP:
@@ -118,11 +118,11 @@ class Exhaustive:
     def _tables(self, elements: int, parameters: Sequence[Tensor]) -> Tables | None:
         """The tables of these parameters; None: to fill them pays if they come again."""
         key, channels = (self._kind, *map(_bits, parameters)), self.kernels.at.channels
-        found, seen = TABLES.find(key)
+        found, seen = VALUE_TABLES.find(key)
         looks = 1 if channels == 1 else 2  # that of a channel is not in the nearest cache when a row of it begins
         if found is None and (seen or _pays_at_once(elements, self.patterns.entries(channels), self.cost, looks)):
             found = self._filled(parameters, elements)
-            TABLES.keep(key, found)
+            VALUE_TABLES.keep(key, found)
         return found
 
     def pullback(
@@ -147,19 +147,22 @@ class Exhaustive:
             return self.kernels.pass_back(x, g, numbers, learned, spare)
         gx, order, at = torch.empty_like(x) if spare is None else spare, self.kernels.layout.order, self.kernels.at
         strip, elements, gradients = slope_strip(found, self.dtype), as_flat(x, order, x.dtype), as_flat(g, order, x.dtype)
-        sums = fill_in_order(
-            gx, order, x.dtype, lambda out: run_strips(strip, at, numbers[:0], elements, out, gradients, len(learned))
-        )
+
+        def write(out: Tensor) -> Array:
+            return run_strips(strip, at, numbers[:0], elements, out, gradients, len(learned))
+
+        with np.errstate(over="ignore", invalid="ignore"):  # sums of infinities
+            sums = fill_in_order(gx, order, x.dtype, write)
         return gx, torch.from_numpy(sums)
 
     def _slopes(self, elements: int, numbers: Array, learned: tuple[str, ...]) -> Tensor | None:
         """Tables of the slopes; None: to fill them pays if the numbers come again."""
         exprs = slopes(self.kernels.subject.e, learned)
         key = (self._kind, learned, numbers.tobytes())
-        found, seen = SLOPES.find(key)
+        found, seen = SLOPE_TABLES.find(key)
         if found is None and (seen or _pays_at_once(elements, EVERY.entries(1) * len(exprs), joint_cost(exprs), _looks(exprs))):
             found = slope_tables(exprs, self.kernels.subject.names, self.dtype, numbers, elements)
-            SLOPES.keep(key, found)
+            SLOPE_TABLES.keep(key, found)
         return found
 
     @functools.cached_property
@@ -306,8 +309,8 @@ class _Store(Generic[_T]):
         self.bytes, self.filled, self._tables, self._lock = 0, 0, OrderedDict(), threading.Lock()
 
 
-TABLES, SLOPES = _Store[Tables](_KEPT), _Store[Tensor](_KEPT)
+VALUE_TABLES, SLOPE_TABLES = _Store[Tables](_KEPT), _Store[Tensor](_KEPT)
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=TABLES.restart)
-    os.register_at_fork(after_in_child=SLOPES.restart)
+    os.register_at_fork(after_in_child=VALUE_TABLES.restart)
+    os.register_at_fork(after_in_child=SLOPE_TABLES.restart)
