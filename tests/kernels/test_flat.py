@@ -109,6 +109,15 @@ def test_a_kernel_is_asked_for_until_the_compiled_one_has_taken_over(monkeypatch
     dispatch._suiting.cache_clear()
 
 
+def test_sums_of_groups_that_are_infinite():
+    """Each sign in a group of its own; torch's sum of them is nan, too."""
+    act, size = actune.Activation("x*b; b=1"), 300_000
+    g = torch.ones(size)
+    g[0], g[-1] = math.inf, -math.inf
+    slope = gradients(act, torch.ones(size, requires_grad=True), g)[2]
+    assert bool(slope.isnan().all())
+
+
 def leaked(x: Tensor) -> Tensor:
     """A tensor that a function transform has left behind."""
     kept: list[Tensor] = []
