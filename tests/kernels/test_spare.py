@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from actune import Activation
 from actune.kernels import autograd
-from actune.kernels.spare import LEAST, spare_memory
+from actune.kernels.spare import WORTH_SPARING, spare_memory
 
-SHAPE = (LEAST // 64, 64)
+SHAPE = (WORTH_SPARING // 64, 64)
 ACTS = {"swish": Activation("swish"), "mish": Activation("mish"), "channels": Activation("swish", scope="neuron", channels=64)}
 
 

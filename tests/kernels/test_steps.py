@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from oracle import parameters
-from passes import families, passes, same
+from passes import KERNELS, families, passes, same
 
 import actune
 from actune.kernels.cpu.fused import slopes
@@ -44,6 +44,16 @@ def test_several_quotients_take_one_inverse() -> None:
     both = operators(*slopes(actune.parse("(a + x)/(2 + square(x))"), ("a",)))
     assert both.count("reciprocal") == 1
     assert "div" not in both
+
+
+@pytest.mark.parametrize("how", KERNELS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_quotients_of_large_numbers_by_one_inverse(dtype: torch.dtype, how: str) -> None:
+    """The inverse of the largest numbers is subnormal, and kernels know no such numbers."""
+    e = actune.parse("(x + 1)/(2 + abs(x)) + x/(2 + abs(x))")
+    x = torch.tensor([-1.0, 0.1, 0.2, 0.3, 0.49, 0.9, 1.0], dtype=dtype) * torch.finfo(dtype).max
+    found = passes(how, e, x, {}, torch.ones_like(x))[0]
+    torch.testing.assert_close(found, 2 * x.sign(), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("name", [n for n in families() if actune.family(n).params])

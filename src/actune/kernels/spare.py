@@ -17,7 +17,7 @@ from torch import Tensor
 
 __all__ = ["spare_memory"]
 
-LEAST = 2**18  # elements, below which looking (4 µs) takes longer than new memory
+WORTH_SPARING = 2**18  # elements, below which looking (4 µs) takes longer than new memory
 
 
 def spare_memory(grads: tuple[Tensor, ...], x: Tensor) -> Tensor | None:
@@ -25,7 +25,7 @@ def spare_memory(grads: tuple[Tensor, ...], x: Tensor) -> Tensor | None:
 
     grads   what autograd gave to `backward`, which must hold the gradient nowhere else
     """
-    if x.numel() < LEAST or _holders(grads) != _nobody():
+    if x.numel() < WORTH_SPARING or _holders(grads) != _nobody():
         return None
     (g,) = grads
     storage = g.untyped_storage()

@@ -103,8 +103,16 @@ def kernel_cost(e: Expr) -> int | None:
 
 # -- steps --------------------------------------------------------------------------------------------------------------
 
-# Operators that kernels have beside those of the table: a product and a sum, rounded once.
+
+def _quotient(K: Lanes, a: Value, inverse: Value, d: Value) -> Value:
+    """a/d by the inverse of d: of a d so large that the inverse is subnormal, and so zero here, by a division."""
+    large = K.abs(d) >= 2.0 ** K.choose(125, 1021)
+    return K.rarely(large, lambda K, a, d: a / d, a * inverse, a, d)
+
+
+# Operators that kernels have beside those of the table: a product and a sum, rounded once; and a quotient by an inverse.
 CONTRACTED: dict[str, Any] = {
+    "a*(1/d)": _quotient,
     "a*b + c": lambda K, a, b, c: K.fma(a, b, c),
     "a*b - c": lambda K, a, b, c: K.fma(a, b, -c),
     "c - a*b": lambda K, a, b, c: K.fma(-a, b, c),
@@ -118,11 +126,15 @@ def contracted(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> list[Step]:
     """
     uses = Counter(a for n in nodes if not n.is_leaf for a in n.args) + Counter(outputs)
     moving = moving_nodes(nodes)
-    free = {n for n in nodes if n.op in ("mul", "square") and uses[n] == 1 and n in moving}
+    quotients = {n for n in nodes if n.op == "mul" and n.args[1].op == "reciprocal" and n.args[1] in moving}
+    free = {n for n in nodes if n.op in ("mul", "square") and uses[n] == 1 and n in moving and n not in quotients}
     steps: list[Step] = []
     inside: set[Expr] = set()
     for n in nodes:
         if n.is_leaf:
+            continue
+        if n in quotients:
+            steps.append((n, "a*(1/d)", (*n.args, *n.args[1].args)))
             continue
         product = next((i for i in (1, 0) if n.op in ("add", "sub") and n.args[i] in free), None)
         if product is None:

@@ -1,7 +1,7 @@
 """Slopes of formulas of 16-bit numbers as exhaustive tables, from which a pullback is made.
 
-A table has the slope in float32 for each of the 65,536 numbers, by the kernel of that slope. The rest of a pullback is that of the
-formula's own kernel: the same products, summed in the same order, so all gradients are the same bits.
+A table has the slope in float32 for each of the 65,536 numbers, by the kernel of the pullback. The rest is as in that kernel: the
+same products, summed in the same order, so all gradients are the same bits.
 """
 
 from __future__ import annotations
@@ -31,8 +31,14 @@ def slope_tables(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: torch.d
     numbers   the parameters, (names, 1)
     """
     x, found = every_number(dtype).float(), torch.empty(len(exprs), _COUNT, dtype=torch.float32, device="cpu")
-    for e, table in zip(exprs, found, strict=True):
-        run_strips(tiers.kernel_for((e,), names, torch.float32, False, False, elements), cut(1, 1, _COUNT), numbers, x, table)
+    one = torch.ones_like(x)
+    for k, table in enumerate(found):
+        # By the pullback of a gradient of one, in which each slope is the first in turn: slopes share parts, and by itself a slope
+        # may be computed by other steps, whose last bit differs.
+        turned = (exprs[k], *exprs[:k], *exprs[k + 1 :])
+        strip = tiers.kernel_for(turned, names, torch.float32, False, True, elements)
+        with np.errstate(over="ignore", invalid="ignore"):  # the sums mean nothing here
+            run_strips(strip, cut(1, 1, _COUNT), numbers, x, table, one, len(exprs) - 1)
     return found
 
 
