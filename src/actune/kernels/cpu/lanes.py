@@ -43,12 +43,14 @@ class Code:
     negated: dict[str, str] = field(default_factory=dict)
     _known: dict[str, str] = field(default_factory=dict)
 
+    NAME, LINE = "%v{}", "  {} = {}"  # as LLVM writes them
+
     def emit(self, text: str) -> str:
         """The name of the result of an instruction."""
         name = self._known.get(text)
         if name is None:
-            name = self._known[text] = f"%v{len(self._known)}"
-            self.lines.append(f"  {name} = {text}")
+            name = self._known[text] = self.NAME.format(len(self._known))
+            self.lines.append(self.LINE.format(name, text))
         return name
 
     def declare(self, text: str) -> None:

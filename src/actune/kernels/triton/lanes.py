@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from ..cpu.lanes import Lanes, Value
+from ..cpu.lanes import Code, Lanes, Value
 
 __all__ = ["TritonCode", "TritonLanes", "TritonValue"]
 
@@ -22,21 +22,12 @@ _COMPARISONS = {"olt": "<", "ole": "<=", "ogt": ">", "oge": ">=", "oeq": "==", "
 
 
 @dataclass(eq=False)
-class TritonCode:
+class TritonCode(Code):
     """Lines of Triton without control flow, each recorded once under a name."""
 
     brief: bool = False  # results are rounded to half precision: an error of some units of float32 does not matter
-    wide512: bool = False  # there are no registers to pick from
-    lines: list[str] = field(default_factory=list)
-    _known: dict[str, str] = field(default_factory=dict)
 
-    def emit(self, text: str) -> str:
-        """The name of the value of an expression."""
-        name = self._known.get(text)
-        if name is None:
-            name = self._known[text] = f"v{len(self._known)}"
-            self.lines.append(f"{name} = {text}")
-        return name
+    NAME, LINE = "v{}", "{} = {}"
 
 
 class TritonValue(Value):

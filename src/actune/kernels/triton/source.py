@@ -79,7 +79,7 @@ def kernel_source(e: Expr, names: tuple[str, ...], wanted: tuple[int, ...] | Non
     P1, P2, ... with their steps, 1 from one channel to the next or 0; outer, channels, inner; the number of tiles; then constants.
     """
     exprs = (e,) if wanted is None else tuple(e.diff(names[i]) for i in wanted)
-    lanes = TritonLanes(TritonCode(brief))
+    lanes = TritonLanes(TritonCode(brief=brief))
     count = range(1, len(names))
     inputs: dict[str, Value] = {name: TritonValue(lanes.code, "float", f"p{i}" if i else "x") for i, name in enumerate(names)}
     found = triton_values(lanes, exprs, inputs)
