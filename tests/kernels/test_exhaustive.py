@@ -45,7 +45,7 @@ def _whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(params=["gathers", "loads"])
 def _either_look_up(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As on processors with quick gathers, and as on others."""
+    """The look-up as it is on processors with quick gathers, and on others."""
     monkeypatch.setattr(indexed, "has_quick_gathers", lambda: request.param == "gathers")
     indexed._look_up.cache_clear()
     yield

@@ -37,18 +37,26 @@ class Way(Protocol):
 
 def apply_way(way: Way, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The values, differentiable where gradients are recorded."""
-    if torch.is_grad_enabled():
-        for t in (x, *parameters):
-            if t.requires_grad:
-                y: Tensor = _apply(way, x, *parameters)
-                return y
+    if _is_recorded(x, parameters):
+        y: Tensor = _apply(way, x, *parameters)
+        return y
     return way.values(x, parameters)
+
+
+def _is_recorded(x: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether autograd will want gradients of some of these."""
+    if torch.is_grad_enabled():
+        for t in (x, *parameters):  # a loop: `any` of a generator takes three times as long
+            if t.requires_grad:
+                return True
+    return False
 
 
 def needed_gradients(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, ...]:
     """The indices in (x, *parameters) of what slopes are needed of: x always, if anything requires a gradient."""
-    learned = tuple(i for i, p in enumerate(parameters, start=1) if p.requires_grad)
-    return (0, *learned) if (learned or x.requires_grad) and torch.is_grad_enabled() else ()
+    if not _is_recorded(x, parameters):
+        return ()
+    return (0, *(i for i, p in enumerate(parameters, start=1) if p.requires_grad))
 
 
 class _Once(torch.autograd.Function):

@@ -40,6 +40,10 @@ class Subject:
         """All symbols but x."""
         return tuple(name for names, _ in self.sources for name in names)
 
+    def needed(self, needs: Iterable[bool]) -> list[bool]:
+        """For each symbol, whether the gradient of its tensor is needed; `needs` says so of the tensors."""
+        return [need for (names, _), need in zip(self.sources, needs, strict=True) for _ in names]
+
     def symbols(self, x: Tensor, tensors: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:
         """The value of each symbol, shaped to broadcast against x; differentiable in the tensors."""
         return symbol_values(x, self.sources, tensors, shapes)

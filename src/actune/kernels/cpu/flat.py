@@ -20,7 +20,7 @@ from ..layout import as_flat
 from ..request import Request
 from . import tiers
 from .fused import CpuWay, cpu_way, slopes
-from .strips import FlatCall, Strip
+from .strips import FlatCall
 
 __all__ = ["FlatWay", "flat_way"]
 
@@ -66,8 +66,7 @@ class FlatWay:
         if numbers is None:
             return self.general.values(x, parameters)
         y = torch.empty_like(x)
-        call = self._settled.get(None) or self._next(self._forward, 0, None)
-        call(numbers.packed, x, y)
+        self._call(self._forward, 0, None)(numbers.packed, x, y)
         return y
 
     def pullback(
@@ -81,8 +80,7 @@ class FlatWay:
         gx = torch.empty_like(x) if spare is None else spare
         if g.dtype != self.dtype or not g.is_contiguous() or g.is_neg() or g._is_zerotensor():
             g = as_flat(g, None, self.dtype)
-        call = self._settled.get(needed) or self._next(key, len(learned), needed)
-        sums = call(numbers.packed, x, gx, g)
+        sums = self._call(key, len(learned), needed)(numbers.packed, x, gx, g)
         # The kernel sums g times the slope in each value; the chain rule leads on to what is stored.
         stored = [total * numbers.slopes[i] for total, i in zip(sums, learned, strict=True)]
         found: list[Tensor | None] = [gx if needs[0] else None]
@@ -124,7 +122,7 @@ class FlatWay:
 
     @functools.cached_property
     def _pack(self) -> Callable[..., bytes]:
-        """ReadNumbers as memory of the dtype that is computed in."""
+        """The function that makes numbers memory of the dtype that is computed in."""
         return struct.Struct(f"={len(self.general.subject.names)}{'d' if self.general.dtype == torch.float64 else 'f'}").pack
 
     @functools.cached_property
@@ -141,20 +139,19 @@ class FlatWay:
         found = self._pulled.get(needs)
         if found is None:
             subject = self.general.subject
-            needed = [need for need, (count, _) in zip(needs, self.readers, strict=True) for _ in range(count)]
-            learned = [i for i, need in enumerate(needed) if need]
+            learned = [i for i, need in enumerate(subject.needed(needs)) if need]
             exprs = slopes(subject.e, tuple(subject.names[i] for i in learned))
             found = self._pulled[needs] = (exprs, subject.names, self.dtype, False, True), learned
         return found
 
-    def _next(self, asked: tiers.Asked, sums: int, needed: Needed | None) -> FlatCall:
-        """What computes now; it is asked for anew as long as another kernel may take over."""
-        strip = tiers.kernel_for(*asked, self.elements)
-        found = self._calls.get(strip)
-        if found is None:
-            found = self._calls[strip] = FlatCall(strip, self.general.at, sums, (self.dtype.itemsize, self.general.dtype.itemsize))
-        if strip.settled:
-            self._settled[needed] = found
+    def _call(self, asked: tiers.Asked, sums: int, needed: Needed | None) -> FlatCall:
+        """What computes the values (needed: None) or a pullback; its kernel is asked for anew until none will take over from it."""
+        found = self._calls.get(needed)
+        if found is None or not found.strip.settled:
+            strip = tiers.kernel_for(*asked, self.elements)
+            if found is None or found.strip is not strip:
+                kinds = self.dtype.itemsize, self.general.dtype.itemsize
+                found = self._calls[needed] = FlatCall(strip, self.general.at, sums, kinds)
         return found
 
     @functools.cached_property
@@ -162,10 +159,5 @@ class FlatWay:
         return {}
 
     @functools.cached_property
-    def _calls(self) -> dict[Strip, FlatCall]:
-        return {}
-
-    @functools.cached_property
-    def _settled(self) -> dict[Needed | None, FlatCall]:
-        """What computes from now on: the values (None), and the pullbacks to these parameters."""
+    def _calls(self) -> dict[Needed | None, FlatCall]:
         return {}

@@ -6,6 +6,7 @@ The kernels come from `tiers`, the loops over strips from `strips`; here tensors
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,8 +85,8 @@ class CpuWay:
         """`Way.pullback`; another function may take the place of `self.pass_back`."""
         stored = self._stored(parameters)
         rows = self._each(Param.value, stored)
-        needed = [need for (names, _), need in zip(self.subject.sources, needs[1:], strict=True) for _ in names]
-        learned = tuple(name for name, need in zip(self.subject.names, needed, strict=True) if need)
+        needed = self.subject.needed(needs[1:])
+        learned = tuple(itertools.compress(self.subject.names, needed))
         gx, sums = (pass_back or self.pass_back)(x, g, self._numbers(rows), learned, spare)
         # The kernel sums g times the slope in each value; the chain rule leads on to what is stored.
         chain = self._each(Param.slope, stored, rows)

@@ -114,6 +114,11 @@ class Cut:
         least, most = (_SHARE // (TALL * self.channels), 16) if self.columns else (16, 64)
         return max(1, least, math.ceil(self.units / most))
 
+    @functools.cached_property
+    def groups(self) -> int:
+        """The number of groups."""
+        return math.ceil(self.units / self.group)
+
 
 def cut(outer: int, channels: int, inner: int) -> Cut:
     """The cut of a tensor of so many elements before, along and after the dimensions along which parameters vary.
@@ -137,11 +142,11 @@ def run_strips(
     parameters  (number, channels) in the dtype that is computed in; those of columns filled up to whole vectors
     g, sums     in a pullback: the gradients, and how many sums it makes
     """
-    units, group, distance = at.units, at.group, parameters.shape[1]
-    each = np.zeros((math.ceil(units / group), sums, distance))
-    plan = _plan(strip, at, x.element_size(), parameters.itemsize, distance, sums, group)
+    distance = parameters.shape[1]
+    each = np.zeros((at.groups, sums, distance))
+    plan = _plan(strip, at, x.element_size(), parameters.itemsize, distance, sums, at.group)
     pointers = (x.data_ptr(), (x if g is None else g).data_ptr(), y.data_ptr(), parameters.ctypes.data, each.ctypes.data)
-    _run_groups(strip, plan, pointers, units, group, x.numel(), (x, g, y, parameters, each))
+    _run_groups(strip, at, plan, pointers, x.numel(), (x, g, y, parameters, each))
     if not sums:
         return np.zeros((0, at.own))
     found: NDArray[np.float64] = each.sum(0)[:, : at.channels].reshape(sums, at.repeats, at.own, at.spread).sum((1, 3))
@@ -164,61 +169,42 @@ class FlatCall:
     def __call__(self, numbers: bytes, x: Tensor, y: Tensor, g: Tensor | None = None) -> list[float]:
         """Call the kernel for flat tensors, with the parameters one after the other in memory; gives the sums."""
         gradient = None if g is None else g.data_ptr()
-        if self._alone and not self.sums:
-            self._run(x.data_ptr(), gradient, y.data_ptr(), numbers, None, 0, self._units)
+        if self.at.groups == 1 and not self.sums:
+            self._run(x.data_ptr(), gradient, y.data_ptr(), numbers, None, 0, self.at.units)
             return []
         pointers = (x.data_ptr(), gradient, y.data_ptr(), numbers)
         each = self._room()
-        _run_groups(self.strip, self._plan, (*pointers, each), self._units, self._group, x.numel(), (x, g, y, numbers, each))
-        if self._alone:
+        _run_groups(self.strip, self.at, self._plan, (*pointers, each), x.numel(), (x, g, y, numbers, each))
+        if self.at.groups == 1:
             return each[:]
         with np.errstate(over="ignore", invalid="ignore"):  # of groups whose sums are infinite
-            found: list[float] = np.frombuffer(each).reshape(self._groups, self.sums).sum(0).tolist()
+            found: list[float] = np.frombuffer(each).reshape(self.at.groups, self.sums).sum(0).tolist()
         return found
 
     @functools.cached_property
     def _plan(self) -> bytes:
-        return _plan(self.strip, self.at, *self.kinds, 1, self.sums, self._group)
+        return _plan(self.strip, self.at, *self.kinds, 1, self.sums, self.at.group)
 
     @functools.cached_property
     def _run(self) -> Callable[..., None]:
         return functools.partial(self.strip.run, self._plan)
 
     @functools.cached_property
-    def _alone(self) -> bool:
-        """Whether all strips are one group, which one thread does."""
-        return self._groups == 1
-
-    @functools.cached_property
-    def _units(self) -> int:
-        return self.at.units
-
-    @functools.cached_property
-    def _group(self) -> int:
-        return self.at.group
-
-    @functools.cached_property
-    def _groups(self) -> int:
-        return -(-self._units // self._group)
-
-    @functools.cached_property
     def _room(self) -> Any:
         """New memory for the sums of all groups."""
-        return ctypes.c_double * (self._groups * self.sums)
+        return ctypes.c_double * (self.at.groups * self.sums)
 
 
-def _run_groups(
-    strip: Strip, plan: bytes, pointers: tuple[Any, ...], units: int, group: int, elements: int, memory: tuple[Any, ...]
-) -> None:
+def _run_groups(strip: Strip, at: Cut, plan: bytes, pointers: tuple[Any, ...], elements: int, memory: tuple[Any, ...]) -> None:
     """Call a kernel for all groups of strips; the threads hold the memory for as long as one of them is at work."""
-    if units <= group:
-        strip.run(plan, *pointers, 0, units)
+    if at.groups <= 1:
+        strip.run(plan, *pointers, 0, at.units)
         return
 
     def share(start: int, end: int, memory: Any = memory) -> None:
-        strip.run(plan, *pointers, start * group, min(end * group, units))
+        strip.run(plan, *pointers, start * at.group, min(end * at.group, at.units))
 
-    shared_out(share, -(-units // group), elements // _SHARE)
+    shared_out(share, at.groups, elements // _SHARE)
 
 
 def _plan(strip: Strip, at: Cut, element: int, number: int, distance: int, sums: int, group: int) -> bytes:

@@ -12,6 +12,7 @@ numbers have no entry, the kernel computes them and some more.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import struct
 import threading
@@ -128,9 +129,8 @@ class Exhaustive:
     def pullback(
         self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool], spare: Tensor | None = None
     ) -> Sequence[Tensor | None]:
-        sources = self.kernels.subject.sources
-        learned = tuple(name for (names, _), need in zip(sources, needs[1:], strict=True) if need for name in names)
-        exprs = slopes(self.kernels.subject.e, learned)
+        subject = self.kernels.subject
+        exprs = slopes(subject.e, tuple(itertools.compress(subject.names, subject.needed(needs[1:]))))
         if self.kernels.at.channels > 1 or joint_cost(exprs) <= CHEAP * _looks(exprs):
             return self.otherwise.pullback(x, parameters, g, needs, spare)
         return self.kernels.pullback(x, parameters, g, needs, spare, self._pass_back)
