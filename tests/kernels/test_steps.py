@@ -8,6 +8,7 @@ from oracle import parameters
 from passes import KERNELS, families, passes, same
 
 import actune
+from actune.kernels.cpu.compiler import formula_assembly
 from actune.kernels.cpu.fused import slopes
 from actune.kernels.cpu.lanes import Code, Lanes, Value
 from actune.kernels.cpu.steps import apart, contracted, emit, kernel_form, moving_nodes
@@ -32,6 +33,15 @@ def operators(*exprs: Expr) -> list[str]:
 )
 def test_a_product_is_a_part_of_the_sum_that_alone_needs_it(text: str, wanted: list[str]) -> None:
     assert operators(actune.parse(text)) == wanted
+
+
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+def test_what_parameters_alone_decide_is_computed_before_the_loop(columns: bool, backward: bool) -> None:
+    text = formula_assembly((actune.parse("x*(1/(1 + a))"),), ("a",), torch.float32, columns, backward)
+    before, loop = text.split("\nloop:")
+    assert "fdiv" in before
+    assert "fdiv" not in loop
 
 
 def test_a_product_that_others_need_too_stands_by_itself() -> None:
@@ -94,7 +104,7 @@ def test_what_only_large_x_needs_is_apart(text: str, side: int) -> None:
     parts = apart(outputs, contracted(outputs, nodes), moving_nodes(nodes))
     assert (parts.side if parts else 0) == side
     code = Code(wide512=True)
-    emit(Lanes(code), outputs, nodes, {"x": Value(code, "float", "%x")})
+    emit(Lanes(code), outputs, nodes, {actune.parse("x"): Value(code, "float", "%x")})
     assert any("@seldom" in line and "{" in line for line in code.lines) or not side
 
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import torch
 
-from ...language.expr import Expr
+from ...language.expr import Expr, symbol
 from . import llvm
 from .lanes import LANES, Code, Lanes, Value, vector
 from .loops import SIGNATURE, when
-from .steps import emit, kernel_form
+from .steps import emit, emit_still, kernel_form
 from .strips import driver
 
 __all__ = [
@@ -65,11 +65,13 @@ def formula_assembly(exprs: tuple[Expr, ...], names: tuple[str, ...], dtype: tor
     """The kernel of `formula_library` in LLVM assembly."""
     lanes = processor_lanes(dtype == torch.float64)
     outputs, nodes = kernel_form(exprs)
-    inputs = {name: Value(lanes.code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}
-    found = emit(lanes, outputs, nodes, {"x": read_elements(lanes, dtype, "x"), **inputs})
+    inputs = {symbol(name): Value(lanes.code, lanes.kind, f"%param.{i}") for i, name in enumerate(names)}
+    still = emit_still(lanes, outputs, nodes, inputs)
+    before = lanes.code.take_lines()
+    found = emit(lanes, outputs, nodes, still | {symbol("x"): read_elements(lanes, dtype, "x")})
     # Backward the first slope is multiplied by the gradient.
     flushed = not may_be_constant(outputs[0]) if backward else is_flushed(outputs[0])
-    return strip_assembly(lanes, dtype, found, len(names), columns, backward, flushed=flushed)
+    return strip_assembly(lanes, dtype, found, len(names), columns, backward, before=before, flushed=flushed)
 
 
 _CHOICES = ("where", "max", "min", "neg", "abs")  # they give what they are given, a subnormal number too

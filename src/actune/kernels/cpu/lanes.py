@@ -56,6 +56,12 @@ class Code:
     def declare(self, text: str) -> None:
         self.outside[text] = None
 
+    def take_lines(self) -> str:
+        """The text of the instructions so far, for a place that comes before all others; results stay known."""
+        text = "".join(f"\n{line}" for line in self.lines)
+        self.lines.clear()
+        return text
+
 
 def vector(kind: str) -> str:
     return f"<{LANES} x {kind}>"

@@ -23,6 +23,7 @@ __all__ = [
     "apart",
     "contracted",
     "emit",
+    "emit_still",
     "has_kernels",
     "instruction_count",
     "kernel_cost",
@@ -44,7 +45,7 @@ def instruction_count(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
     """How many instructions the formulas take for a vector of elements; those of parameters alone count too."""
     code = Code(wide512=True)
     lanes = Lanes(code)
-    emit(lanes, outputs, nodes, {n.args[0]: Value(code, lanes.kind, f"%{n.args[0]}") for n in nodes if n.op == "symbol"})
+    emit(lanes, outputs, nodes, {n: Value(code, lanes.kind, f"%{n.args[0]}") for n in nodes if n.op == "symbol"})
     return _instructions(code)
 
 
@@ -161,10 +162,9 @@ def operator_kernel(op: str) -> Any:
     return Lanes.where if op == "where" else CONTRACTED[op] if op in CONTRACTED else OPS[op].kernel
 
 
-def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: Mapping[str, Value]) -> list[Value]:
-    """Record the instructions of formulas whose symbols have these values."""
-    found = {n: inputs[n.args[0]] for n in nodes if n.op == "symbol"}
-    steps = contracted(outputs, nodes)
+def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], known: Mapping[Expr, Value]) -> list[Value]:
+    """Record the instructions of formulas, some of whose nodes have these values: all symbols at least."""
+    found, steps = dict(known), [step for step in contracted(outputs, nodes) if step[0] not in known]
     parts = apart(outputs, steps, moving_nodes(nodes))
     if parts is None:
         _record(lanes, steps, found)
@@ -173,6 +173,13 @@ def emit(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], inputs: M
         _record_apart(lanes, parts, found)
         _record(lanes, parts.after, found)
     return [_value(lanes, e, found) for e in outputs]
+
+
+def emit_still(lanes: Lanes, outputs: Sequence[Expr], nodes: Sequence[Expr], symbols: Mapping[Expr, Value]) -> dict[Expr, Value]:
+    """Record the instructions of all that x is not in; gives the values of these nodes, with those of the symbols."""
+    found, moving = dict(symbols), moving_nodes(nodes)
+    _record(lanes, [step for step in contracted(outputs, nodes) if step[0] not in moving], found)
+    return found
 
 
 def _record(lanes: Lanes, steps: Sequence[Step], found: dict[Expr, Value]) -> None:
