@@ -17,6 +17,7 @@ from oracle import asked
 from passes import DTYPES, EXTENTS, KERNELS, E, forced, passes, same, strip
 from torch import Tensor
 
+import actune
 from actune.kernels import dispatch, operators
 from actune.kernels.cpu import fused
 from actune.kernels.cpu.lanes import LANES
@@ -136,6 +137,23 @@ def test_channels_last_in_three_dimensions(how: str) -> None:
         found = passes(how, E, x, p, normal(x.shape, 10))
         judge(found, x, p, normal(x.shape, 10))
         assert found[0].is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1), (4, 3, 1), (1, 3, 5)])
+def test_parameters_are_read_anew_when_they_have_changed(shape: tuple[int, ...]) -> None:
+    """What was worked out for a call serves the next one only with the same bits, which 0 and -0 do not share."""
+    e, x, g = actune.parse("abs(x)*where(x > 0, a, 1/b)"), normal((4, 3, 5), 0), normal((4, 3, 5), 3)
+    p = parameters(shape)
+    way = fused.cpu_way(asked(e, x, p))
+    assert way is not None
+    for change in (lambda t: t, lambda t: t.data.mul_(2), lambda t: t.fill_(0.0), lambda t: t.fill_(-0.0)):
+        for t in p.values():
+            change(t)
+        values = list(p.values())
+        found = [way.values(x, values), *way.pullback(x, values, g, [True] * 3)]
+        assert same(found[:2], passes("operators", e, x, p, g)[:2])
+        negative = [torch._neg_view(-t) for t in values]  # the same numbers, whose memory has the other sign
+        assert same([way.values(x, negative)], found[:1])
 
 
 def test_parameters_that_form_no_run_in_memory_are_left_to_the_formula() -> None:

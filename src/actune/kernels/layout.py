@@ -97,6 +97,8 @@ def laid_as(x: Tensor, p: Tensor) -> Tensor:
 
 def as_flat(t: Tensor, order: tuple[int, ...] | None, dtype: torch.dtype) -> Tensor:
     """The elements in this order, one after the other in memory; no copy where they are so already."""
+    if order is None and t.dtype is dtype and t.is_contiguous() and not t.is_neg() and not t._is_zerotensor():
+        return t
     t = t.detach().resolve_neg()
     t = t.clone() if t._is_zerotensor() else t  # has no memory
     return (t if order is None else t.permute(order)).to(dtype).contiguous()

@@ -5,12 +5,15 @@ The kernels come from `tiers`, the loops over strips from `strips`; here tensors
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +31,7 @@ from .strips import Cut, cut, run_strips
 __all__ = ["CpuWay", "cpu_way", "has_kernel", "slopes"]
 
 
-PassBack = Callable[[Tensor, Tensor, Array, tuple[str, ...], Tensor | None], tuple[Tensor, Tensor]]
+PassBack = Callable[[Tensor, Tensor, Array, tuple[str, ...], Tensor | None], tuple[Tensor, Array]]
 
 
 def has_kernel(e: Expr, dtype: torch.dtype) -> bool:
@@ -83,39 +86,57 @@ class CpuWay:
         pass_back: PassBack | None = None,
     ) -> Sequence[Tensor | None]:
         """`Way.pullback`; another function may take the place of `self.pass_back`."""
-        stored = self._stored(parameters)
-        rows = self._each(Param.value, stored)
-        needed = self.subject.needed(needs[1:])
-        learned = tuple(itertools.compress(self.subject.names, needed))
-        gx, sums = (pass_back or self.pass_back)(x, g, self._numbers(rows), learned, spare)
+        rows, needed = self._rows(parameters), self.subject.needed(needs[1:])
+        gx, sums = (pass_back or self.pass_back)(x, g, rows.numbers, tuple(itertools.compress(self.subject.names, needed)), spare)
         # The kernel sums g times the slope in each value; the chain rule leads on to what is stored.
-        chain = self._each(Param.slope, stored, rows)
-        sums = sums * (chain if all(needed) else chain[needed])
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = sums * (rows.slopes if all(needed) else rows.slopes[needed])
         found: list[Tensor | None] = [gx if needs[0] else None]
         for (names, _), p, shape, need in zip(self.subject.sources, parameters, self.shapes, needs[1:], strict=True):
             own, sums = (sums[: len(names)], sums[len(names) :]) if need else (None, sums)
-            found.append(None if own is None else self._as_stored(own, shape).reshape(p.shape).to(p.dtype))
+            found.append(None if own is None else self._as_stored(own, p, shape))
         return found
 
     def numbers(self, parameters: Sequence[Tensor]) -> Array:
         """The value of each symbol as kernels read them: (symbols, width of the cut)."""
-        return self._numbers(self._each(Param.value, self._stored(parameters)))
+        return self._rows(parameters).numbers
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return operators.activate_in_torch(self.subject.e, x, self.subject.symbols(x, parameters, self.shapes))
 
     def pass_back(
         self, x: Tensor, g: Tensor, numbers: Array, learned: tuple[str, ...], spare: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Array]:
         """The gradient of x, and the sums of the learned symbols in float64, (learned, own channels)."""
         gx, at, order = torch.empty_like(x) if spare is None else spare, self.at, self.layout.order
         if not x.numel():
-            return gx, torch.zeros(len(learned), at.own, dtype=torch.float64, device="cpu")
+            return gx, np.zeros((len(learned), at.own))
         names = self.subject.names
         strip = tiers.kernel_for(slopes(self.subject.e, learned), names, x.dtype, at.columns, True, x.numel())
         elements, gradients = as_flat(x, order, x.dtype), as_flat(g, order, x.dtype)
         sums = fill_in_order(gx, order, x.dtype, lambda out: run_strips(strip, at, numbers, elements, out, gradients, len(learned)))
-        return gx, torch.from_numpy(sums)
+        return gx, sums
+
+    def _rows(self, parameters: Sequence[Tensor]) -> Rows:
+        """What backward needs again, and the next call if no parameter has changed; the bits tell 0 from -0."""
+        return _rows_of(self, *(self._bits(parameters) or _bits_of(self._stored(parameters))))
+
+    def _bits(self, parameters: Sequence[Tensor]) -> tuple[torch.dtype, bytes] | None:
+        """The memory of `_stored` straight from that of the parameters; None where it is in another order or of several dtypes."""
+        if not self._is_stored_in_order:
+            return None
+        dtype, found = parameters[0].dtype, []
+        for p in parameters:
+            if p.dtype is not dtype or not p.is_contiguous() or p.is_neg() or p._is_zerotensor():
+                return None
+            found.append(ctypes.string_at(p.data_ptr(), p.nbytes))
+        return dtype, b"".join(found)
+
+    @functools.cached_property
+    def _is_stored_in_order(self) -> bool:
+        """Whether each tensor of parameters has one number for each own channel, in the order of memory."""
+        one_dim = self.layout.order is None or len(self.layout.dims) == 1
+        return bool(self.shapes) and one_dim and all(math.prod(shape) == self.at.own for shape in self.shapes)
 
     def _stored(self, parameters: Sequence[Tensor]) -> Tensor:
         """What is stored, a row for each symbol, one number for each own channel in the order of memory."""
@@ -132,23 +153,16 @@ class CpuWay:
             rows.append(row)
         return _stacked(rows)
 
-    def _numbers(self, rows: Tensor) -> Array:
-        """The rows in the dtype that is computed in, with room for whole vectors: (number, width of the cut)."""
-        rows, at = rows.to(self.dtype), self.at
-        if at.width == at.own:
-            own: Array = rows.numpy()
-            return own
-        found = torch.ones((len(rows), at.width), dtype=rows.dtype, device="cpu")
-        found[:, : at.channels].view(-1, at.repeats, at.own, at.spread).copy_(rows.view(-1, 1, at.own, 1))
-        return found.numpy()
-
-    def _as_stored(self, sums: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The inverse of `_stored`: sums over the own channels become sums over what shares a stored number."""
+    def _as_stored(self, sums: Array, p: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The inverse of `_stored`: sums over the own channels become sums over what shares a number of this parameter."""
+        found = torch.from_numpy(sums)
         if math.prod(shape) == 1:
-            return torch.stack([row.sum() for row in sums])
-        order = (0, *(d + 1 for d in self.layout.order or range(len(shape))))
-        ordered = (len(sums), *shape)
-        return restore_order(sums.reshape([ordered[d] for d in order]), order)
+            found = torch.stack([row.sum() for row in found])
+        elif not self._is_stored_in_order:
+            order = (0, *(d + 1 for d in self.layout.order or range(len(shape))))
+            ordered = (len(sums), *shape)
+            found = restore_order(found.reshape([ordered[d] for d in order]), order)
+        return found.to(p.dtype, copy=True).reshape(p.shape)
 
     @functools.cached_property
     def _runs(self) -> tuple[tuple[Param, slice], ...]:
@@ -157,11 +171,38 @@ class CpuWay:
         ends = [i for i, p in enumerate(each, start=1) if i == len(each) or p.constraint is not each[i].constraint]
         return tuple((each[start], slice(start, end)) for start, end in zip([0, *ends], ends, strict=False))
 
-    def _each(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    def each(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         """The rows that the function of each Param gives."""
         if len(self._runs) <= 1:
             return function(self._runs[0][0], *rows) if self._runs else rows[0]
         return _stacked([function(p, *(r[part] for r in rows)) for p, part in self._runs])
+
+
+class Rows(NamedTuple):
+    """A row for each symbol: its values as kernels read them, (symbols, width of the cut), and their slopes in what is stored."""
+
+    numbers: Array
+    slopes: Array
+
+
+@functools.lru_cache(maxsize=128)
+def _rows_of(way: CpuWay, dtype: torch.dtype, bits: bytes) -> Rows:
+    """The rows of what is stored, (symbols, own channels) of this dtype, by its memory."""
+    at, shape = way.at, (len(way.subject.names), way.at.own)
+    stored = torch.frombuffer(bytearray(bits), dtype=dtype).view(shape) if bits else torch.empty(shape, device="cpu")
+    values = way.each(Param.value, stored)
+    slopes = way.each(Param.slope, stored, values).to(torch.float64)
+    values = values.to(way.dtype)
+    if at.width == at.own:
+        return Rows(values.numpy(), slopes.numpy())
+    # Room for whole vectors.
+    numbers = torch.ones((len(values), at.width), dtype=way.dtype, device="cpu")
+    numbers[:, : at.channels].view(-1, at.repeats, at.own, at.spread).copy_(values.view(-1, 1, at.own, 1))
+    return Rows(numbers.numpy(), slopes.numpy())
+
+
+def _bits_of(stored: Tensor) -> tuple[torch.dtype, bytes]:
+    return stored.dtype, stored.contiguous().view(torch.uint8).numpy().tobytes()
 
 
 @functools.lru_cache(maxsize=512)
