@@ -29,7 +29,7 @@ from actune.catalogue.interval import Closed
 from actune.kernels.cpu.fused import cpu_way
 from actune.kernels.cpu.steps import has_kernels
 from actune.kernels.operators import activate_in_torch, ordered
-from actune.kernels.request import Request, request_of, subject_of_symbols
+from actune.kernels.request import Request, subject_of_symbols
 from actune.language.exact import value
 from actune.language.expr import Expr
 from actune.language.ops import OPS
@@ -166,8 +166,9 @@ def computed(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:
 
 def asked(e: Expr, x: Tensor, p: Mapping[str, Tensor], place: str = "cpu") -> Request:
     """What `activate` asks of a way, with a tensor per symbol."""
-    values = tuple(p.values())
-    return request_of(subject_of_symbols(e, tuple(p)), place, x, values, tuple(tuple(t.shape) for t in values))
+    shapes, strides = tuple(tuple(t.shape) for t in p.values()), None if x.is_contiguous() else x.stride()
+    learns = any(t.requires_grad for t in p.values())
+    return Request(subject_of_symbols(e, tuple(p)), shapes, place, x.dtype, x.shape, strides, learns)
 
 
 def by_kernels(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:

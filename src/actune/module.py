@@ -104,7 +104,10 @@ class Activation(nn.Module):
         if torch.compiler.is_dynamo_compiling():
             return activate(self.family.expr, x, self._symbols(x) if self.family.params else {})
         known: Any = self._parameters  # where a module looks first; it takes half a microsecond to say so itself
-        stored = tuple([known[name] if name in known else getattr(self, name) for name in self.family.params])
+        try:
+            stored = tuple(map(known.__getitem__, self.family.params))
+        except KeyError:  # of a parametrization
+            stored = tuple(getattr(self, name) for name in self.family.params)
         shapes = (self._broadcast_shape(x),) * len(stored) if stored else ()
         return activate_stored(subject_of_family(self.family), x, stored, shapes)
 

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Array", "check_input", "is_bare", "is_plain", "is_traced", "is_watched"]
+__all__ = ["KINDS", "Array", "check_input", "is_plain", "is_traced", "is_watched"]
 
 
 Array = NDArray[Any]
+KINDS = (Tensor, torch.nn.Parameter)  # the types of tensors whose memory holds what they are
 
 
 def check_input(x: Any) -> None:
@@ -39,17 +40,12 @@ def is_watched() -> bool:
     return bool(torch._C._len_torch_dispatch_stack())
 
 
-def is_bare(t: Tensor) -> bool:
-    """Whether this is a dense tensor of no subclass."""
-    return type(t) in _KINDS and t.layout is torch.strided and not t.is_nested
-
-
 def is_plain(t: Tensor) -> bool:
     """Whether kernels may read the memory of this tensor: it is on the CPU, dense, of no subclass, and no view with a pending sign.
 
     What torch would look at to call an operator tells all of that at once.
     """
-    return type(t) in _KINDS and torch._C._dispatch_keys(t).raw_repr() in _plain_keys()
+    return type(t) in KINDS and torch._C._dispatch_keys(t).raw_repr() in _plain_keys()
 
 
 @functools.cache
@@ -60,6 +56,3 @@ def _plain_keys() -> frozenset[int]:
         with torch.inference_mode(inference):
             found.append(torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr())
     return frozenset(found)
-
-
-_KINDS = (Tensor, torch.nn.Parameter)

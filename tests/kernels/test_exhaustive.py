@@ -151,7 +151,7 @@ def test_numbers_without_an_entry(other: float, share: float) -> None:
     x, p = normal(IMAGES, torch.bfloat16), per_channel(IMAGES[1])
     x[torch.rand(IMAGES, generator=torch.Generator().manual_seed(3)) < share] = other
     wanted = by_kernel(E, x, p)
-    (function,) = dispatch._suiting(asked(E, x, p))[:1]
+    (function,) = dispatch._suiting(*asked(E, x, p))[:1]
     for _ in range(exhaustive._REST + 3):
         assert are_same_bits(dispatch.activate(E, x, p), wanted)
     assert function.args[0].rests == (0 if share < 0.01 else exhaustive._REST - 1)

@@ -11,6 +11,7 @@ from unittest import mock
 
 import pytest
 import torch
+import torch.nn.utils.parametrize
 from torch import Tensor, nn
 
 import actune
@@ -76,6 +77,42 @@ def test_nan_in_a_parameter_reaches_the_result():
         act.a.fill_(math.nan)
     for t in gradients(act, torch.tensor([2.0], requires_grad=True), torch.ones(1))[:3]:
         assert bool(t.isnan().all())
+
+
+def test_backward_has_the_numbers_of_forward():
+    """Also if the parameter was written to in between by `data`, which torch does not count; what it counts is an error."""
+    act, x = actune.Activation("x*b; b=2"), torch.ones(4, requires_grad=True)
+    y = act(x)
+    act.b.data.fill_(5.0)
+    assert torch.autograd.grad(y.sum(), x)[0].tolist() == [2.0] * 4
+    y = act(x)
+    with torch.no_grad():
+        act.b.fill_(3.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(y.sum(), x)
+
+
+def test_gradients_of_parameters_own_their_memory():
+    act, x = actune.Activation("apalu"), torch.randn(8, requires_grad=True)
+    for _ in range(2):
+        act(x).sum().backward()
+    a, b = (p.grad for p in act.parameters())
+    before = b.clone()
+    a.add_(1.0)
+    assert torch.equal(b, before)
+    assert a.untyped_storage().nbytes() == 4
+
+
+def test_a_parameter_that_is_no_longer_one():
+    """A parametrization puts a property in its place."""
+    act = actune.Activation("x*b; b=2")
+    torch.nn.utils.parametrize.register_parametrization(act, "b", Double())
+    assert act(torch.ones(2)).tolist() == [4.0, 4.0]
+
+
+class Double(nn.Module):
+    def forward(self, b: Tensor) -> Tensor:
+        return 2 * b
 
 
 def test_threads_do_not_share_what_was_worked_out_last():

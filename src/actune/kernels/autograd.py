@@ -37,24 +37,19 @@ class Way(Protocol):
 
 def apply_way(way: Way, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The values, differentiable where gradients are recorded."""
-    if _is_recorded(x, parameters):
+    if torch.is_grad_enabled() and (x.requires_grad or _learn(parameters)):
         y: Tensor = _apply(way, x, *parameters)
         return y
     return way.values(x, parameters)
 
 
-def _is_recorded(x: Tensor, parameters: Sequence[Tensor]) -> bool:
-    """Whether autograd will want gradients of some of these."""
-    if torch.is_grad_enabled():
-        for t in (x, *parameters):  # a loop: `any` of a generator takes three times as long
-            if t.requires_grad:
-                return True
-    return False
+def _learn(parameters: Sequence[Tensor]) -> bool:
+    return any(p.requires_grad for p in parameters)
 
 
 def needed_gradients(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, ...]:
     """The indices in (x, *parameters) of what slopes are needed of: x always, if anything requires a gradient."""
-    if not _is_recorded(x, parameters):
+    if not torch.is_grad_enabled() or not (x.requires_grad or _learn(parameters)):
         return ()
     return (0, *(i for i, p in enumerate(parameters, start=1) if p.requires_grad))
 
@@ -68,17 +63,18 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        needs, again = ctx.needs_input_grad[1:], torch.is_grad_enabled()
-        x, *parameters = inputs = ctx.saved_tensors
+        way, needs, again = ctx.way, ctx.needs_input_grad[1:], torch.is_grad_enabled()
+        inputs = ctx.saved_tensors
         if again or torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(grads[0]):
             with torch.enable_grad():
                 # Views detach the inputs from each other: if one depends on another, only the direct part of the gradient is ours.
                 fresh = [t.view_as(t) for t in inputs]
                 needed = [t for t, n in zip(fresh, needs, strict=True) if n]
-                found = iter(torch.autograd.grad(ctx.way.formula(*fresh), needed, grads[0], create_graph=again))
+                found = iter(torch.autograd.grad(way.formula(*fresh), needed, grads[0], create_graph=again))
             return None, *(next(found) if n else None for n in needs)
+        x = inputs[0]
         spare = spare_memory(grads, x)  # before anything here refers to the gradient
-        return None, *ctx.way.pullback(x, parameters, grads[0], needs, spare)
+        return None, *way.pullback(x, inputs[1:], grads[0], needs, spare)
 
 
 # What `_Once.apply` does after it has looked for tensors of function transforms, which no way gets.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from .cpu.flat import flat_way
 from .cpu.fused import cpu_way
 from .gpu import gpu_way
 from .onnx import by_onnx_operator, is_recorded_for_onnx
-from .request import Request, Subject, place_of, request_of, subject_of_symbols
+from .request import Request, Subject, place_of, subject_of_symbols
 from .tables.exhaustive import exhaustive_way
 from .tables.gates import gates_way
 from .tables.whole import table_way
@@ -46,7 +47,10 @@ def activate_stored(subject: Subject, x: Tensor, tensors: Sequence[Tensor], shap
     place = place_of(x, tensors)
     if not place:
         return _by_operators(subject, shapes, x, tensors)
-    for way in _suiting(request_of(subject, place, x, tensors, shapes)):
+    learns = False
+    for t in tensors:  # a loop: `any` of a generator takes three times as long
+        learns |= t.requires_grad
+    for way in _suiting(subject, shapes, place, x.dtype, x.shape, None if x.is_contiguous() else x.stride(), learns):
         y = way(x, tensors)
         if y is not None:
             return y
@@ -76,7 +80,7 @@ WAYS: tuple[Callable[[Request], Function | None], ...] = (
     gates_way,
     exhaustive_way,
     table_way,
-    _by_autograd(flat_way),
+    flat_way,
     _by_autograd(cpu_way),
     gpu_way,
     lambda asked: functools.partial(_by_operators, asked.subject, asked.shapes),
@@ -84,5 +88,7 @@ WAYS: tuple[Callable[[Request], Function | None], ...] = (
 
 
 @functools.lru_cache(maxsize=4096)
-def _suiting(asked: Request) -> tuple[Function, ...]:
+def _suiting(*fields: Any) -> tuple[Function, ...]:
+    """The ways for a request of these fields, which is made when it comes for the first time."""
+    asked = Request(*fields)
     return tuple(function for function in (way(asked) for way in WAYS) if function is not None)

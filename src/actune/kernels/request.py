@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..catalogue.registry import Family, Param
 from ..language.expr import Expr
-from ..tensors import is_bare, is_plain, is_traced, is_watched
+from ..tensors import KINDS, is_plain
 from .layout import Layout, laid_as, layout_of
 
-__all__ = ["Request", "Subject", "place_of", "request_of", "subject_of_family", "subject_of_symbols", "symbol_values"]
+__all__ = ["Request", "Subject", "place_of", "subject_of_family", "subject_of_symbols", "symbol_values"]
 
 Source = tuple[tuple[str, ...], Param]
 _ANY = Param(0.0)  # what a symbol's tensor stores is its value
@@ -110,27 +110,28 @@ class Request(NamedTuple):
         return layout_of(self.sizes, self.strides, self.shapes)
 
 
-def request_of(subject: Subject, place: str, x: Tensor, tensors: Sequence[Tensor], shapes: tuple[tuple[int, ...], ...]) -> Request:
-    """The request to compute a subject at x, in this place, with these tensors of parameters."""
-    learns = False
-    for t in tensors:
-        learns |= t.requires_grad
-    return Request(subject, shapes, place, x.dtype, x.shape, None if x.is_contiguous() else x.stride(), learns)
-
-
 def place_of(x: Tensor, tensors: Sequence[Tensor]) -> str:
     """Where kernels may run for these tensors: "cpu", "gpu", or "" for nowhere.
 
     Kernels read memory, which nobody may watch: no compiler, exporter, tracer or function transform, no tensor subclass.
     """
-    if is_traced() or is_watched() or torch._C._get_tracing_state() or torch.autograd.forward_ad._current_level >= 0:
+    # A small tensor is no more than a few such questions: each is asked once, in place and not through a function.
+    if (
+        x.dtype not in _FLOATS
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state()
+        or torch.autograd.forward_ad._current_level >= 0
+    ):
         return ""
-    if x.dtype in _FLOATS and is_plain(x):
-        for t in tensors:  # a loop: `all` of a generator takes three times as long, and a small tensor is no more than that
-            if not t.is_cpu or t.dtype not in _FLOATS or not is_bare(t):
-                return ""
-        return "cpu"
-    return "gpu" if all(t.is_cuda and t.dtype in _FLOATS and is_bare(t) for t in (x, *tensors)) else ""
+    on_cpu = is_plain(x)
+    for t in tensors if on_cpu else (x, *tensors):
+        if not (t.is_cpu if on_cpu else t.is_cuda) or t.dtype not in _FLOATS:
+            return ""
+        if type(t) not in KINDS or t.layout is not torch.strided or t.is_nested:
+            return ""
+    return "cpu" if on_cpu else "gpu"
 
 
 _FLOATS = frozenset((torch.float32, torch.float64, torch.float16, torch.bfloat16))

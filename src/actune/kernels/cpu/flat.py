@@ -1,39 +1,34 @@
 """A formula over contiguous tensors with parameters of one number each: what is alike in all calls is prepared once.
 
 A small tensor takes a kernel a microsecond, and each step on the way there as long. So numbers stay Python's here, for a tensor of
-one number takes thirty times as long; one call goes to the kernel, with little more than addresses; and no call looks up anything
-twice. Large tensors go the same way.
+one number takes thirty times as long; one call goes to the kernel, with little more than addresses; backward takes what forward
+has read; and no call looks up anything twice. Large tensors go the same way.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
+import operator
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..autograd import Way, apply_way
 from ..layout import as_flat
 from ..request import Request
 from . import tiers
 from .fused import CpuWay, cpu_way, slopes
-from .strips import FlatCall
+from .strips import Cut, FlatCall, Strip, flat_call
 
 __all__ = ["FlatWay", "flat_way"]
 
 Reader = tuple[int, Callable[[float], tuple[float, float]]]
-Needed = tuple[bool, ...]  # for each tensor of parameters, whether its gradient is
-
-
-class ReadNumbers(NamedTuple):
-    """Parameters as they are stored, the values of their symbols as a kernel reads them, and the slopes of these in the former."""
-
-    stored: bytes
-    packed: bytes
-    slopes: list[float]
+Share = int | slice | None
+Needed = tuple[bool, ...]  # of x and each tensor of parameters, whether its gradient is
 
 
 def flat_way(asked: Request) -> FlatWay | None:
@@ -50,7 +45,7 @@ def flat_way(asked: Request) -> FlatWay | None:
 
 @dataclass(frozen=True, eq=False)
 class FlatWay:
-    """The kernels of a formula for so many elements of this dtype, as a `Way`.
+    """The kernels of a formula for so many elements of this dtype; a `Way` comes of it when parameters are read.
 
     general   the way for parameters that are kept in another dtype than is computed in
     readers   for each tensor of parameters: its count of numbers, and the map from one to its value and slope
@@ -61,64 +56,36 @@ class FlatWay:
     elements: int
     readers: tuple[Reader, ...]
 
-    def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        numbers = self._read(parameters)
-        if numbers is None:
-            return self.general.values(x, parameters)
-        y = torch.empty_like(x)
-        self._call(self._forward, 0, None)(numbers.packed, x, y)
-        return y
+    def __call__(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        return apply_way(self.at(parameters), x, parameters)
 
-    def pullback(
-        self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool], spare: Tensor | None = None
-    ) -> Sequence[Tensor | None]:
-        numbers = self._read(parameters)
-        if numbers is None:
-            return self.general.pullback(x, parameters, g, needs, spare)
-        needed = tuple(needs[1:])
-        key, learned = self._backward(needed)
-        gx = torch.empty_like(x) if spare is None else spare
-        if g.dtype != self.dtype or not g.is_contiguous() or g.is_neg() or g._is_zerotensor():
-            g = as_flat(g, None, self.dtype)
-        sums = self._call(key, len(learned), needed)(numbers.packed, x, gx, g)
-        # The kernel sums g times the slope in each value; the chain rule leads on to what is stored.
-        stored = [total * numbers.slopes[i] for total, i in zip(sums, learned, strict=True)]
-        found: list[Tensor | None] = [gx if needs[0] else None]
-        for p, (count, _), need in zip(parameters, self.readers, needs[1:], strict=True):
-            if not need:
-                found.append(None)
-            elif count == 1:
-                found.append(p.new_full(p.shape, stored.pop(0)))
-            else:
-                found.append(p.new_tensor(stored[:count]).reshape(p.shape))
-                del stored[:count]
-        return found
-
-    def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        return self.general.formula(x, *parameters)
-
-    def _read(self, parameters: Sequence[Tensor]) -> ReadNumbers | None:
-        """The numbers of all symbols; None where the parameters have another dtype."""
-        known = self._known[0]
+    def at(self, parameters: Sequence[Tensor]) -> Way:
+        """The way with the numbers that these parameters have now."""
+        known, own = self._known[0], self.general.dtype
         if not self.readers:
             return known
         stored: list[float] = []
-        for p, (count, _) in zip(parameters, self.readers, strict=True):
-            if p.dtype is not self.general.dtype:
-                return None
-            stored += (p.item(),) if count == 1 else p.flatten().tolist()
+        for p in parameters:
+            if p.dtype is not own:
+                return self.general
+            if p.numel() == 1:
+                stored.append(p.item())
+            else:
+                stored += p.flatten().tolist()
         bits = self._key(*stored)  # which tell 0 from -0
-        if known.stored != bits:  # backward finds what forward has worked out, and so does every call until a parameter moves
-            maps = [number for count, number in self.readers for _ in range(count)]
-            found = [number(n) for number, n in zip(maps, stored, strict=True)]
-            known = ReadNumbers(bits, self._pack(*(value for value, _ in found)), [slope for _, slope in found])
-            self._known[0] = known
+        if known.stored != bits:  # every call finds what the last one has worked out, until a parameter moves
+            known = self._known[0] = self._with(bits, stored)
         return known
 
+    def _with(self, bits: bytes, stored: Sequence[float]) -> FlatNumbers:
+        maps = [number for count, number in self.readers for _ in range(count)]
+        found = [number(n) for number, n in zip(maps, stored, strict=True)]
+        return FlatNumbers(self, bits, self._pack(*(value for value, _ in found)), [slope for _, slope in found])
+
     @functools.cached_property
-    def _known(self) -> list[ReadNumbers]:
-        """What was worked out last."""
-        return [ReadNumbers(b"", self._pack() if not self.readers else b"", [])]
+    def _known(self) -> list[FlatNumbers]:
+        """The numbers that were read last."""
+        return [FlatNumbers(self, b"", b"" if self.readers else self._pack(), [])]
 
     @functools.cached_property
     def _pack(self) -> Callable[..., bytes]:
@@ -130,34 +97,110 @@ class FlatWay:
         return struct.Struct(f"={len(self.general.subject.names)}d").pack
 
     @functools.cached_property
-    def _forward(self) -> tiers.Asked:
+    def forward(self) -> FlatKernel:
+        """What computes the values."""
         subject = self.general.subject
-        return (subject.e,), subject.names, self.dtype, False, False
+        return self._kernel(((subject.e,), subject.names, self.dtype, False, False), (), ())
 
-    def _backward(self, needs: Needed) -> tuple[tiers.Asked, list[int]]:
-        """What asks for the pullback to these parameters, and the indices of the symbols that are in them."""
-        found = self._pulled.get(needs)
+    def backward(self, needs: Needed) -> FlatKernel:
+        """What computes the pullback to these of (x, *parameters)."""
+        found = self._backward.get(needs)
         if found is None:
             subject = self.general.subject
-            learned = [i for i, need in enumerate(subject.needed(needs)) if need]
-            exprs = slopes(subject.e, tuple(subject.names[i] for i in learned))
-            found = self._pulled[needs] = (exprs, subject.names, self.dtype, False, True), learned
-        return found
-
-    def _call(self, asked: tiers.Asked, sums: int, needed: Needed | None) -> FlatCall:
-        """What computes the values (needed: None) or a pullback; its kernel is asked for anew until none will take over from it."""
-        found = self._calls.get(needed)
-        if found is None or not found.strip.settled:
-            strip = tiers.kernel_for(*asked, self.elements)
-            if found is None or found.strip is not strip:
-                kinds = self.dtype.itemsize, self.general.dtype.itemsize
-                found = self._calls[needed] = FlatCall(strip, self.general.at, sums, kinds)
+            learned = subject.needed(needs[1:])
+            exprs, ends = slopes(subject.e, tuple(itertools.compress(subject.names, learned))), 0
+            places: list[Share] = []
+            for (count, _), need in zip(self.readers, needs[1:], strict=True):
+                places.append((ends if count == 1 else slice(ends, ends + count)) if need else None)
+                ends += count * need
+            found = self._kernel((exprs, subject.names, self.dtype, False, True), tuple(learned), tuple(places))
+            self._backward[needs] = found
         return found
 
     @functools.cached_property
-    def _pulled(self) -> dict[Needed, tuple[tiers.Asked, list[int]]]:
+    def _backward(self) -> dict[Needed, FlatKernel]:
         return {}
 
+    def _kernel(self, asked: tiers.Asked, learned: Needed, places: tuple[Share, ...]) -> FlatKernel:
+        kinds = self.dtype.itemsize, self.general.dtype.itemsize
+        return FlatKernel(asked, self.elements, self.general.at, kinds, learned, places)
+
+
+@dataclass(frozen=True, eq=False)
+class FlatNumbers:
+    """A `FlatWay` with its parameters read.
+
+    stored   the numbers that the parameters hold
+    packed   the values of their symbols as kernels read them
+    slopes   of these in the former
+    """
+
+    way: FlatWay
+    stored: bytes
+    packed: bytes
+    slopes: list[float]
+
+    def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        kernel, y = self.way.forward, torch.empty_like(x)
+        call = kernel.settled or kernel.latest()
+        call(x.data_ptr(), 0, y.data_ptr(), self.packed, x, y)
+        return y
+
+    def pullback(
+        self, x: Tensor, parameters: Sequence[Tensor], g: Tensor, needs: Sequence[bool], spare: Tensor | None = None
+    ) -> Sequence[Tensor | None]:
+        kernel, dtype = self.way.backward(tuple(needs)), self.way.dtype
+        call = kernel.settled or kernel.latest()
+        gx = torch.empty_like(x) if spare is None else spare
+        if g.dtype is not dtype or not g.is_contiguous() or g.is_neg() or g._is_zerotensor():
+            g = as_flat(g, None, dtype)
+        found: list[Tensor | None] = [gx if needs[0] else None]
+        sums = kernel.unpack(call(x.data_ptr(), g.data_ptr(), gx.data_ptr(), self.packed, x, gx, g))
+        # The kernel sums g times the slope in each value; the chain rule leads on to what is stored.
+        stored = tuple(map(operator.mul, sums, itertools.compress(self.slopes, kernel.learned)))
+        for p, place in zip(parameters, kernel.places, strict=True):
+            if place is None:
+                found.append(None)
+            elif type(place) is int:
+                found.append(p.new_full(p.shape, stored[place]))
+            else:
+                found.append(p.new_tensor(stored[place]).reshape(p.shape))
+        return found
+
+    def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        return self.way.general.formula(x, *parameters)
+
+
+@dataclass(eq=False)
+class FlatKernel:
+    """A kernel for tensors of one size.
+
+    asked    what asks for it
+    kinds    the bytes per element of x and per parameter
+    learned  for each symbol, whether a pullback makes a sum of it
+    places   for each tensor of parameters, which of the sums are its own; None: its gradient is not needed
+    settled  the call of the kernel, once no other will take over from it
+    """
+
+    asked: tiers.Asked
+    elements: int
+    at: Cut
+    kinds: tuple[int, int]
+    learned: Needed
+    places: tuple[Share, ...]
+    settled: FlatCall | None = None
+    _latest: tuple[Strip, FlatCall] | None = None
+
+    def latest(self) -> FlatCall:
+        """The call of the kernel that serves now."""
+        strip, known = tiers.kernel_for(*self.asked, self.elements), self._latest
+        if known is None or known[0] is not strip:
+            known = self._latest = strip, flat_call(strip, self.at, sum(self.learned), self.kinds)
+        if strip.settled:
+            self.settled = known[1]
+        return known[1]
+
     @functools.cached_property
-    def _calls(self) -> dict[Needed | None, FlatCall]:
-        return {}
+    def unpack(self) -> Callable[[bytes], tuple[float, ...]]:
+        """The function that makes the sums in memory numbers of Python."""
+        return struct.Struct(f"={sum(self.learned)}d").unpack

@@ -34,12 +34,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import llvm
+from .builtin import bind_builtin
 from .lanes import LANES
 from .loops import VECTORS, counters, loop
 from .subnormal import without_subnormals
 from .threads import shared_out
 
-__all__ = ["PLAN", "Cut", "FlatCall", "Strip", "bind_strips", "cut", "driver", "link_strip", "run_strips"]
+__all__ = ["PLAN", "Cut", "FlatCall", "Strip", "bind_strips", "cut", "driver", "flat_call", "link_strip", "run_strips"]
 
 LENGTH = 4096 // LANES  # vectors in a strip of a row
 TALL = 16  # and in one of columns
@@ -47,6 +48,11 @@ _SHARE = 65536  # elements that a thread, or a group of strips, is worth
 _SHORT = 64  # elements of a channel in a row, below which they become columns
 MOST_ROWS = 8  # of a channel that one strip takes: so many places in memory the processor fetches from ahead
 _WIDEST = 512  # channels up to which rows of columns are joined until they fill vectors
+
+
+# What computes flat tensors: of the addresses of x, g (0: there is none) and y, of the parameters one after the other in memory,
+# and of what must stay in memory; gives the sums in float64.
+FlatCall = Callable[..., bytes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,46 +165,25 @@ def run_strips(
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class FlatCall:
+def flat_call(strip: Strip, at: Cut, sums: int, kinds: tuple[int, int]) -> FlatCall:
     """`run_strips` for parameters of one number each, prepared for tensors of one size: without NumPy, for small ones.
 
     sums   how many a pullback makes
     kinds  the bytes per element of x and per parameter
     """
+    plan = _plan(strip, at, *kinds, 1, sums, at.group)
+    if at.groups == 1:
+        return bind_builtin(strip.run, plan, at.units, sums)
+    room = ctypes.c_double * (at.groups * sums)
 
-    strip: Strip
-    at: Cut
-    sums: int
-    kinds: tuple[int, int]
-
-    def __call__(self, numbers: bytes, x: Tensor, y: Tensor, g: Tensor | None = None) -> list[float]:
-        """Call the kernel for flat tensors, with the parameters one after the other in memory; gives the sums."""
-        gradient = None if g is None else g.data_ptr()
-        if self.at.groups == 1 and not self.sums:
-            self._run(x.data_ptr(), gradient, y.data_ptr(), numbers, None, 0, self.at.units)
-            return []
-        pointers = (x.data_ptr(), gradient, y.data_ptr(), numbers)
-        each = self._room()
-        _run_groups(self.strip, self.at, self._plan, (*pointers, each), x.numel(), (x, g, y, numbers, each))
-        if self.at.groups == 1:
-            return each[:]
+    def call(x: int, g: int, y: int, numbers: bytes, *memory: Tensor) -> bytes:
+        each: Any = room()
+        _run_groups(strip, at, plan, (x, g, y, numbers, each), at.outer * at.channels * at.inner, (each, *memory))
         with np.errstate(over="ignore", invalid="ignore"):  # of groups whose sums are infinite
-            found: list[float] = np.frombuffer(each).reshape(self.at.groups, self.sums).sum(0).tolist()
+            found: bytes = np.frombuffer(each).reshape(at.groups, sums).sum(0).tobytes()
         return found
 
-    @functools.cached_property
-    def _plan(self) -> bytes:
-        return _plan(self.strip, self.at, *self.kinds, 1, self.sums, self.at.group)
-
-    @functools.cached_property
-    def _run(self) -> Callable[..., None]:
-        return functools.partial(self.strip.run, self._plan)
-
-    @functools.cached_property
-    def _room(self) -> Any:
-        """New memory for the sums of all groups."""
-        return ctypes.c_double * (self.at.groups * self.sums)
+    return call
 
 
 def _run_groups(strip: Strip, at: Cut, plan: bytes, pointers: tuple[Any, ...], elements: int, memory: tuple[Any, ...]) -> None:

@@ -47,6 +47,9 @@ _KEPT, _SEEN = 2**26, 4096  # bytes of all tables; parameters that are remembere
 _REST = 15  # calls that are left to the kernel after one that missed much
 
 
+WayOf = Callable[[Sequence[Tensor]], Way]  # by the parameters
+
+
 class Patterns(NamedTuple):
     """What a table has entries for: of each sign so many bit patterns, a power of two, from `low` on."""
 
@@ -82,7 +85,9 @@ def exhaustive_way(asked: Request) -> Callable[..., Tensor | None] | None:
     patterns = EVERY if kernels.at.channels == 1 else ordinary(asked.dtype)
     if patterns.entries(kernels.at.channels) > asked.elements and patterns is not EVERY:
         return None
-    return functools.partial(apply_way, Exhaustive(kernels, flat_way(asked) or kernels, asked.dtype, patterns, cost))
+    flat = flat_way(asked)
+    otherwise: WayOf = (lambda parameters: kernels) if flat is None else flat.at
+    return functools.partial(apply_way, Exhaustive(kernels, otherwise, asked.dtype, patterns, cost))
 
 
 @dataclass(eq=False)
@@ -96,7 +101,7 @@ class Exhaustive:
     """
 
     kernels: CpuWay
-    otherwise: Way
+    otherwise: WayOf
     dtype: torch.dtype
     patterns: Patterns
     cost: int
@@ -105,10 +110,10 @@ class Exhaustive:
     def values(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
         if self.rests:
             self.rests -= 1
-            return self.otherwise.values(x, parameters)
+            return self.otherwise(parameters).values(x, parameters)
         tables = self._tables(x.numel(), parameters)
         if tables is None:
-            return self.otherwise.values(x, parameters)
+            return self.otherwise(parameters).values(x, parameters)
         y, order = torch.empty_like(x), self.kernels.layout.order
         elements, kernel = as_flat(x, order, x.dtype), self._kernel(0)
         missed = fill_in_order(y, order, x.dtype, lambda out: tables.look_up(elements, out, self.kernels.at.inner, kernel))
@@ -132,7 +137,7 @@ class Exhaustive:
         subject = self.kernels.subject
         exprs = slopes(subject.e, tuple(itertools.compress(subject.names, subject.needed(needs[1:]))))
         if self.kernels.at.channels > 1 or joint_cost(exprs) <= CHEAP * _looks(exprs):
-            return self.otherwise.pullback(x, parameters, g, needs, spare)
+            return self.otherwise(parameters).pullback(x, parameters, g, needs, spare)
         return self.kernels.pullback(x, parameters, g, needs, spare, self._pass_back)
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
