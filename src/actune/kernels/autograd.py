@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .spare import spare_memory
+from .spare import called_directly, spare_memory
 
 __all__ = ["Way", "apply_way", "needed_gradients"]
 
@@ -54,6 +54,7 @@ def needed_gradients(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, ...]
     return (0, *(i for i, p in enumerate(parameters, start=1) if p.requires_grad))
 
 
+@called_directly
 class _Once(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, way: Way, x: Tensor, *parameters: Tensor) -> Tensor:
@@ -63,8 +64,7 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        way, needs, again = ctx.way, ctx.needs_input_grad[1:], torch.is_grad_enabled()
-        inputs = ctx.saved_tensors
+        way, needs, inputs, again = ctx.way, ctx.needs_input_grad[1:], ctx.saved_tensors, torch.is_grad_enabled()
         if again or torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(grads[0]):
             with torch.enable_grad():
                 # Views detach the inputs from each other: if one depends on another, only the direct part of the gradient is ours.

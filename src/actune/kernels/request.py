@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, compiler
+from torch._C import _are_functorch_transforms_active, _get_tracing_state, _len_torch_dispatch_stack
+from torch.autograd import forward_ad
 
 from ..catalogue.registry import Family, Param
 from ..language.expr import Expr
@@ -118,11 +120,11 @@ def place_of(x: Tensor, tensors: Sequence[Tensor]) -> str:
     # A small tensor is no more than a few such questions: each is asked once, in place and not through a function.
     if (
         x.dtype not in _FLOATS
-        or torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._get_tracing_state()
-        or torch.autograd.forward_ad._current_level >= 0
+        or compiler._is_compiling_flag
+        or _are_functorch_transforms_active()
+        or _len_torch_dispatch_stack()
+        or _get_tracing_state()
+        or forward_ad._current_level >= 0
     ):
         return ""
     on_cpu = is_plain(x)
