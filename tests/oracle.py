@@ -167,8 +167,7 @@ def computed(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:
 def asked(e: Expr, x: Tensor, p: Mapping[str, Tensor], place: str = "cpu") -> Request:
     """What `activate` asks of a way, with a tensor per symbol."""
     shapes, strides = tuple(tuple(t.shape) for t in p.values()), None if x.is_contiguous() else x.stride()
-    learns = any(t.requires_grad for t in p.values())
-    return Request(subject_of_symbols(e, tuple(p)), shapes, place, x.dtype, x.shape, strides, learns)
+    return Request(subject_of_symbols(e, tuple(p)), shapes, place, x.dtype, x.shape, strides)
 
 
 def by_kernels(e: Expr, x: Tensor, values: dict[str, float]) -> Computed:

@@ -47,10 +47,7 @@ def activate_stored(subject: Subject, x: Tensor, tensors: Sequence[Tensor], shap
     place = place_of(x, tensors)
     if not place:
         return _by_operators(subject, shapes, x, tensors)
-    learns = False
-    for t in tensors:  # a loop: `any` of a generator takes three times as long
-        learns |= t.requires_grad
-    for way in _suiting(subject, shapes, place, x.dtype, x.shape, None if x.is_contiguous() else x.stride(), learns):
+    for way in _suiting(subject, shapes, place, x.dtype, x.shape, None if x.is_contiguous() else x.stride()):
         y = way(x, tensors)
         if y is not None:
             return y
@@ -67,6 +64,11 @@ def _by_autograd(suits: Callable[[Request], Way | None]) -> Callable[[Request], 
     return row
 
 
+def _by_flat(asked: Request) -> Function | None:
+    way = flat_way(asked)
+    return None if way is None else way.apply
+
+
 def _by_operators(subject: Subject, shapes: tuple[tuple[int, ...], ...], x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     if is_recorded_for_onnx():
         y = by_onnx_operator(subject, shapes, x, tensors)
@@ -80,7 +82,7 @@ WAYS: tuple[Callable[[Request], Function | None], ...] = (
     gates_way,
     exhaustive_way,
     table_way,
-    flat_way,
+    _by_flat,
     _by_autograd(cpu_way),
     gpu_way,
     lambda asked: functools.partial(_by_operators, asked.subject, asked.shapes),

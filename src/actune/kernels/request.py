@@ -85,7 +85,6 @@ class Request(NamedTuple):
     shapes    in which each tensor of parameters broadcasts against x
     place     "cpu" or "gpu": where kernels may run
     strides   of x; None: it is contiguous
-    learns    whether some parameter requires a gradient
     """
 
     subject: Subject
@@ -94,7 +93,6 @@ class Request(NamedTuple):
     dtype: torch.dtype
     sizes: tuple[int, ...]
     strides: tuple[int, ...] | None
-    learns: bool
 
     @property
     def elements(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import operator
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from .strips import Cut, FlatCall, Strip, flat_call
 __all__ = ["FlatWay", "flat_way"]
 
 Reader = tuple[int, Callable[[float], tuple[float, float]]]
-Share = int | slice | None
+Sums = tuple[tuple[int, int], ...]  # the indices of sums, and of the symbols whose values they are in
 Needed = tuple[bool, ...]  # of x and each tensor of parameters, whether its gradient is
 
 
@@ -56,7 +55,8 @@ class FlatWay:
     elements: int
     readers: tuple[Reader, ...]
 
-    def __call__(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    def apply(self, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        """The values, differentiable where gradients are recorded."""
         return apply_way(self.at(parameters), x, parameters)
 
     def at(self, parameters: Sequence[Tensor]) -> Way:
@@ -100,30 +100,28 @@ class FlatWay:
     def forward(self) -> FlatKernel:
         """What computes the values."""
         subject = self.general.subject
-        return self._kernel(((subject.e,), subject.names, self.dtype, False, False), (), ())
+        return self._kernel(((subject.e,), subject.names, self.dtype, False, False), ())
 
     def backward(self, needs: Needed) -> FlatKernel:
         """What computes the pullback to these of (x, *parameters)."""
         found = self._backward.get(needs)
         if found is None:
             subject = self.general.subject
-            learned = subject.needed(needs[1:])
-            exprs, ends = slopes(subject.e, tuple(itertools.compress(subject.names, learned))), 0
-            places: list[Share] = []
+            exprs = slopes(subject.e, tuple(itertools.compress(subject.names, subject.needed(needs[1:]))))
+            symbols, sums, places = itertools.count(), itertools.count(), []
             for (count, _), need in zip(self.readers, needs[1:], strict=True):
-                places.append((ends if count == 1 else slice(ends, ends + count)) if need else None)
-                ends += count * need
-            found = self._kernel((exprs, subject.names, self.dtype, False, True), tuple(learned), tuple(places))
-            self._backward[needs] = found
+                own = [next(symbols) for _ in range(count)]
+                places.append(tuple((next(sums), j) for j in own if need))
+            found = self._backward[needs] = self._kernel((exprs, subject.names, self.dtype, False, True), tuple(places))
         return found
 
     @functools.cached_property
     def _backward(self) -> dict[Needed, FlatKernel]:
         return {}
 
-    def _kernel(self, asked: tiers.Asked, learned: Needed, places: tuple[Share, ...]) -> FlatKernel:
+    def _kernel(self, asked: tiers.Asked, places: tuple[Sums, ...]) -> FlatKernel:
         kinds = self.dtype.itemsize, self.general.dtype.itemsize
-        return FlatKernel(asked, self.elements, self.general.at, kinds, learned, places)
+        return FlatKernel(asked, self.elements, self.general.at, kinds, places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,14 +155,12 @@ class FlatNumbers:
         found: list[Tensor | None] = [gx if needs[0] else None]
         sums = kernel.unpack(call(x.data_ptr(), g.data_ptr(), gx.data_ptr(), self.packed, x, gx, g))
         # The kernel sums g times the slope in each value; the chain rule leads on to what is stored.
-        stored = tuple(map(operator.mul, sums, itertools.compress(self.slopes, kernel.learned)))
-        for p, place in zip(parameters, kernel.places, strict=True):
-            if place is None:
-                found.append(None)
-            elif type(place) is int:
-                found.append(p.new_full(p.shape, stored[place]))
+        for p, own in zip(parameters, kernel.places, strict=True):
+            if len(own) == 1:
+                i, j = own[0]
+                found.append(p.new_full(p.shape, sums[i] * self.slopes[j]))
             else:
-                found.append(p.new_tensor(stored[place]).reshape(p.shape))
+                found.append(p.new_tensor([sums[i] * self.slopes[j] for i, j in own]).reshape(p.shape) if own else None)
         return found
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
@@ -177,8 +173,7 @@ class FlatKernel:
 
     asked    what asks for it
     kinds    the bytes per element of x and per parameter
-    learned  for each symbol, whether a pullback makes a sum of it
-    places   for each tensor of parameters, which of the sums are its own; None: its gradient is not needed
+    places   for each tensor of parameters: the sums that a pullback makes for it
     settled  the call of the kernel, once no other will take over from it
     """
 
@@ -186,8 +181,7 @@ class FlatKernel:
     elements: int
     at: Cut
     kinds: tuple[int, int]
-    learned: Needed
-    places: tuple[Share, ...]
+    places: tuple[Sums, ...]
     settled: FlatCall | None = None
     _latest: tuple[Strip, FlatCall] | None = None
 
@@ -195,7 +189,7 @@ class FlatKernel:
         """The call of the kernel that serves now."""
         strip, known = tiers.kernel_for(*self.asked, self.elements), self._latest
         if known is None or known[0] is not strip:
-            known = self._latest = strip, flat_call(strip, self.at, sum(self.learned), self.kinds)
+            known = self._latest = strip, flat_call(strip, self.at, self.sums, self.kinds)
         if strip.settled:
             self.settled = known[1]
         return known[1]
@@ -203,4 +197,9 @@ class FlatKernel:
     @functools.cached_property
     def unpack(self) -> Callable[[bytes], tuple[float, ...]]:
         """The function that makes the sums in memory numbers of Python."""
-        return struct.Struct(f"={sum(self.learned)}d").unpack
+        return struct.Struct(f"={self.sums}d").unpack
+
+    @property
+    def sums(self) -> int:
+        """How many sums a pullback makes."""
+        return sum(map(len, self.places))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -37,11 +37,15 @@ def table_way(asked: Request) -> Callable[..., Tensor | None] | None:
     e = asked.subject.e
     if asked.place != "cpu" or asked.dtype != torch.float32 or not has_kernel(e, asked.dtype):
         return None
-    if asked.learns or not asked.has_single_parameters or asked.elements < ELEMENTS:
+    if not asked.has_single_parameters or asked.elements < ELEMENTS:
         return None
     if (kernel_cost(e) or 0) <= HEAVY:
         return None
-    return lambda x, tensors: by_table(e, x, asked.subject.symbols(x, tensors, asked.shapes))
+
+    def by_whole_table(x: Tensor, tensors: Sequence[Tensor]) -> Tensor | None:
+        return None if any(t.requires_grad for t in tensors) else by_table(e, x, asked.subject.symbols(x, tensors, asked.shapes))
+
+    return by_whole_table
 
 
 def by_table(e: Expr, x: Tensor, parameters: Mapping[str, Tensor], one_sided: bool = False) -> Tensor | None:
