@@ -19,7 +19,7 @@ from .catalogue.registry import Family, Param, resolve
 from .code_objects import with_own_code
 from .initial import InitialValues
 from .kernels.dispatch import activate, activate_stored
-from .kernels.request import subject_of_family, symbol_values
+from .kernels.request import Subject, subject_of_family, symbol_values
 from .language.expr import Expr
 from .messages import shorten, shown, suggestion
 from .tensors import check_input
@@ -95,21 +95,23 @@ class Activation(nn.Module):
         return _compute_of(self.family.expr)(self, x)  # this module itself is what is compiled
 
     def _compute(self, x: Tensor) -> Tensor:
-        if type(x) is not Tensor or (self.scope != "layer" and x.is_nested):
+        family, shared = self.family, self.scope == "layer"
+        if type(x) is not Tensor or (not shared and x.is_nested):
             check_input(x)
-        if self.scope != "layer" and self.family.params and not self._is_sized():
+        if not (shared or self._is_sized()) and family.params:
             self.materialize(self._shape_of(x))
-        if self.family.initial_form is not None and self._has_initial_values():
-            return activate(self.family.initial_form, x, {})
+        if family.initial_form is not None and self._has_initial_values():
+            return activate(family.initial_form, x, {})
         if torch.compiler.is_dynamo_compiling():
-            return activate(self.family.expr, x, self._symbols(x) if self.family.params else {})
+            return activate(family.expr, x, self._symbols(x) if family.params else {})
         known: Any = self._parameters  # where a module looks first; it takes half a microsecond to say so itself
         try:
-            stored = tuple(map(known.__getitem__, self.family.params))
+            stored = tuple([known[name] for name in family.params])
         except KeyError:  # of a parametrization
-            stored = tuple(getattr(self, name) for name in self.family.params)
-        shapes = (self._broadcast_shape(x),) * len(stored) if stored else ()
-        return activate_stored(subject_of_family(self.family), x, stored, shapes)
+            stored = tuple(getattr(self, name) for name in family.params)
+        if shared or not stored:
+            return activate_stored(*_shared(family, x.ndim), x, stored)
+        return activate_stored(subject_of_family(family), (self._broadcast_shape(x),) * len(stored), x, stored)
 
     def _names(self) -> tuple[tuple[str, ...], ...]:
         return tuple(names for names, _ in subject_of_family(self.family).sources)
@@ -272,6 +274,12 @@ eval_frame.set_code_exec_strategy(
 def _compute_of(e: Expr) -> Callable[[Activation, Tensor], Tensor]:
     """A copy of `Activation._compute` for modules of this formula."""
     return with_own_code(Activation._compute)
+
+
+@functools.lru_cache(maxsize=512)
+def _shared(family: Family, dims: int) -> tuple[Subject, tuple[tuple[int, ...], ...]]:
+    """The subject and the shapes of parameters that all elements of a tensor of so many dimensions share."""
+    return subject_of_family(family), ((1,) * dims,) * len(family.params)
 
 
 def _tuple(channels: int | tuple[int, ...] | None) -> tuple[int, ...]:

@@ -249,7 +249,7 @@ def test_where_somebody_has_it_it_stays(case: str, x: Tensor, seen: list[bool]) 
 
 def test_nobody_looks_at_small_tensors(x: Tensor, seen: list[bool]) -> None:
     torch.autograd.grad(Activation("silu")(x[1:] * 2) * 2, x, numbers(1)[1:])
-    assert seen == [False]
+    assert seen == []
 
 
 def test_leaves_that_take_the_gradient_keep_theirs(x: Tensor, seen: list[bool]) -> None:

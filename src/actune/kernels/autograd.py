@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch._C import _are_functorch_transforms_active
+from torch._C._functorch import is_legacy_batchedtensor
 
-from .spare import called_directly, spare_memory
+from .spare import WORTH_SPARING, called_directly, spare_memory
 
 __all__ = ["Way", "apply_way", "needed_gradients"]
 
@@ -65,7 +67,7 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         way, needs, inputs, again = ctx.way, ctx.needs_input_grad[1:], ctx.saved_tensors, torch.is_grad_enabled()
-        if again or torch._C._are_functorch_transforms_active() or torch._C._functorch.is_legacy_batchedtensor(grads[0]):
+        if again or _are_functorch_transforms_active() or is_legacy_batchedtensor(grads[0]):
             with torch.enable_grad():
                 # Views detach the inputs from each other: if one depends on another, only the direct part of the gradient is ours.
                 fresh = [t.view_as(t) for t in inputs]
@@ -73,7 +75,7 @@ class _Once(torch.autograd.Function):
                 found = iter(torch.autograd.grad(way.formula(*fresh), needed, grads[0], create_graph=again))
             return None, *(next(found) if n else None for n in needs)
         x = inputs[0]
-        spare = spare_memory(grads, x)  # before anything here refers to the gradient
+        spare = None if x.numel() < WORTH_SPARING else spare_memory(grads, x)  # before anything here refers to the gradient
         return None, *way.pullback(x, inputs[1:], grads[0], needs, spare)
 
 

@@ -39,10 +39,10 @@ def activate(e: Expr, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     if torch.compiler.is_dynamo_compiling():  # it follows this code, which should be short
         return operators.activate_in_torch(e, x, parameters)
     values = tuple(parameters.values())
-    return activate_stored(subject_of_symbols(e, tuple(parameters)), x, values, tuple(tuple(p.shape) for p in values))
+    return activate_stored(subject_of_symbols(e, tuple(parameters)), tuple(tuple(p.shape) for p in values), x, values)
 
 
-def activate_stored(subject: Subject, x: Tensor, tensors: Sequence[Tensor], shapes: tuple[tuple[int, ...], ...]) -> Tensor:
+def activate_stored(subject: Subject, shapes: tuple[tuple[int, ...], ...], x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """`activate` with parameters as their keeper stores them; each tensor broadcasts against x in its shape of `shapes`."""
     place = place_of(x, tensors)
     if not place:

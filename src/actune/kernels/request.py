@@ -126,12 +126,12 @@ def place_of(x: Tensor, tensors: Sequence[Tensor]) -> str:
     ):
         return ""
     on_cpu = is_plain(x)
-    for t in tensors if on_cpu else (x, *tensors):
-        if not (t.is_cpu if on_cpu else t.is_cuda) or t.dtype not in _FLOATS:
+    for t in tensors:  # of any layout: who reads numbers from what is not dense raises an error, as operators do
+        if not (t.is_cpu if on_cpu else t.is_cuda) or t.dtype not in _FLOATS or type(t) not in KINDS:
             return ""
-        if type(t) not in KINDS or t.layout is not torch.strided or t.is_nested:
-            return ""
-    return "cpu" if on_cpu else "gpu"
+    if on_cpu:
+        return "cpu"
+    return "gpu" if x.is_cuda and type(x) in KINDS and x.layout is torch.strided and not x.is_nested else ""
 
 
 _FLOATS = frozenset((torch.float32, torch.float64, torch.float16, torch.bfloat16))

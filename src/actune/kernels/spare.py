@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["called_directly", "spare_memory"]
+__all__ = ["WORTH_SPARING", "called_directly", "spare_memory"]
 
 _F = TypeVar("_F", bound=Any)
 
-WORTH_SPARING = 2**18  # elements, below which looking (4 µs) takes longer than new memory
+WORTH_SPARING = 2**18  # elements, below which to look (4 µs) takes longer than new memory
 
 
 def spare_memory(grads: tuple[Tensor, ...], x: Tensor) -> Tensor | None:
@@ -27,7 +27,7 @@ def spare_memory(grads: tuple[Tensor, ...], x: Tensor) -> Tensor | None:
 
     grads   what autograd gave to `backward`, which must hold the gradient nowhere else
     """
-    if x.numel() < WORTH_SPARING or _holders(grads) != _nobody():
+    if _holders(grads) != _nobody():
         return None
     (g,) = grads
     storage = g.untyped_storage()

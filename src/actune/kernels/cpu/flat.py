@@ -61,14 +61,14 @@ class FlatWay:
 
     def at(self, parameters: Sequence[Tensor]) -> Way:
         """The way with the numbers that these parameters have now."""
-        known, own = self._known[0], self.general.dtype
+        known, own, single = self._known[0], self.general.dtype, self._single
         if not self.readers:
             return known
         stored: list[float] = []
         for p in parameters:
             if p.dtype is not own:
                 return self.general
-            if p.numel() == 1:
+            if single:
                 stored.append(p.item())
             else:
                 stored += p.flatten().tolist()
@@ -81,6 +81,10 @@ class FlatWay:
         maps = [number for count, number in self.readers for _ in range(count)]
         found = [number(n) for number, n in zip(maps, stored, strict=True)]
         return FlatNumbers(self, bits, self._pack(*(value for value, _ in found)), [slope for _, slope in found])
+
+    @functools.cached_property
+    def _single(self) -> bool:
+        return all(count == 1 for count, _ in self.readers)
 
     @functools.cached_property
     def _known(self) -> list[FlatNumbers]:
