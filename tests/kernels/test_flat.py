@@ -79,12 +79,28 @@ def test_backward_has_the_numbers_of_forward():
     act, x = actune.Activation("x*b; b=2"), torch.ones(4, requires_grad=True)
     y = act(x)
     act.b.data.fill_(5.0)
+    assert act(x).tolist() == [5.0] * 4
     assert torch.autograd.grad(y.sum(), x)[0].tolist() == [2.0] * 4
     y = act(x)
     with torch.no_grad():
         act.b.fill_(3.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         torch.autograd.grad(y.sum(), x)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo")
+def test_a_compiled_backward_follows_the_parameters():
+    from torch._dynamo import compiled_autograd
+
+    act, x = actune.Activation("x*b; b=2"), torch.ones(4, requires_grad=True)
+    act(x).sum().backward()  # has made the kernels
+    for value in (2.0, 3.0, 4.0):
+        with torch.no_grad():
+            act.b.fill_(value)
+        x.grad = None
+        with compiled_autograd._enable(torch.compile(backend="eager")):
+            act(x).sum().backward()
+        assert x.grad.tolist() == [value] * 4
 
 
 def test_gradients_of_parameters_own_their_memory():
@@ -116,9 +132,10 @@ def test_threads_do_not_share_what_was_worked_out_last():
     wrong: list[float] = []
 
     def work(act: nn.Module, b: float) -> None:
-        x = torch.ones(8)
-        with torch.no_grad():
-            wrong.extend(v for _ in range(2000) for v in act(x).tolist() if v != b)
+        x = torch.ones(8, requires_grad=True)
+        for _ in range(1000):
+            y = act(x)
+            wrong.extend(v for t in (y, *torch.autograd.grad(y.sum(), x)) for v in t.tolist() if v != b)
 
     threads = [threading.Thread(target=work, args=(act, b)) for act, b in zip(acts, (2.0, 3.0), strict=True)]
     for t in threads:
@@ -179,8 +196,8 @@ def test_a_small_tensor_takes_few_steps():
         with torch.no_grad():
             act(x)
             counts[name] = calls_of(act, x)
-    assert counts["silu"] <= 42
-    assert counts["apalu"] <= 50
+    assert counts["silu"] <= 31
+    assert counts["apalu"] <= 36
 
 
 def calls_of(act: nn.Module, x: Tensor) -> int:
