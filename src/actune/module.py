@@ -109,9 +109,10 @@ class Activation(nn.Module):
             stored = tuple([known[name] for name in family.params])
         except KeyError:  # of a parametrization
             stored = tuple(getattr(self, name) for name in family.params)
-        if shared or not stored:
-            return activate_stored(*_shared(family, x.ndim), x, stored)
-        return activate_stored(subject_of_family(family), (self._broadcast_shape(x),) * len(stored), x, stored)
+        subject, shapes = _shared(family, x.ndim)
+        if stored and not shared:
+            shapes = (self._broadcast_shape(x),) * len(stored)
+        return activate_stored(subject, shapes, x, stored)
 
     def _names(self) -> tuple[tuple[str, ...], ...]:
         return tuple(names for names, _ in subject_of_family(self.family).sources)
