@@ -20,13 +20,13 @@ from ...language.elementary import POWERS
 from ...language.expr import Expr
 from ...language.ops import OPS
 from . import llvm
-from .compiler import (
+from .compiler import processor_lanes
+from .elements import (
     add_sums,
     is_partial,
     load_vectors,
     masks,
     parameter,
-    processor_lanes,
     read_elements,
     rounded_elements,
     store_vector,

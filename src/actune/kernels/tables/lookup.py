@@ -28,7 +28,8 @@ from torch import Tensor
 
 from ...tensors import Array
 from ..cpu import llvm
-from ..cpu.compiler import processor_lanes, read_elements, strip_assembly
+from ..cpu.compiler import processor_lanes, strip_assembly
+from ..cpu.elements import read_elements
 from ..cpu.lanes import LANES, Lanes, Value, vector
 from ..cpu.strips import Cut, Strip, link_strip, run_strips
 from .precision import Precision

@@ -17,7 +17,8 @@ from ...language import elementary
 from ...special.contour import Order, numpy_derivatives
 from ...tensors import Array
 from ..cpu import llvm
-from ..cpu.compiler import processor_lanes, read_elements, strip_assembly
+from ..cpu.compiler import processor_lanes, strip_assembly
+from ..cpu.elements import read_elements
 from ..cpu.lanes import Value, constant
 from ..cpu.strips import Cut, Strip, link_strip, run_strips
 

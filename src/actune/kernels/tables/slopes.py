@@ -16,7 +16,8 @@ from torch import Tensor
 from ...language.expr import Expr
 from ...tensors import Array
 from ..cpu import llvm, tiers
-from ..cpu.compiler import STORED, processor_lanes, strip_assembly
+from ..cpu.compiler import processor_lanes, strip_assembly
+from ..cpu.elements import STORED
 from ..cpu.lanes import Value, vector
 from ..cpu.strips import Strip, cut, link_strip, run_strips
 
