@@ -29,6 +29,7 @@ __all__ = [
     "from_rows",
     "gradient",
     "number",
+    "rebuild",
     "symbol",
     "to_json",
     "to_rows",
@@ -227,6 +228,14 @@ def order(roots: Iterable[Expr]) -> tuple[Expr, ...]:
     return tuple(done)
 
 
+def rebuild(roots: Sequence[Expr], node: Callable[..., Expr]) -> tuple[Expr, ...]:
+    """The formulas with `node(n, *new arguments)` in place of each node that is no leaf, once per distinct node."""
+    done: dict[Expr, Expr] = {}
+    for n in order(roots):
+        done[n] = n if n.is_leaf else node(n, *(done[a] for a in n.args))
+    return tuple(done[e] for e in roots)
+
+
 def const(value: float) -> Expr:
     """A number as a formula; it must be finite."""
     try:
@@ -341,8 +350,12 @@ def _back(n: Expr, slope: Expr, within: Container[Expr]) -> list[Expr]:
     elif OPS[n.op].slope is not None:
         each = [{s: slope if i == j else _ZERO for j, s in enumerate(("da", "db", "dc"))} for i in range(len(n.args))]
         found = [_fill(SLOPE_RULES[n.op], _rule_values(n) | slopes) for slopes in each]
+    elif n.op == "div" and all(a in within for a in n.args):  # -y/b times the slope is -y times what the numerator gets
+        over = _select(_fill(RULES["div"][0], _rule_values(n)), slope)
+        found = [over, _simple("neg", (_select(n, over),))]
     else:  # an argument without the symbols gets nothing, even if the partial derivative is infinite
-        return [_select(_fill(r, _rule_values(n)), slope) if a in within else _ZERO for r, a in zip(_rules(n), n.args, strict=True)]
+        times = _unless_zero if slope.op in ("add", "sub") and _has_zero(slope) and all(a in within for a in n.args) else _select
+        return [times(_fill(r, _rule_values(n)), slope) if a in within else _ZERO for r, a in zip(_rules(n), n.args, strict=True)]
     return [part if a in within else _ZERO for part, a in zip(found, n.args, strict=True)]
 
 
@@ -408,6 +421,13 @@ def _select(partial: Expr, slope: Expr) -> Expr:
         if number.op == "const":  # no need to look deep: a number is finite
             return _times(number, other)
     return _spread(slope, lambda s: _spread(partial, lambda p: _ZERO if _ZERO in (p, s) else _simple("mul", (p, s))))
+
+
+def _unless_zero(partial: Expr, slope: Expr) -> Expr:
+    """The product partial*slope, zero where the slope is: sooner computed than `_select`, of a slope that is a sum of choices."""
+    if partial.op == "const" or _has_zero(partial):
+        return _select(partial, slope)
+    return _simple("where", (Expr("==", (slope, _ZERO)), _ZERO, _simple("mul", (partial, slope))))
 
 
 def _times(number: Expr, e: Expr) -> Expr:
@@ -528,6 +548,8 @@ def _where(c: Expr, a: Expr, b: Expr) -> Expr | None:
         return _simple("where", (c, a, b.args[2]))
     if all(side.op == "const" for side in c.args):
         return a if _HOLDS[c.op](*(side.args[0] for side in c.args)) else b
+    if c.op == "==" and b.op != "const" and a is _simple("mul", (_HALF, b)):  # at a tie: one product, however it goes on
+        return _simple("mul", (_simple("where", (c, _HALF, _ONE)), b))
     return None
 
 
@@ -678,4 +700,4 @@ def _from_row(row: Any, before: list[Expr]) -> Expr:
     return apply(op, *(before[i] for i in args))
 
 
-_ZERO, _ONE, _TWO, _MINUS = map(const, (0, 1, 2, -1))
+_ZERO, _HALF, _ONE, _TWO, _MINUS = map(const, (0, 0.5, 1, 2, -1))

@@ -85,7 +85,7 @@ _I1_SLOPE = _series("square(a)", [(2 * k + 1) / 2 / 4**k / (math.factorial(k) * 
 _SINC_SLOPE = _series("square(pi*a)", [(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 12)])
 # What a slope is at a tie is declared here, whatever autograd of the installed torch does: max and min share it; clip gives all of
 # it to the value, and nothing to anybody where its two limits meet above the value (as torch 2.13; 2.14 shares that of a clip too).
-_TIE = "where(a {0} b, da, where(a == b, 0.5*da + 0.5*db, db))"
+_TIE = "where(a {0}= b, where(a == b, 0.5*da + 0.5*db, da), db)"
 _CLIP = "where(c < b, dc, where(y == a, da, where(a < b, where(b == c, 0, db), dc)))"
 
 _compare: dict[str, tuple[Callable[..., Tensor], Callable[..., Any]]] = {

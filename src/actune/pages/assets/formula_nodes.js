@@ -110,7 +110,7 @@ const formulaNodes = (() => {
 
   // -- simplification ----------------------------------------------------------------------------------------------------------
 
-  const ZERO = constant(0), ONE = constant(1), TWO = constant(2), MINUS = constant(-1);
+  const ZERO = constant(0), HALF = constant(0.5), ONE = constant(1), TWO = constant(2), MINUS = constant(-1);
   const FOLD = {
     add: (a, b) => a + b, sub: (a, b) => a - b, mul: (a, b) => a * b, square: (a) => a * a, div: (a, b) => a / b, neg: (a) => -a,
   };
@@ -149,6 +149,9 @@ const formulaNodes = (() => {
       if (a.op === "where" && a.args[0] === c) return simple("where", [c, a.args[1], b]);
       if (b.op === "where" && b.args[0] === c) return simple("where", [c, a, b.args[2]]);
       if (c.args.every((side) => side.op === "const")) return HOLDS[c.op](...c.args.map((side) => side.args[0])) ? a : b;
+      if (c.op === "==" && b.op !== "const" && a === simple("mul", [HALF, b])) { // at a tie: one product, however it goes on
+        return simple("mul", [simple("where", [c, HALF, ONE]), b]);
+      }
       return null;
     },
     max: same, min: same, square: even("square"), abs: even("abs"),
