@@ -121,3 +121,37 @@ def test_one_large_x_among_small_ones_is_right(at: int) -> None:
     assert same([t[others] for t in found[:2]], [t[others] for t in small[:2]])
     exact = passes("operators", f.expr, x.double(), {n: t.double() for n, t in p.items()}, g.double())
     torch.testing.assert_close(found[0].double(), exact[0], rtol=1e-6, atol=1e-6)
+
+
+# -- factors and partners ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("2*(a*exp(x))", ["mul", "exp", "mul"]),  # 2*a, once a strip
+        ("a*(exp(x)*2)", ["mul", "exp", "mul"]),
+        ("0.5*(x*exp(x))", ["exp", "mul", "mul"]),  # not past x
+        ("1 - (-x)*exp(x)", ["exp", "a*b + c"]),
+        ("(-x)*(-exp(x))", ["exp", "mul"]),
+        ("tanh(softplus(-x)) - sigmoid(x)", ["neg", "softplus beside sigmoid", "tanh", "sigmoid beside softplus", "sub"]),
+        ("sigmoid(3*x)*sigmoid(-3*x)", ["mul", "sigmoid slope"]),
+        ("sigmoid(3*x)*sigmoid(-2*x)", ["mul", "sigmoid", "mul", "sigmoid", "mul"]),
+        ("erfc(-x) + exp(-square(x))", ["<", "erfc of size beside bell", "sub", "where", "bell beside erfc", "add"]),
+        ("erfc(-x) - x*erfc(x)", ["<", "erfc of size", "sub", "where", "where", "c - a*b"]),
+        ("erfc(x) + exp(-square(2*x))", ["erfc", "mul", "square", "neg", "exp", "add"]),
+    ],
+)
+def test_factors_meet_and_functions_stand_beside_each_other(text: str, wanted: list[str]) -> None:
+    assert operators(actune.parse(text)) == wanted
+
+
+def test_a_hyperbolic_tangent_stands_beside_its_slope() -> None:
+    e = actune.parse("x*tanh(x)")
+    assert operators(e) == ["tanh", "mul"]
+    assert {"tanh beside slope", "sigmoid slope beside tanh"} <= set(operators(e.diff()))
+
+
+def test_a_slope_at_a_tie_is_one_product() -> None:
+    e = actune.parse("exp(exp(min(x, 1)))").diff()
+    assert operators(e).count("mul") == 2

@@ -22,10 +22,11 @@ from actune.kernels.cpu import llvm
 from actune.kernels.cpu.lanes import LANES, Code, Lanes, Value, vector
 from actune.kernels.cpu.loops import VECTORS
 from actune.kernels.cpu.subnormal import without_subnormals
-from actune.language.elementary import KERNEL_ERRORS
+from actune.language.elementary import KERNEL_ERRORS, PARTNERS
 from actune.language.exact import value
 from actune.language.expr import apply, symbol
 from actune.language.ops import OPS
+from actune.language.parser import parse
 
 KERNELS = [op for op in OPS.values() if op.kernel and op.arity]
 NUMBERS = [op for op in KERNELS if not op.boolean and op.name not in ("where", "sign", "relu", "abs", "neg", "max", "min", "clip")]
@@ -160,6 +161,38 @@ def test_single_against_double(name: str, wide512: bool) -> None:
 
 def test_declared_errors_are_of_kernels() -> None:
     assert set(KERNEL_ERRORS) <= {op.name for op in KERNELS}
+
+
+# -- partners ------------------------------------------------------------------------------------------------------------
+
+
+def meant(name: str) -> Callable[..., Value]:
+    """What a partner stands for, by the kernels of the primitives."""
+    return parse(PARTNERS[name].meaning).fold(
+        lambda e: lambda K, a: a if e.op == "symbol" else K.const(e.args[0]),
+        lambda e, *parts: lambda K, a: OPS[e.op].kernel(K, *(part(K, a) for part in parts)),
+    )
+
+
+@TABLES
+@np.errstate(all="ignore")
+@pytest.mark.parametrize("name", PARTNERS)
+def test_a_partner_is_what_it_stands_for(name: str) -> None:
+    xs = np.concatenate([*points("tanh", False, 100_000), SPECIAL])
+    y, true = (compiled(f, 1, double, True)(xs) for f, double in ((PARTNERS[name].kernel, False), (meant(name), True)))
+    off = np.where(np.isnan(y) & np.isnan(true) | (y == true), 0.0, units(np.nan_to_num(abs(y - true), nan=math.inf), true, False))
+    worst = int(np.argmax(off))
+    assert off[worst] <= PARTNERS[name].error, xs[worst]
+    assert (np.signbit(y) == np.signbit(true))[(y == 0) & (true == 0)].all()
+
+
+@np.errstate(all="ignore")
+@pytest.mark.parametrize(("double", "wide512"), [(False, False), (True, False), pytest.param(True, True, marks=TABLES)])
+@pytest.mark.parametrize("name", PARTNERS)
+def test_a_partner_without_tables_is_the_primitive(name: str, double: bool, wide512: bool) -> None:
+    xs = np.concatenate([*points("tanh", double, 1000), SPECIAL])
+    y, true = (compiled(f, 1, double, wide512)(xs) for f in (PARTNERS[name].kernel, meant(name)))
+    np.testing.assert_allclose(y, true, rtol=4 * np.finfo(y.dtype).eps, atol=2 * np.finfo(y.dtype).tiny)
 
 
 # -- special values ------------------------------------------------------------------------------------------------------

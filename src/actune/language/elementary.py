@@ -15,12 +15,13 @@ import functools
 import math
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-__all__ = ["COEFFICIENTS", "KERNELS", "KERNEL_ERRORS", "POWERS"]
+__all__ = ["COEFFICIENTS", "KERNELS", "KERNEL_ERRORS", "PARTNERS", "POWERS", "Partner"]
 
 # The largest error in units in the last place over the whole range, as measured and rounded up: float32 and float64 with AVX-512,
 # then without. Functions missing here are correctly rounded (an error of one half). Kernels know no subnormal numbers (see
@@ -787,6 +788,138 @@ def i0e(K: Any, a: Any) -> Any:
 def i1e(K: Any, a: Any) -> Any:
     y = _bessel(K, a, 1)
     return K.where((a < 0.0) & (a > -math.inf), -y, y)  # of -inf torch gives 0, not -0
+
+
+# -- functions beside their slopes ---------------------------------------------------------------------------------------
+
+# Where a formula has a function and its slope, as kernels of derivatives have, both are made of one exponential. Elsewhere than
+# with tables in registers (see `_level`) the functions above are made of it anyway.
+
+
+def _fall(K: Any, a: Any) -> Any:
+    """exp(-|a|)."""
+    power, rest, k = _split(K, K.most(K.choose(-106.0, -750.0), -K.abs(a)))
+    return K.ldexp(power + rest, k)
+
+
+def _sigmoid_slope(K: Any, a: Any) -> Any:
+    below = _logistic(K, a)
+    return below * (1.0 - below)
+
+
+def _sigmoid_beside_softplus(K: Any, a: Any) -> Any:
+    if not K.quick(32):
+        return sigmoid(K, a)
+    e = _fall(K, a)
+    return K.where(a < 0.0, e, 1.0) / (1.0 + e)
+
+
+def _sigmoid_slope_beside_softplus(K: Any, a: Any) -> Any:
+    if not K.quick(32):
+        return _sigmoid_slope(K, a)
+    e = _fall(K, a)
+    below = e / (1.0 + e)
+    return K.fma(-below, below, below)
+
+
+def _soft_beside_sigmoid(K: Any, a: Any) -> Any:
+    """softplus(-|a|)."""
+    if not K.quick(32):
+        return _soft(K, a)
+    e = _fall(K, a)
+    return K.fma(e * e, K.estrin(e, _LOG1P_EXP[0]), e)
+
+
+def _softplus_beside_sigmoid(K: Any, a: Any) -> Any:
+    return K.most(0.0, a) + _soft_beside_sigmoid(K, a)
+
+
+def _log_sigmoid_beside_sigmoid(K: Any, a: Any) -> Any:
+    return K.least(0.0, a) - _soft_beside_sigmoid(K, a)
+
+
+def _tanh_parts(K: Any, a: Any) -> tuple[Any, Any, Any]:
+    """e = exp(-|a|), e - 1, and 1/(1 + e)."""
+    down = -K.abs(a)
+    power, rest, k = _split(K, K.most(-106.0, down), near=down > -0.34)
+    less = (K.ldexp(power, k) - 1.0) + K.ldexp(rest, k)
+    return K.ldexp(power + rest, k), less, 1.0 / (2.0 + less)
+
+
+def _tanh_beside_slope(K: Any, a: Any) -> Any:
+    """tanh(a/2)."""
+    if not K.quick(32):
+        return tanh(K, 0.5 * a)
+    _, less, inverse = _tanh_parts(K, a)
+    total, y = 2.0 + less, less * inverse
+    lost = (2.0 - total) + less
+    off = K.fma(-y, lost, K.fma(-y, total, less))
+    return K.copysign(K.fma(off, inverse, y), a)  # (1 - e)/(1 + e), corrected once, with the sign
+
+
+def _sigmoid_slope_beside_tanh(K: Any, a: Any) -> Any:
+    """sigmoid(a) sigmoid(-a), beside tanh(a/2)."""
+    if not K.quick(32):
+        return _sigmoid_slope(K, a)
+    e, _, inverse = _tanh_parts(K, a)
+    below = e * inverse
+    return K.fma(-below, below, below)
+
+
+def _erfcx(a: Any) -> Any:
+    """exp(a^2) erfc(a)."""
+    return np.exp(np.square(a)) * _erfc(a)
+
+
+def _bell_parts(K: Any, a: Any) -> tuple[Any, Any, Any, Any]:
+    """(power, rest, k) of `_split` with exp(-a^2), and |a|, limited to 10.2: beyond, both this and erfc are zero."""
+    size = K.least(10.2, K.abs(a))
+    return *_split(K, -(size * size), K.fma(-size, size, size * size)), size
+
+
+def _bell_beside_erfc(K: Any, a: Any) -> Any:
+    """exp(-a^2)."""
+    if not K.quick(32):
+        return exp(K, -(a * a))
+    power, rest, k, _ = _bell_parts(K, a)
+    return K.ldexp(power + rest, k)
+
+
+def _erfc_above_beside_bell(K: Any, a: Any) -> Any:
+    """erfc(|a|)."""
+    if not K.quick(32):
+        return _erfc_above(K, a)
+    power, rest, k, size = _bell_parts(K, a)
+    factor = _piecewise(K, _erfcx, size, 0.325)
+    return K.ldexp(K.fma(power, factor, rest * factor), k)
+
+
+@dataclass(frozen=True)
+class Partner:
+    """A function as it is computed beside another one.
+
+    meaning   its formula
+    error     the largest in units in the last place, of float32 with AVX-512; otherwise it is computed by the primitives' kernels
+    """
+
+    kernel: Callable[..., Any]
+    meaning: str
+    error: float
+
+
+# By the names that kernels/cpu/partners.py gives them.
+PARTNERS: dict[str, Partner] = {
+    "sigmoid slope": Partner(_sigmoid_slope, "sigmoid(a)*sigmoid(-a)", 1.9),
+    "sigmoid beside softplus": Partner(_sigmoid_beside_softplus, "sigmoid(a)", 2.15),
+    "sigmoid slope beside softplus": Partner(_sigmoid_slope_beside_softplus, "sigmoid(a)*sigmoid(-a)", 3.1),
+    "softplus beside sigmoid": Partner(_softplus_beside_sigmoid, "softplus(a)", 1.55),
+    "log_sigmoid beside sigmoid": Partner(_log_sigmoid_beside_sigmoid, "log_sigmoid(a)", 1.55),
+    "tanh beside slope": Partner(_tanh_beside_slope, "tanh(0.5*a)", 2.7),
+    "sigmoid slope beside tanh": Partner(_sigmoid_slope_beside_tanh, "sigmoid(a)*sigmoid(-a)", 3.6),
+    "bell beside erfc": Partner(_bell_beside_erfc, "exp(-square(a))", 0.55),
+    "erfc of size": Partner(_erfc_above, "erfc(abs(a))", KERNEL_ERRORS["erfc"][0]),
+    "erfc of size beside bell": Partner(_erfc_above_beside_bell, "erfc(abs(a))", 1.5),
+}
 
 
 # -- rectifiers and choices ----------------------------------------------------------------------------------------------

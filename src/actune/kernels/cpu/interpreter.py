@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...language.elementary import POWERS
+from ...language.elementary import PARTNERS, POWERS
 from ...language.expr import Expr
 from ...language.ops import OPS
 from . import llvm
@@ -217,6 +217,7 @@ def _kernels() -> dict[str, tuple[int, Callable[..., Value]]]:
     """For each operator: its number of arguments, and its kernel column."""
     kernels = {name: (op.arity, operator_kernel(name)) for name, op in OPS.items() if op.kernel or name == "where"}
     kernels |= {name: (3, kernel) for name, kernel in CONTRACTED.items()}
+    kernels |= {name: (1, partner.kernel) for name, partner in PARTNERS.items()}
     return kernels | {_power_operator(b): (1, lambda K, a, b=b: operator_kernel("pow")(K, a, K.const(b))) for b in POWERS}
 
 

@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...language.expr import Expr, const, order
+from ...language.elementary import PARTNERS
+from ...language.expr import Expr, const, order, rebuild
 from ...language.ops import OPS
 from ..operators import ordered
+from .factors import gathered
 from .lanes import LANES, Code, Lanes, Value
+from .partners import with_partners
 
 __all__ = [
     "CONTRACTED",
@@ -38,7 +41,7 @@ Step = tuple[Expr, str, tuple[Expr, ...]]  # a node, the operator that computes 
 
 def has_kernels(nodes: Sequence[Expr]) -> bool:
     """Whether every operator of a formula has a kernel column."""
-    return all(n.is_leaf or n.op == "where" or OPS[n.op].kernel is not None for n in nodes)
+    return all(n.is_leaf or n.op == "where" or n.op in PARTNERS or OPS[n.op].kernel is not None for n in nodes)
 
 
 def instruction_count(outputs: Sequence[Expr], nodes: Sequence[Expr]) -> int:
@@ -59,13 +62,20 @@ def _instructions(code: Code) -> int:
 def kernel_form(exprs: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
     """The formulas as kernels compute them, and all their parts, each before what is made of it.
 
-    What several parts are divided by is inverted once: a division costs as much as ten or twenty products.
+    The factors without x of a product are one, and functions share what they can. What several parts are divided by is inverted
+    once: a division costs as much as ten or twenty products.
     """
     outputs, nodes = ordered(exprs)
+    outputs = _one_inverse(with_partners(gathered(outputs, moving_nodes(nodes))))
+    return outputs, order(outputs)
+
+
+def _one_inverse(outputs: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    nodes = order(outputs)
     moving = moving_nodes(nodes)
     counts = Counter(n.args[1] for n in nodes if n.op == "div" and n.args[1] in moving)
     if all(count < 2 for count in counts.values()):
-        return outputs, nodes
+        return outputs
 
     def node(n: Expr, *args: Expr) -> Expr:
         if n.op != "div" or counts[n.args[1]] < 2:
@@ -73,8 +83,7 @@ def kernel_form(exprs: tuple[Expr, ...]) -> tuple[tuple[Expr, ...], tuple[Expr, 
         inverse = Expr("reciprocal", args[1:])
         return inverse if args[0] is const(1) else Expr("mul", (args[0], inverse))
 
-    outputs = tuple(e.fold(lambda n: n, node) for e in outputs)
-    return outputs, order(outputs)
+    return rebuild(outputs, node)
 
 
 def summed_cost(exprs: tuple[Expr, ...]) -> int:
@@ -107,8 +116,7 @@ def kernel_cost(e: Expr) -> int | None:
 
 def _quotient(K: Lanes, a: Value, inverse: Value, d: Value) -> Value:
     """a/d by the inverse of d: of a d so large that the inverse is subnormal, and so zero here, by a division."""
-    large = K.abs(d) >= 2.0 ** K.choose(125, 1021)
-    return K.rarely(large, lambda K, a, d: a / d, a * inverse, a, d)
+    return K.rarely(inverse == 0.0, lambda K, a, d: a / d, a * inverse, a, d)
 
 
 # Operators that kernels have beside those of the table: a product and a sum, rounded once; and a quotient by an inverse.
@@ -159,6 +167,8 @@ def moving_nodes(nodes: Sequence[Expr]) -> set[Expr]:
 
 def operator_kernel(op: str) -> Any:
     """The function over Lanes that computes an operator."""
+    if op in PARTNERS:
+        return PARTNERS[op].kernel
     return Lanes.where if op == "where" else CONTRACTED[op] if op in CONTRACTED else OPS[op].kernel
 
 
