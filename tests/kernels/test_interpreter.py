@@ -151,7 +151,9 @@ def test_a_tape_reuses_memory_that_nobody_needs_any_more() -> None:
     for i in range(40):
         e = actune.parse("sin(x)*x + c").substitute({"x": e, "c": const(i / 20)})
     found = interpreter.tape((e,), (), False, False)
-    blocks = (found.words[interpreter._FIELDS.index("bytes")] - found.words[1]) / (4 * LANES * interpreter.BLOCK)
+    blocks = (found.words[interpreter._FIELDS.index("bytes")] - found.words[1]) / (
+        4 * LANES * found.words[interpreter._FIELDS.index("block")]
+    )
     assert blocks <= 5
     x = torch.randn(2000) / 10
     assert same(*(passes(how, e, x, {}, torch.ones(2000)) for how in ("interpreted", "compiled")))

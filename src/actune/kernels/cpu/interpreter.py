@@ -39,7 +39,8 @@ from .strips import driver
 
 __all__ = ["Tape", "tape"]
 
-BLOCK = 256 // LANES  # vectors
+BLOCKS = tuple(n // LANES for n in (512, 384, 256))  # vectors: longer blocks take fewer calls, and more of the cache
+_CACHE = 2**15  # bytes of the fastest memory that a tape may fill with its blocks
 _COLUMNS = 8  # of a row: the operator, where its result goes, and where its three arguments are, each with a stride
 _SUM = "sum"
 _SKIP = {side: f"skip what is argument {side} of a choice" for side in (1, 2)}
@@ -75,14 +76,23 @@ _FIELDS = (
     "g",
     "out",
     "out_stride",
+    "block",
 )
 
 
 @functools.lru_cache(maxsize=512)
 def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward: bool) -> Tape:
-    """The tape of one formula's values, or of slopes (see `compiler.formula_library`)."""
+    """The tape of one formula's values, or of slopes (see `compiler.formula_library`), with the longest block that suits it."""
+    for block in BLOCKS:
+        found = _tape(exprs, names, double, backward, block)
+        if found.memory <= _CACHE:
+            break
+    return found
+
+
+def _tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward: bool, block: int) -> Tape:
     outputs, nodes = kernel_form(exprs)
-    arena = _Arena(LANES * (8 if double else 4))
+    arena = _Arena(LANES * (8 if double else 4), block)
     constants = [n for n in nodes if n.op == "const"]
     places = {n: arena.single() for n in constants}
     parameters, sums = [arena.single() for _ in names], [arena.single() for _ in outputs[1:]]
@@ -124,6 +134,7 @@ def tape(exprs: tuple[Expr, ...], names: tuple[str, ...], double: bool, backward
         x[0],
         g[0],
         *out,
+        block,
     )
     return Tape(np.array(words, np.int64), (numbers, table))
 
@@ -172,8 +183,8 @@ def _tape_row(operator: int, out: tuple[int, int], arguments: Sequence[tuple[int
 class _Arena:
     """Places (offset, stride) in the memory of a strip: of one vector, which every vector of a block finds again, or of a block."""
 
-    def __init__(self, vector_bytes: int):
-        self.vector_bytes, self.end = vector_bytes, 0
+    def __init__(self, vector_bytes: int, block: int):
+        self.vector_bytes, self.block_bytes, self.end = vector_bytes, block * vector_bytes, 0
         self._unused: list[int] = []
 
     def single(self) -> tuple[int, int]:
@@ -183,7 +194,7 @@ class _Arena:
     def block(self) -> tuple[int, int]:
         if not self._unused:
             self._unused.append(self.end)
-            self.end += BLOCK * self.vector_bytes
+            self.end += self.block_bytes
         return self._unused.pop(), self.vector_bytes
 
     def free(self, place: tuple[int, int]) -> None:
@@ -312,11 +323,11 @@ def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
     into, out = (_element(i, bytes_, columns) for i in ("in", "out"))
     block = f"""
   %left = sub i64 %vectors, %block
-  %some = call i64 @llvm.smin.i64(i64 %left, i64 {BLOCK})
+  %some = call i64 @llvm.smin.i64(i64 %left, i64 %f.block)
   %first = icmp eq i64 %block, 0
   %start = select i1 %first, i64 0, i64 %f.before{loop("in", "0", "%some", "1", into + fetch)}\
 {loop("row", "%start", "%f.all", "%row.step", _call())}{loop("out", "0", "%some", "1", out + put)}"""
-    work = loop("k", "0", "%f.parameters", "1", load) + loop("block", "0", "%vectors", str(BLOCK), block)
+    work = loop("k", "0", "%f.parameters", "1", load) + loop("block", "0", "%vectors", "%f.block", block)
     return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
