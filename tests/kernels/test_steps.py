@@ -44,6 +44,13 @@ def test_what_parameters_alone_decide_is_computed_before_the_loop(columns: bool,
     assert "fdiv" not in loop
 
 
+@pytest.mark.parametrize("text", ["a*(b*x)", "b*(a*x)"])
+def test_factors_keep_their_order(text: str) -> None:
+    """Not that of their places in memory: another process must give the same bits."""
+    (e,), _ = kernel_form((actune.parse(text),))
+    assert [n.args[0] for n in e.args[0].args] == [text[0], text[3]]
+
+
 def test_a_product_that_others_need_too_stands_by_itself() -> None:
     assert operators(actune.parse("x*a + 1"), actune.parse("x*a")) == ["mul", "add"]
 

@@ -6,6 +6,7 @@ part that x is in: of the largest numbers, one order overflows and another does 
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -19,11 +20,14 @@ _ZERO, _ONE = const(0), const(1)
 
 @dataclass(frozen=True)
 class _Scaled:
-    """A number times formulas without x, times a formula."""
+    """A number times formulas without x, times a formula.
+
+    still   the formulas without x, each with its place among all nodes, by which they are sorted
+    """
 
     e: Expr
     number: float = 1.0
-    still: tuple[Expr, ...] = ()
+    still: tuple[tuple[int, Expr], ...] = ()
 
     @property
     def is_negative(self) -> bool:
@@ -33,9 +37,9 @@ class _Scaled:
     def expr(self) -> Expr:
         if not self.still:
             return product(self.number, self.e)
-        still = self.still[0]
-        for s in self.still[1:]:
-            still = Expr("mul", (still, s))
+        still = self.still[0][1]
+        for _, factor in self.still[1:]:
+            still = Expr("mul", (still, factor))
         if self.e is _ONE:
             return product(self.number, still)
         if self.number == -1:
@@ -48,11 +52,11 @@ def gathered(outputs: tuple[Expr, ...], moving: Collection[Expr]) -> tuple[Expr,
     nodes = order(outputs)
     uses = Counter(a for n in nodes for a in n.children)
     found: dict[Expr, _Scaled] = {}
-    for n in nodes:
+    for place, n in enumerate(nodes):
         if n.op == "const":
             found[n] = _Scaled(_ONE, n.args[0])
         elif n not in moving:
-            found[n] = _Scaled(_ONE, 1.0, (n,))
+            found[n] = _Scaled(_ONE, 1.0, ((place, n),))
         elif n.is_leaf:
             found[n] = _Scaled(n)
         else:
@@ -86,7 +90,7 @@ def _mul(n: Expr, a: _Scaled, b: _Scaled) -> _Scaled | None:
         number = a.number * b.number
         if not 2.0**-100 < abs(number) < 2.0**100:  # the others are near the ends of the range, one by one or together
             return None
-        return _Scaled(b.e if a.e is _ONE else a.e, number, tuple(sorted((*a.still, *b.still), key=id)))
+        return _Scaled(b.e if a.e is _ONE else a.e, number, tuple(sorted((*a.still, *b.still), key=operator.itemgetter(0))))
     signs = [s.is_negative for s in (a, b)]
     sides = tuple(s.e if negative else s.expr() for s, negative in zip((a, b), signs, strict=True))
     return _Scaled(Expr("mul", sides), -1.0 if signs[0] != signs[1] else 1.0)
