@@ -7,7 +7,7 @@ parameters are sums that it keeps beside. What depends on parameters alone is co
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 
@@ -110,7 +110,7 @@ def _chosen(e: Expr) -> tuple[Expr, ...]:
 def strip_assembly(
     lanes: Lanes,
     dtype: torch.dtype,
-    outputs: Sequence[Value],
+    outputs: Iterable[Value],
     parameters: int,
     columns: bool,
     backward: bool,
@@ -126,19 +126,23 @@ def strip_assembly(
     counted        the lanes that count in these sums; None: all, as those that are not %alive add nothing to them
     before, after  more text: where the function begins, and where the vector with the number %i is done
     flushed        the outputs come from arithmetic, not from choices among inputs, so that none of them is subnormal
+
+    The first output is written as soon as it is there: what is computed before a store waits in memory if it is used behind it.
+    So an iterator that computes the others when it is asked for them gives a faster kernel than a list.
     """
-    code, (first, *others) = lanes.code, outputs
-    sums: list[Value] = []
+    code, each = lanes.code, iter(outputs)
+    first, sums = next(each), []
     if backward:
         g = read_elements(lanes, dtype, "g")
-        sums = [added(lanes, counted, g, other, f"%sum.{k}") for k, other in enumerate(others)]
         first = g * first
-    result = rounded_elements(lanes, dtype, first, flushed)
+    result, written = rounded_elements(lanes, dtype, first, flushed), len(code.lines)
+    if backward:
+        sums = [added(lanes, counted, g, other, f"%sum.{k}") for k, other in enumerate(each)]
     zero = f"{vector(lanes.kind)} [zeroinitializer, %entry]"
     carried = "".join(f"\n  %sum.{k} = phi {zero}, [{s.name}, %put.done]" for k, s in enumerate(sums))
     entry = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(parameters)) + before
     flush = "".join(add_sums(lanes, f"flush.{k}", s.name, str(k), columns) for k, s in enumerate(sums))
-    body = "".join(f"\n{line}" for line in code.lines) + after
+    body, rest = ("".join(f"\n{line}" for line in lines) for lines in (code.lines[:written], code.lines[written:]))
     fetch = load_vectors("xg" if backward else "x", dtype, "%at", "%some", "%i", columns)
     put = store_vector(result, dtype, "%at", "%some", "%i", columns)
     return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}{masks(dtype)}
@@ -151,7 +155,7 @@ loop:
   %row = phi i64 [0, %entry], [%row.next, %put.done]{carried}
   %next = add i64 %i, 1
   %at = add i64 %row, %column
-  %some = {is_partial("%i", columns)}{fetch}{body}{put}
+  %some = {is_partial("%i", columns)}{fetch}{body}{after}{put}{rest}
   %column.after = add i64 %column, %stride
   %row.ends = icmp eq i64 %column.after, %row.length
   %column.next = select i1 %row.ends, i64 0, i64 %column.after

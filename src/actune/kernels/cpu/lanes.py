@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -261,8 +261,12 @@ class Lanes:
 
     def polynomial(self, t: Value, coefficients: Sequence[Any]) -> Value:
         """c[0] + c[1] t + c[2] t^2 + ..., by Horner's rule with fma."""
-        total = self._of(coefficients[-1])
-        for c in coefficients[-2::-1]:
+        return self.horner(t, reversed(coefficients))
+
+    def horner(self, t: Value, coefficients: Iterator[Any]) -> Value:
+        """`polynomial` from the highest coefficient down, each asked for when the one before it is in."""
+        total = self._of(next(coefficients))
+        for c in coefficients:
             total = self.fma(total, t, c)
         return total
 

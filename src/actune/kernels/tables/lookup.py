@@ -19,6 +19,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -153,26 +154,27 @@ def _lookup_assembly(form: LookupForm, dtype: torch.dtype, backward: bool) -> st
     cell = lanes.to_int(size * scale)
     t = lanes.fma(size, scale, -lanes.from_int(cell))
     sign = (lanes.bits(x) >> (lanes.choose(32, 64) - cells.bit_length())) & cells  # the cells of x < 0 come second
-    found = [lanes.polynomial(t, _coefficients(lanes, form, cell, sign, output)) for output in range(form.outputs)]
+    found = (lanes.horner(t, _coefficients(lanes, form, cell, sign, output)) for output in range(form.outputs))
     if form.grown:
         behind = 2 * cells * form.outputs * (form.degree + 1)
         power = lanes.polynomial(t, [_picked(lanes, behind + 2 * cells * k, cells, cell, sign) for k in range(2)])
         power = power if lanes.code.wide512 else lanes.least(power, _INFINITE)
         factor = lanes.polynomial(lanes.fraction(power), _EXP2)
-        found = [lanes.ldexp(y * factor, power) for y in found]
-    alive = Value(lanes.code, "i1", "%alive")
+        found = (lanes.ldexp(y * factor, power) for y in found)
+    noted = _noted(Value(lanes.code, "i1", "%alive") & ~covered)
     before = _CONTEXT.format(size=LANES * dtype.itemsize, lanes=LANES)
-    return strip_assembly(
-        lanes, dtype, found, len(parameters), False, backward, covered, before, _noted(alive & ~covered), flushed=True
-    )
+    return strip_assembly(lanes, dtype, found, len(parameters), False, backward, covered, before, noted, flushed=True)
 
 
-def _coefficients(lanes: Lanes, form: LookupForm, cell: Value, sign: Value, output: int) -> list[Value]:
-    """The coefficients of each lane's polynomial; those of a cell that does not exist are another one's."""
+def _coefficients(lanes: Lanes, form: LookupForm, cell: Value, sign: Value, output: int) -> Iterator[Value]:
+    """The coefficients of each lane's polynomial, the highest first; those of a cell that does not exist are another one's.
+
+    From registers each is picked when it is asked for: LLVM keeps the order, and all at once would not fit into registers.
+    """
     cells, powers = form.cells, form.degree + 1
     if lanes.quick(2 * cells):
-        return [_picked(lanes, 2 * cells * (output * powers + k), cells, cell, sign) for k in range(powers)]
-    return lanes.rows("%table", ((cell & (cells - 1)) | sign) + 2 * cells * output)
+        return (_picked(lanes, 2 * cells * (output * powers + k), cells, cell, sign) for k in reversed(range(powers)))
+    return reversed(lanes.rows("%table", ((cell & (cells - 1)) | sign) + 2 * cells * output))
 
 
 def _picked(lanes: Lanes, start: int, cells: int, cell: Value, sign: Value) -> Value:
