@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from actune.kernels.cpu import llvm
 from actune.kernels.tables import lookup, special, tabulated
 from actune.kernels.tables.lookup import Lookup
-from actune.kernels.tables.polynomials import Table
+from actune.kernels.tables.polynomials import Polynomials, Table
 from actune.kernels.tables.precision import DOUBLE, PLAIN, SINGLE, Precision
 from actune.kernels.tables.series import ENDS
 from actune.special.contour import numpy_derivatives
@@ -124,6 +125,24 @@ def test_a_table_ends_where_it_says(precision: Precision, dtype: torch.dtype) ->
         assert missed.tolist() == np.flatnonzero(~covered).tolist()
         assert (y.double().numpy() == torch.from_numpy(true[0]).to(dtype).double().numpy())[covered].all()
     assert true.max() == 2 * precision.cells - 1
+
+
+@REGISTERS
+@pytest.mark.parametrize("octave", [4, 8, 16])
+def test_cells_that_double(octave: int) -> None:
+    """Each cell has its own polynomial, times 2^S for x >= 0; of S = 1 + t - t^2 here."""
+    precision = replace(SINGLE, octave=octave, widths=(0.125, 1 / 3))
+    p, sign = powers(precision, 1).reshape(1, 2, precision.cells, -1), np.array([1, -1])[:, None, None]
+    begin, width = precision.edges[:, :-1, None], np.diff(precision.edges)[..., None]
+    x = torch.from_numpy(sign * (begin + width * np.linspace(0.01, 0.99, 50))).float()
+    t = (sign * x.double().numpy() - begin) / width
+    terms = p[0, :, :, None] * t[..., None] ** np.arange(p.shape[-1])
+    terms[0] *= 2 ** (1 + t - t * t)[0, ..., None]
+    made = Polynomials(precision, p, precision.edges[None, :, -1], np.tile([1.0, 1.0, -1.0], (precision.cells, 1)))
+    y = torch.empty_like(x)
+    assert len(made.table().values(x.view(-1), y.view(-1))) == 0
+    assert (np.abs(y.double().numpy() - terms.sum(-1)) <= 4 * torch.finfo(x.dtype).eps * np.abs(terms).sum(-1)).all()
+    assert len(made.table().values(torch.full((50,), precision.edges[0, -1]), torch.empty(50))) == 50
 
 
 @every_kind

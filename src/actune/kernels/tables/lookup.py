@@ -6,12 +6,15 @@ instructions are most of the work, so each degree has a kernel of its own. Elsew
 memory (`Lanes.rows`).
 
 context   three addresses: of the coefficients, of the first element of x, and of a word for each vector of x
-P         for x >= 0 and for x < 0: 1 / the width of a cell, and |x| from which nothing is covered; with 2^S also the last x >= 0
+P         for x >= 0 and for x < 0: the units per x, and |x| from which nothing is covered; with 2^S also the last x >= 0
 
 Each bit of a word says whether an element of its vector is not covered; what is computed for that one means nothing.
 
-Functions that grow like an exponential are polynomials times 2^S, where S is linear on each cell: behind the coefficients of the
-polynomials come those of S, 2 * cells numbers for each power.
+Cells are of one width, or as many are in each octave of a number s = 2 + scale |x|: 16 from 2 to 32, if these are four. Then the
+last bits of its exponent and the first of its fraction say which one it is; for x < 0 s is from 32 on.
+
+Functions that grow like an exponential are polynomials times 2^S, where S is a polynomial on each cell: behind the coefficients of
+the polynomials come those of S, 2 * cells numbers for each power.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -48,7 +50,7 @@ class Lookup:
 
     coefficients  (outputs, degree + 1, 2 * cells) for registers, (outputs, 2 * cells, degree + 1) for rows; from a cache line on
     limits        |x| from which nothing is covered, for x >= 0 and for x < 0
-    growth        (2, 2 * cells): S = s0 + s1 t in each cell, or None for polynomials alone
+    growth        (powers, 2 * cells): the coefficients of S in each cell, or None for polynomials alone
     """
 
     precision: Precision
@@ -84,16 +86,19 @@ class Lookup:
     @functools.cached_property
     def _form(self) -> LookupForm:
         degree = self.coefficients.shape[1 if self.precision.in_registers else 2] - 1
-        return LookupForm(self.precision.cells, degree, len(self.coefficients), self.growth is not None)
+        grown = 0 if self.growth is None else len(self.growth)
+        return LookupForm(self.precision.cells, self.precision.octave, degree, len(self.coefficients), grown)
 
     @functools.cached_property
     def _numbers(self) -> Array:
         precision = self.precision
-        # Where a width is no power of two a place is rounded: what is next to a limit, and rounded onto it, is not covered either.
-        limits = [e if math.log2(w).is_integer() else e * (1 - 2**-21) for e, w in zip(self.limits, precision.widths, strict=True)]
-        end = precision.cells * precision.widths[0] * (1 - 2**-21) if self.limits[0] == math.inf else math.inf
+        # Where a place is rounded, what is next to a limit, and rounded onto it, is not covered either.
+        exact = [precision.octave is None and math.log2(width).is_integer() for width in precision.widths]
+        limits = [e if safe else e * (1 - 2**-19) for e, safe in zip(self.limits, exact, strict=True)]
+        end = precision.edges[0, -1] * (1 - 2**-19) if self.limits[0] == math.inf else math.inf
         last = [] if self.growth is None else [end]
-        return np.array([[1 / width] for width in precision.widths] + [[e] for e in limits + last], precision.kind)
+        scales = [scale / width for scale, width in zip(precision.scales, precision.widths, strict=True)]
+        return np.array([[e] for e in scales + limits + last], precision.kind)
 
 
 def aligned(a: Array, kind: np.dtype[Any]) -> Array:
@@ -123,15 +128,16 @@ def _flat(size: int) -> Cut:
 class LookupForm(NamedTuple):
     """All of a table that its kernels depend on.
 
-    cells, degree   of the polynomials
-    outputs         the number of functions
-    grown           whether they are divided by 2^S
+    cells, octave, degree   of the polynomials
+    outputs                 the number of functions
+    grown                   the number of coefficients of S; 0: they are not divided by 2^S
     """
 
     cells: int
+    octave: int | None
     degree: int
     outputs: int
-    grown: bool
+    grown: int
 
 
 @functools.cache
@@ -141,47 +147,67 @@ def _lookup_kernel(form: LookupForm, dtype: torch.dtype, backward: bool) -> Stri
 
 def _lookup_assembly(form: LookupForm, dtype: torch.dtype, backward: bool) -> str:
     """The kernel in LLVM assembly for elements of this dtype."""
-    lanes, cells = processor_lanes(dtype == torch.float64), form.cells
+    lanes = processor_lanes(dtype == torch.float64)
     x = read_elements(lanes, dtype, "x")
-    parameters = [Value(lanes.code, lanes.kind, f"%param.{i}") for i in range(4 + form.grown)]
-    per_width, per_width_below, limit, limit_below = parameters[:4]
+    parameters = [Value(lanes.code, lanes.kind, f"%param.{i}") for i in range(5 if form.grown else 4)]
+    scale, scale_below, limit, limit_below = parameters[:4]
     if form.grown:  # what is beyond the last cell may be covered: it is infinite, as is the end of that cell
         x = lanes.least(parameters[4], x)
-    # The place in units of cells: a whole number, the cell, and t in [0, 1). Beyond the limit, and of nan, they are anything.
     size, below = lanes.abs(x), lanes.signbit(x)
     covered = size < lanes.where(below, limit_below, limit)
-    scale = lanes.where(below, per_width_below, per_width)
-    cell = lanes.to_int(size * scale)
-    t = lanes.fma(size, scale, -lanes.from_int(cell))
-    sign = (lanes.bits(x) >> (lanes.choose(32, 64) - cells.bit_length())) & cells  # the cells of x < 0 come second
-    found = (lanes.horner(t, _coefficients(lanes, form, cell, sign, output)) for output in range(form.outputs))
+    place = _equal_cells if form.octave is None else _octaves
+    index, t = place(lanes, form, x, lanes.where(below, scale_below, scale))
+    found = (_polynomial(lanes, form, t, index, output) for output in range(form.outputs))
     if form.grown:
-        behind = 2 * cells * form.outputs * (form.degree + 1)
-        power = lanes.polynomial(t, [_picked(lanes, behind + 2 * cells * k, cells, cell, sign) for k in range(2)])
+        behind = 2 * form.cells * form.outputs * (form.degree + 1)
+        power = _picked_polynomial(lanes, form, t, index, behind, form.grown)
         power = power if lanes.code.wide512 else lanes.least(power, _INFINITE)
-        factor = lanes.polynomial(lanes.fraction(power), _EXP2)
-        found = (lanes.ldexp(y * factor, power) for y in found)
+        factor = lanes.ldexp(lanes.polynomial(lanes.fraction(power), _EXP2), power)
+        found = (y * factor for y in found)
     noted = _noted(Value(lanes.code, "i1", "%alive") & ~covered)
     before = _CONTEXT.format(size=LANES * dtype.itemsize, lanes=LANES)
     return strip_assembly(lanes, dtype, found, len(parameters), False, backward, covered, before, noted, flushed=True)
 
 
-def _coefficients(lanes: Lanes, form: LookupForm, cell: Value, sign: Value, output: int) -> Iterator[Value]:
-    """The coefficients of each lane's polynomial, the highest first; those of a cell that does not exist are another one's.
+def _equal_cells(lanes: Lanes, form: LookupForm, x: Value, scale: Value) -> tuple[Value, Value]:
+    """The index of the coefficients, those of x < 0 second, and t in [0, 1]; beyond the limit, and of nan, they are anything."""
+    size, cells = lanes.abs(x), form.cells
+    cell = lanes.to_int(size * scale)
+    sign = (lanes.bits(x) >> (lanes.choose(32, 64) - cells.bit_length())) & cells
+    inside = cell if lanes.quick(2 * cells) else cell & (cells - 1)  # picking looks at the last bits alone
+    return inside | sign, lanes.fma(size, scale, -lanes.from_int(cell))
 
-    From registers each is picked when it is asked for: LLVM keeps the order, and all at once would not fit into registers.
+
+def _octaves(lanes: Lanes, form: LookupForm, x: Value, scale: Value) -> tuple[Value, Value]:
+    """Index and t where cells double, of a table in registers: both are parts of s (see above)."""
+    assert form.octave is not None
+    size, dropped = lanes.abs(x), lanes.choose(23, 52) - form.octave.bit_length() + 1
+    start = lanes.where(lanes.signbit(x), 2.0 ** (1 + form.cells // form.octave), 2.0)
+    place = lanes.bits(lanes.fma(size, scale, start))
+    return place >> dropped, lanes.fma(size, scale, start - lanes.from_bits(place & -(1 << dropped)))
+
+
+def _polynomial(lanes: Lanes, form: LookupForm, t: Value, index: Value, output: int) -> Value:
+    """An output at t, each lane's by the coefficients with its index."""
+    first = 2 * form.cells * output
+    if lanes.quick(2 * form.cells):
+        return _picked_polynomial(lanes, form, t, index, first * (form.degree + 1), form.degree + 1)
+    return lanes.polynomial(t, lanes.rows("%table", index + first))
+
+
+def _picked_polynomial(lanes: Lanes, form: LookupForm, t: Value, index: Value, start: int, count: int) -> Value:
+    """A polynomial of so many coefficients, which stand in the table from this number on, all of a power together.
+
+    Each is picked when it is needed: LLVM keeps about this order, and all at once would not fit into registers.
     """
-    cells, powers = form.cells, form.degree + 1
-    if lanes.quick(2 * cells):
-        return (_picked(lanes, 2 * cells * (output * powers + k), cells, cell, sign) for k in reversed(range(powers)))
-    return reversed(lanes.rows("%table", ((cell & (cells - 1)) | sign) + 2 * cells * output))
 
+    def picked(power: int) -> Value:
+        at = start + 2 * form.cells * power
+        if lanes.quick(2 * form.cells):
+            return lanes.pick_from(*lanes.registers("%table", at), index)
+        return lanes.gather("%table", index + at)
 
-def _picked(lanes: Lanes, start: int, cells: int, cell: Value, sign: Value) -> Value:
-    """Each lane's one of the numbers for all cells that stand in the table from here on."""
-    if lanes.quick(2 * cells):
-        return lanes.pick_from(*lanes.registers("%table", start), cell | sign)
-    return lanes.gather("%table", ((cell & (cells - 1)) | sign) + start)
+    return lanes.horner(t, map(picked, reversed(range(count))))
 
 
 _CONTEXT = """

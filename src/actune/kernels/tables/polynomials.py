@@ -4,7 +4,7 @@ A table is fitted to float64 values and checks itself: it covers |x| up to the f
 values by more than the tolerance, relative to |f| + |x f'|, what rounding the input alone would excuse. What it does not cover
 is listed, never guessed.
 
-A function that grows like an exponential for x > 0 is divided by 2^S, S linear on each cell: that quotient has the polynomials.
+A function that grows like an exponential for x > 0 is divided by 2^S, S another polynomial on each cell.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "chebyshev",
     "chebyshev_points",
     "fit",
+    "growth_at",
     "monomials",
     "points",
     "trials",
@@ -36,7 +37,8 @@ __all__ = [
 
 
 _ROOT = 0.02  # of the largest |f| + |x f'| in a cell: where it is smaller, f has a double root
-_SPARE = 0.3  # of the tolerance: what a polynomial of a lower degree may miss
+_SPARE = 0.5  # of the tolerance: what a polynomial of a lower degree may miss
+_FOLDED = 100.0  # the power of two up to which that at the start of a cell is part of its polynomials
 _ENDLESS = 130.0  # the power of two from which a table of float32 ends in infinity
 
 
@@ -76,7 +78,7 @@ class Table:
 
     coefficients   of t^k in a cell, cells of x >= 0 first, as a `Lookup` has them
     covered        (outputs, 2): |x| from which the table says nothing, for x >= 0 and for x < 0
-    growth         (2, 2 * cells): S = s0 + s1 t of all outputs, or None if they are not divided by 2^S
+    growth         (powers, 2 * cells): the coefficients of S of all outputs, or None if they are not divided by 2^S
     """
 
     precision: Precision
@@ -114,7 +116,7 @@ class Polynomials:
 
     powers    (outputs, 2, cells, degree + 1): the coefficients of t^k in a cell, x >= 0 first; 0 where they are not good
     covered   (outputs, 2): see `Table`
-    growth    (cells, 2): S = s0 + s1 t for x >= 0, by whose power of two the functions are divided; or None
+    growth    (cells, powers): of S for x >= 0, by whose power of two the functions are divided; or None
     """
 
     precision: Precision
@@ -123,15 +125,17 @@ class Polynomials:
     growth: Array | None = None
 
     def table(self) -> Table:
-        """The table in the dtype and the order of a kernel."""
+        """The table in the dtype, the order and the units of a kernel."""
         p, (outputs, _, _, count) = self.precision, self.powers.shape
-        kept = self.powers.reshape(outputs, 2 * p.cells, count)
-        kept = kept.transpose(0, 2, 1) if p.in_registers else kept
-        growth = None
+        kept, growth = self.powers * p.units[..., None] ** -np.arange(count), None
         if self.growth is not None:  # none for x < 0
-            growth = np.zeros((2, 2 * p.cells), p.kind)
-            growth[:, : p.cells] = self.growth.T
-        return Table(p, aligned(kept, p.kind), self.covered, growth)
+            growth = np.zeros((self.growth.shape[1], 2 * p.cells), p.kind)
+            growth[:, : p.cells] = (self.growth * p.units[0][:, None] ** -np.arange(len(growth))).T
+            # The less S is, the less rounding it costs; at the start of a cell a slope may be infinite where the value is not yet.
+            growth[0] = np.maximum(growth[0] - _FOLDED, 0.0)
+            kept[:, 0] *= 2 ** (self.growth[:, :1] - growth[0, : p.cells, None])
+        kept = kept.reshape(outputs, 2 * p.cells, count)
+        return Table(p, aligned(kept.transpose(0, 2, 1) if p.in_registers else kept, p.kind), self.covered, growth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +147,7 @@ class TableTarget:
     floor     (outputs), or one number: errors below this times the tolerance count as none
     slope     (2): that of the first output at 0 and -0, taken exactly too; a function like x² needs it to be accurate near 0
     tried     (outputs, 2, cells, trials): the values at `trials`, for a function that may have corners
-    growth    (cells, 2): S = s0 + s1 t, if the values for x >= 0 are those of the function divided by 2^S
+    growth    (cells, powers): the coefficients of S, if the values for x >= 0 are those of the function divided by 2^S
     """
 
     values: Array
@@ -162,8 +166,8 @@ def points(precision: Precision) -> Array:
 
 def _both_signs(precision: Precision, t: Array) -> Array:
     """(2, cells, size): x at these t in each cell."""
-    positive, negative = precision.widths
-    return (np.arange(precision.cells)[:, None] + t) * np.array([positive, -negative])[:, None, None]
+    edges = precision.edges[:, :, None] * np.array([1, -1])[:, None, None]
+    return edges[:, :-1] + np.diff(edges, axis=1) * t
 
 
 # Where a table is tried: at the start and the end of a cell, where a corner hides from the Chebyshev points, and between these.
@@ -199,10 +203,11 @@ def as_far_as_good(powers: Array, target: TableTarget) -> Polynomials:
     with np.errstate(all="ignore"):
         good = _fits(powers, chebyshev_points(p.nodes), target.values, target)
         if target.tried is not None:
-            t = np.abs(trials(p)) / np.array(p.widths)[:, None, None] - np.arange(p.cells)[:, None]
+            edges = p.edges[:, :, None]
+            t = (np.abs(trials(p)) - edges[:, :-1]) / np.diff(edges, axis=1)
             good &= _fits(powers, t, target.tried, target)
         good &= (np.abs(powers) < torch.finfo(p.dtype).max).all(-1)
-        covered = np.where(good.all(-1), p.cells, np.argmin(good, -1)) * np.array(p.widths)
+        covered = p.edges[[0, 1], np.where(good.all(-1), p.cells, np.argmin(good, -1))]
         if growth is not None:
             end = np.log2(np.abs(powers[:, 0, -1].sum(-1))) + growth[-1].sum()
             covered[good[:, 0].all(-1) & (end > _ENDLESS), 0] = math.inf
@@ -223,7 +228,7 @@ def _lowest_degree(target: TableTarget) -> tuple[int, Array]:
     counted = np.logical_and.accumulate((missed[..., -1] <= allowed).all(0), -1)  # (2, cells)
     enough = (missed <= _SPARE * allowed[..., None]) | ~counted[..., None]
     enough = enough.reshape(-1, enough.shape[-1]).all(0)
-    return (p.lowest + int(np.argmax(enough)) if enough.any() else p.degree), counted.sum(-1) * np.array(p.widths)
+    return (p.lowest + int(np.argmax(enough)) if enough.any() else p.degree), p.edges[[0, 1], counted.sum(-1)]
 
 
 def monomials(target: TableTarget, degree: int) -> Array:
@@ -252,7 +257,7 @@ def _fits(powers: Array, t: Array, values: Array, target: TableTarget) -> Array:
     got, rounding = _at(powers, basis), _at(np.abs(powers), basis)
     error = np.abs(got - values) + eps / 6 * rounding  # as measured
     if growth is not None:  # S is rounded too
-        error[:, 0] += eps / 3 * np.abs(values[:, 0]) * (growth[:, :1] + growth[:, 1:] * np.broadcast_to(t, values.shape[1:])[0])
+        error[:, 0] += eps / 3 * np.abs(values[:, 0]) * growth_at(growth, t)
     allowed = _excused(values, slopes, t, target)
     good = error <= p.tolerance * allowed
     if p.dtype != torch.float64:  # near a double root rounding is larger than what is excused
@@ -267,11 +272,20 @@ def _at(powers: Array, basis: Array) -> Array:
     return found
 
 
+def growth_at(growth: Array, t: Array) -> Array:
+    """(cells, points): polynomials, (cells, powers), at t, (points) or (2, cells, points)."""
+    place = t if t.ndim == 1 else t[0]
+    found: Array = (place[..., None] ** np.arange(growth.shape[1]) * growth[:, None]).sum(-1)
+    return found
+
+
 def _excused(values: Array, slopes: Array, t: Array, target: TableTarget) -> Array:
     """|f| + |x f'| and the floor, from the values and their slopes in t, all of them divided by 2^S."""
     if target.growth is not None:
         slopes = slopes.copy()
-        slopes[:, 0] += math.log(2) * target.growth[:, 1:] * values[:, 0]
-    place = np.arange(target.precision.cells)[:, None] + t
+        rise = target.growth[:, 1:] * np.arange(1, target.growth.shape[1])
+        slopes[:, 0] += math.log(2) * growth_at(rise, t) * values[:, 0]
+    edges = target.precision.edges[0]
+    place = (edges[:-1] / np.diff(edges))[:, None] + t  # alike for both signs
     found: Array = np.abs(values) + np.abs(place * slopes) + np.reshape(target.floor, (-1, 1, 1, 1))
     return found

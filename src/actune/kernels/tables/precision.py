@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+
+from ...tensors import Array
 
 __all__ = ["DOUBLE", "PLAIN", "SINGLE", "Precision"]
 
@@ -15,10 +19,11 @@ class Precision:
     """What the tables of a dtype are made of.
 
     cells       of each sign
-    widths      of a cell of x >= 0 and of one of x < 0: 1 / width has few bits
+    widths      of the first cell of x >= 0 and of that of x < 0: 1 / width has few bits
     lowest      degree of the polynomials, and
     degree      the highest: a table whose functions need no more than less is looked up sooner
     tolerance   the error that they may make, relative to |f| + |x f'|
+    octave      after how many cells, a power of two, they become twice as wide; None: all are of one width
     """
 
     dtype: torch.dtype
@@ -27,6 +32,28 @@ class Precision:
     lowest: int
     degree: int
     tolerance: float
+    octave: int | None = None
+
+    @functools.cached_property
+    def edges(self) -> Array:
+        """(2, cells + 1): |x| where cells begin and, the last, end, x >= 0 first."""
+        each = np.arange(self.cells + 1.0)
+        if self.octave:
+            doublings, more = np.divmod(each, self.octave)
+            each = (self.octave + more) * 2**doublings - self.octave
+        found: Array = np.array(self.widths)[:, None] * each
+        return found
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """The t of a kernel at the end of the first cell of x >= 0 and of that of x < 0."""
+        return (1.0, 1.0) if self.octave is None else (2 / self.octave, 2 / self.octave * 2.0 ** (self.cells // self.octave))
+
+    @functools.cached_property
+    def units(self) -> Array:
+        """(2, cells): the t of a kernel at the end of each cell; 1 if all are of one width."""
+        found: Array = np.diff(self.edges) / np.array(self.widths)[:, None] * np.array(self.scales)[:, None]
+        return found
 
     @property
     def nodes(self) -> int:

@@ -27,7 +27,7 @@ from ..autograd import apply_way, needed_gradients
 from ..cpu.compiler import kernels_run
 from ..request import place_of
 from .patches import Patch, TableSample, make_patch
-from .polynomials import TableTarget, chebyshev, chebyshev_points, fit, points
+from .polynomials import TableTarget, chebyshev, chebyshev_points, fit, growth_at, points
 from .precision import DOUBLE, Precision
 from .series import ENDS, SCALED, Series
 from .tabulated import Kernel, Tabulated, precision_of
@@ -38,7 +38,10 @@ __all__ = ["mittag_leffler"]
 GROWN = 0.65  # α below which E for z > 0 grows too fast for polynomials alone
 _WIDTHS = np.array([8 / m * 2.0**k for k in range(-6, 2) for m in range(15, 7, -1)])  # of its cells, over the usual one
 _WIDER = ((1.2, 2.0), (GROWN, 1.6))  # α from which E is so smooth that cells may be so much wider, and tables reach further
+# Below, α from which there are so many cells in an octave, the first for z < 0 of this width, and S is of this degree.
+_RISING = ((0.37, 4, 1 / 6, 2), (0.22, 4, 1 / 6, 3), (0.08, 8, 0.4, 3), (0.0, 16, 0.5, 3))
 _SLOW = 0.9  # β below which E falls so fast for z < 0 that powers of t cancel: there not
+_NARROWER = (0.1, 0.8)  # the difference of α and β below which that is so, and there cells are so much narrower, where E grows fast
 _FLOORS = (0.0, 0.1, 0.5)  # the size of E, its slope in z and those in parameters below which an error is counted as of this size
 _BOX = (1 / 16, 1 / 8)  # the width of a patch: in α over the power of two below it, and in β
 _NODES = 6
@@ -105,40 +108,50 @@ def _patch_of(
 
 
 class Cells(NamedTuple):
-    """What the tables of E are made of; grown: for z > 0 they are divided by a power of two."""
+    """What the tables of E are made of; for z > 0 they are divided by 2^S with an S of degree `rise`, if that is not 0."""
 
     precision: Precision
-    grown: bool
+    rise: int
 
 
 def _cells(alpha: float, beta: float, precision: Precision) -> Cells:
     """The cells for this E: where it grows fast they end where it and its slopes have overflowed in float32, if that can be."""
     if precision is DOUBLE:
-        return Cells(precision, False)
+        return Cells(precision, 0)
     usual = precision.widths[0]
     if alpha >= GROWN:
         wide = usual * next(width for least, width in _WIDER if alpha >= least)
-        return Cells(replace(precision, widths=(wide, wide if beta >= _SLOW else usual)), False)
+        return Cells(replace(precision, widths=(wide, wide if beta >= _SLOW else usual)), 0)
+    octave, below, rise = next(form for least, *form in _RISING if alpha >= least)
+    below *= _NARROWER[1] if abs(alpha - beta) < _NARROWER[0] else 1.0
+    shape = replace(precision, octave=octave, widths=(1.0, below)) if precision.in_registers else precision
 
     def overflows(z: float) -> bool:
         return z ** (1 / alpha) / math.log(2) + (1 - beta) / alpha * math.log2(z) > 134 + math.log2(alpha)
 
-    width = next((w for w in usual * _WIDTHS if overflows(precision.cells * w)), usual)
-    return Cells(replace(precision, widths=(float(width), usual * (4 / 3 if alpha >= 0.4 and beta >= _SLOW else 1.0))), True)
+    width = next((w for w in usual * _WIDTHS if overflows(w * shape.edges[0, -1] / shape.widths[0])), usual)
+    return Cells(replace(shape, widths=(float(width), shape.widths[1])), rise)
 
 
 def _growth(alpha: float, cells: Cells) -> Array | None:
-    """z^{1/α} as a power of two, made linear on each cell; None where E grows slowly."""
-    if not cells.grown:
+    """(cells, powers): z^{1/α} as a power of two, as a polynomial on each cell, exact at its ends; None where E grows slowly."""
+    if not cells.rise:
         return None
-    ends = (np.arange(cells.precision.cells + 1) * cells.precision.widths[0]) ** (1 / alpha) / math.log(2)
-    return np.stack([ends[:-1], np.diff(ends)], 1)
+    edges, (t, matrix) = cells.precision.edges[0, :, None], _through_ends(cells.rise)
+    return (edges[:-1] + np.diff(edges, axis=0) * t) ** (1 / alpha) / math.log(2) @ matrix
+
+
+@functools.cache
+def _through_ends(degree: int) -> tuple[Array, Array]:
+    """Points of [0, 1], its ends among them, and (points, powers): from values there to the polynomial through them."""
+    t = (1 - np.cos(np.pi * np.arange(degree + 1) / degree)) / 2
+    return t, np.linalg.inv(np.vander(t, increasing=True)).T
 
 
 def _scale(alpha: float, cells: Cells) -> Array:
     """(cells, nodes): by what E for z > 0 is divided before it is interpolated in α, exp(z^{1/α}), if it is not grown."""
     z = points(cells.precision)[0]
-    return np.ones_like(z) if cells.grown else np.exp(np.minimum(z ** (1 / alpha), _FAR))
+    return np.ones_like(z) if cells.rise else np.exp(np.minimum(z ** (1 / alpha), _FAR))
 
 
 def _sample(place: tuple[float, float], orders: tuple[Order, ...], cells: Cells) -> TableSample:
@@ -172,7 +185,7 @@ def _sample(place: tuple[float, float], orders: tuple[Order, ...], cells: Cells)
         series[~good] = np.nan
         on_cells = _cell_values(at_zero[:, 0], series, alpha, precision)
         if growth is not None:
-            power = growth[:, :1] + growth[:, 1:] * chebyshev_points(precision.nodes)
+            power = growth_at(growth, chebyshev_points(precision.nodes))
             on_cells[:, 0] = values[:, : len(positive)].reshape(len(orders), *power.shape)
             on_cells[:, 0] *= np.exp(positive.reshape(power.shape) ** (1 / alpha) - math.log(2) * power)
     floor = np.array([_FLOORS[min(k, 2)] for k in range(len(orders))])
@@ -187,9 +200,9 @@ def _cell_values(first: Array, series: Array, alpha: float, precision: Precision
     """The values at the points of the table's cells, from the series; nan where there are none."""
     z = points(precision)
     found = np.full((len(series), 2, z[0].size), np.nan)
-    for sign, width in enumerate(precision.widths):
+    for sign in range(2):
         for k, (low, high) in enumerate(itertools.pairwise(ENDS)):
-            part, basis = _basis(precision.cells, precision.nodes, width, low, high, series.shape[-1])
+            part, basis = _basis(precision, sign, low, high, series.shape[-1])
             found[:, sign, part] = series[:, sign, k] @ basis
     found = found.reshape(len(series), *z.shape)
     near, grown = np.abs(z) < ENDS[1], z[0] >= SCALED
@@ -206,9 +219,9 @@ def _slope_matrix(n: int) -> Array:
 
 
 @functools.lru_cache(maxsize=256)
-def _basis(cells: int, nodes: int, width: float, low: float, high: float, n: int) -> tuple[slice, Array]:
-    """Which points of these cells are in [low, high), and (n, points): the polynomials of a series on it there."""
-    z = ((np.arange(cells)[:, None] + chebyshev_points(nodes)) * width).ravel()
+def _basis(precision: Precision, sign: int, low: float, high: float, n: int) -> tuple[slice, Array]:
+    """Which points of the cells of a sign are in [low, high), and (n, points): the polynomials of a series on it there."""
+    z = np.abs(points(precision)[sign]).ravel()
     part = slice(*np.searchsorted(z, [low, high]))
     return part, np.polynomial.chebyshev.chebvander(2 * (z[part] - low) / (high - low) - 1, n - 1).T
 
