@@ -148,10 +148,10 @@ def sample_of(function: Callable[..., Any], precision: Any) -> Callable[[tuple[f
 
 def test_a_patch_gives_what_its_function_gives_between_the_nodes() -> None:
     sample = sample_of(lambda x, a, b: np.tanh(a * x) * (1 + b * b), PLAIN)
-    patch = make_patch(sample, (0.9, 0.5), (1.0, 0.75), 6)
+    patch = make_patch(sample, (0.9, 0.5), (1.0, 0.75), 5)
     assert patch is not None
     for a, b in ((0.93, 0.71), (0.9, 0.5), (0.987, 0.6)):
-        (table,), more = patch.at((a, b))
+        (table,), more = patch.at((a, b)), patch.more_at((a, b))
         x = torch.linspace(-7.9, 7.9, 1001)
         y = torch.empty_like(x)
         assert len(table.table().values(x, y)) == 0
@@ -161,16 +161,16 @@ def test_a_patch_gives_what_its_function_gives_between_the_nodes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "count"),
+    ("function", "degree"),
     [
-        (lambda x, a: np.tanh(a * x), 2),  # too few nodes
+        (lambda x, a: np.tanh(a * x), 1),  # too low a degree
         (lambda x, a: np.tanh(x) * (1 + abs(a - 0.953)), 8),  # a corner in the parameter
         (lambda x, a: np.tanh(x) * (1 + 1e-5 * math.copysign(1, a - 0.951)), 8),  # a jump, of little more than rounding
         (lambda x, a: np.abs(x - a) * np.tanh(x), 8),  # a corner in x that moves with the parameter
     ],
 )  # fmt: skip
-def test_no_patch_where_it_is_not_as_accurate_as_a_table(function: Callable[..., Any], count: int) -> None:
-    assert make_patch(sample_of(function, PLAIN), (0.9,), (1.0,), count) is None
+def test_no_patch_where_it_is_not_as_accurate_as_a_table(function: Callable[..., Any], degree: int) -> None:
+    assert make_patch(sample_of(function, PLAIN), (0.9,), (1.0,), degree) is None
 
 
 @pytest.mark.parametrize(

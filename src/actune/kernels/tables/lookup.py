@@ -22,6 +22,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -50,7 +51,7 @@ class Lookup:
 
     coefficients  (outputs, degree + 1, 2 * cells) for registers, (outputs, 2 * cells, degree + 1) for rows; from a cache line on
     limits        |x| from which nothing is covered, for x >= 0 and for x < 0
-    growth        (powers, 2 * cells): the coefficients of S in each cell, or None for polynomials alone
+    growth        (powers, 2 * cells): the coefficients of S in each cell, behind the others in memory; None for polynomials alone
     """
 
     precision: Precision
@@ -65,48 +66,35 @@ class Lookup:
         nothing to the sums.
         """
         words = torch.empty(-(-x.numel() // LANES), dtype=getattr(torch, f"int{LANES}"), device="cpu")
-        context = (ctypes.c_void_p * 3)(self._address, x.data_ptr(), words.data_ptr())
-        kernel = _lookup_kernel(self._form, x.dtype, g is not None)
-        strip = Strip(kernel.run, ctypes.addressof(context), (context, words, self._memory))
-        sums = run_strips(strip, _flat(x.numel()), self._numbers, x, y, g, len(self.coefficients) - 1)
+        address, form, numbers = self._prepared
+        context = (ctypes.c_void_p * 3)(address, x.data_ptr(), words.data_ptr())
+        kernel = _lookup_kernel(form, x.dtype, g is not None)
+        strip = Strip(kernel.run, ctypes.addressof(context), (context, words, self.coefficients))
+        sums = run_strips(strip, _flat(x.numel()), numbers, x, y, g, len(self.coefficients) - 1)
         return sums[:, 0], _indices(words.numpy())
 
-    # Worked out once, as a table is looked up many times.
     @functools.cached_property
-    def _memory(self) -> Array:
-        """The coefficients, and behind them those of S."""
-        if self.growth is None:
-            return self.coefficients
-        return aligned(np.concatenate([self.coefficients.ravel(), self.growth.ravel()]), self.coefficients.dtype)
-
-    @functools.cached_property
-    def _address(self) -> int:
-        return int(self._memory.ctypes.data)
-
-    @functools.cached_property
-    def _form(self) -> LookupForm:
-        degree = self.coefficients.shape[1 if self.precision.in_registers else 2] - 1
-        grown = 0 if self.growth is None else len(self.growth)
-        return LookupForm(self.precision.cells, self.precision.octave, degree, len(self.coefficients), grown)
-
-    @functools.cached_property
-    def _numbers(self) -> Array:
-        precision = self.precision
+    def _prepared(self) -> tuple[int, LookupForm, Array]:
+        """The address, the form and the parameters, worked out once, as a table is looked up many times."""
+        p, grown = self.precision, 0 if self.growth is None else len(self.growth)
+        degree = self.coefficients.shape[1 if p.in_registers else 2] - 1
+        form = LookupForm(p.cells, p.octave, degree, len(self.coefficients), grown)
         # Where a place is rounded, what is next to a limit, and rounded onto it, is not covered either.
-        exact = [precision.octave is None and math.log2(width).is_integer() for width in precision.widths]
+        exact = [p.octave is None and math.log2(width).is_integer() for width in p.widths]
         limits = [e if safe else e * (1 - 2**-19) for e, safe in zip(self.limits, exact, strict=True)]
-        end = precision.edges[0, -1] * (1 - 2**-19) if self.limits[0] == math.inf else math.inf
-        last = [] if self.growth is None else [end]
-        scales = [scale / width for scale, width in zip(precision.scales, precision.widths, strict=True)]
-        return np.array([[e] for e in scales + limits + last], precision.kind)
+        last = [p.edges[0, -1] * (1 - 2**-19) if self.limits[0] == math.inf else math.inf] if grown else []
+        scales = [scale / width for scale, width in zip(p.scales, p.widths, strict=True)]
+        return self.coefficients.ctypes.data, form, np.array(scales + limits + last, p.kind)[:, None]
 
 
-def aligned(a: Array, kind: np.dtype[Any]) -> Array:
-    """A copy in this dtype that starts at a cache line, so that a register is loaded from one."""
-    room = np.empty(a.size + 64 // kind.itemsize, kind)
-    start = -room.ctypes.data % 64 // kind.itemsize
-    found = room[start : start + a.size].reshape(a.shape)
-    found[...] = a
+def aligned(arrays: Sequence[Array], kind: np.dtype[Any]) -> list[Array]:
+    """Copies in this dtype, one behind the other, from a cache line on, so that a register is loaded from one."""
+    room = np.empty(sum(a.size for a in arrays) + 64 // kind.itemsize, kind)
+    start, found = -room.ctypes.data % 64 // kind.itemsize, []
+    for a in arrays:
+        found.append(room[start : start + a.size].reshape(a.shape))
+        found[-1][...] = a
+        start += a.size
     return found
 
 

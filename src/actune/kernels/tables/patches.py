@@ -9,14 +9,13 @@ between its own; where it fails there is none, and tables are made one by one.
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...tensors import Array
-from .polynomials import Polynomials, TableTarget, as_far_as_good, chebyshev, chebyshev_points, fit, monomials
+from .polynomials import Polynomials, TableTarget, as_far_as_good, chebyshev_points, fit, monomials
 
 __all__ = ["Patch", "TableSample", "make_patch"]
 
@@ -39,102 +38,117 @@ class TableSample:
 
     targets   what its tables shall give
     more      (rows, numbers): other numbers that go with them, those of a row of one scale
-    scale     (cells, nodes): by what the values for x >= 0 are divided before they are interpolated
+    scale     (cells): by what the polynomials for x >= 0 are divided before they are interpolated, if they have no growth
     """
 
     targets: tuple[TableTarget, ...]
     more: Array
     scale: Array | float = 1.0
 
-    @property
-    def numbers(self) -> Array:
-        """All that is interpolated, one after the other."""
-        return np.concatenate([self.more.ravel(), *(a.ravel() for t in self.targets for a in _numbers(t, 1 / self.scale))])
-
-
-def _numbers(target: TableTarget, scale: Array | float) -> tuple[Array, Array, Array]:
-    """The values, times the scale where x >= 0, those at zero, and the slope there."""
-    return _scaled(target.values, scale), target.at_zero, np.zeros(0) if target.slope is None else target.slope
-
-
-def _scaled(values: Array, scale: Array | float) -> Array:
-    """Values (outputs, 2, cells, nodes) times the scale where x >= 0."""
-    found = values.copy()
-    found[:, 0] *= scale
-    return found
-
 
 @dataclass(frozen=True, eq=False)
 class Patch:
     """The tables of a function over a box of its parameters.
 
-    low, high   (parameters): the corners of the box
-    count       of nodes in each direction
-    sample      at some place, and
-    tables      those there; they reach as far in all of the box
-    first       (size): the numbers of the sample at the first node
-    moving      the indices of those that differ at other nodes, and
-    numbers     (nodes, moving): what they are there
+    low, high   the corners of the box
+    degree      of the polynomials in the parameters, in all of them together
+    tables      those somewhere in the box; they reach as far in all of it
+    powers      for each table (terms, size): the series of its coefficients, divided by the scale
+    more        (terms, rows, numbers): those of the other numbers; nan in a row that is not exact enough
     """
 
-    low: Array
-    high: Array
-    count: int
-    sample: TableSample
+    low: _Place
+    high: _Place
+    degree: int
     tables: tuple[Polynomials, ...]
-    first: Array
-    moving: Array
-    numbers: Array
+    powers: tuple[Array, ...]
+    more: Array
 
-    def at(self, place: _Place, scale: Array | float = 1.0) -> tuple[list[Polynomials], Array]:
-        """The tables, without their growth, and the other numbers at these parameters, where the scale is this."""
-        t = np.clip((np.array(place) - self.low) / (self.high - self.low), 0.0, 1.0)
-        each = np.cos(np.arange(self.count) * np.arccos(2 * t - 1)[:, None]) @ chebyshev(self.count)
-        found = self.first.copy()
-        found[self.moving] = functools.reduce(lambda a, b: np.outer(a, b).ravel(), each) @ self.numbers
-        more = found[: self.sample.more.size].reshape(self.sample.more.shape)
-        start, tables = more.size, []
-        for target, table in zip(self.sample.targets, self.tables, strict=True):
-            parts = []
-            for like in _numbers(target, 1.0):
-                parts.append(found[start : start + like.size].reshape(like.shape))
-                start += like.size
-            values, at_zero, slope = parts
-            values[:, 0] *= scale
-            here = replace(target, values=values, at_zero=at_zero, slope=slope if slope.size else None)
-            tables.append(replace(table, powers=monomials(here, table.powers.shape[-1] - 1)))
-        return tables, more
+    def at(self, place: _Place, scale: Array | float = 1.0, growth: Array | None = None) -> list[Polynomials]:
+        """The tables at these parameters, where the scale and the growth are these."""
+        basis, found = self._basis(place), []
+        for table, series in zip(self.tables, self.powers, strict=True):
+            powers = (basis @ series).reshape(table.powers.shape)
+            if growth is None:
+                powers[:, 0] *= np.reshape(scale, (-1, 1))
+            found.append(Polynomials(table.precision, powers, table.covered, growth))
+        return found
+
+    def more_at(self, place: _Place) -> Array:
+        """(rows, numbers): the other numbers at these parameters."""
+        found: Array = np.tensordot(self._basis(place), self.more, 1)
+        return found
+
+    def _basis(self, place: _Place) -> Array:
+        t = [min(max((v - a) / (b - a), 0.0), 1.0) for v, a, b in zip(place, self.low, self.high, strict=True)]
+        return np.array(_products(t, self.degree))
 
 
-def make_patch(sample: Callable[[_Place], TableSample], low: _Place, high: _Place, count: int) -> Patch | None:
-    """The patch over a box, with so many nodes in each direction; None if it is not as accurate as a table."""
+def _products(t: Sequence[float], degree: int) -> list[float]:
+    """The products of Chebyshev polynomials on [0, 1] of this total degree at most; by floats, as arrays take twice as long."""
+    each = []
+    for v in t:
+        values = [1.0, 2 * v - 1]
+        while len(values) <= degree:
+            values.append(2 * values[1] * values[-1] - values[-2])
+        each.append(values)
+    if len(each) == 1:
+        return each[0]
+    first, second = each
+    return [a * b for i, a in enumerate(first) for b in second[: degree + 1 - i]]
+
+
+@functools.cache
+def _nodes(parameters: int, degree: int) -> tuple[Array, Array]:
+    """(terms, parameters): as many places of the box as a polynomial has terms; and the matrix from values there to its series.
+
+    For two parameters the Padua points: M. Caliari, S. De Marchi, M. Vianello, Appl. Math. Comput. 165 (2005) 261.
+    """
+    if parameters == 1:
+        found = chebyshev_points(degree + 1)[:, None]
+    else:
+        j, k = np.divmod(np.arange((degree + 1) * (degree + 2)), degree + 2)
+        some = (j + k) % 2 == 0
+        found = np.stack([1 - np.cos(np.pi * j[some] / degree), 1 - np.cos(np.pi * k[some] / (degree + 1))], 1) / 2
+    return found, np.linalg.inv([_products(t, degree) for t in found.tolist()])
+
+
+def make_patch(sample: Callable[[_Place], TableSample], low: _Place, high: _Place, degree: int) -> Patch | None:
+    """The patch over a box, of this degree in one or two parameters; None if it is not as accurate as a table."""
     size, start = np.array(high) - low, np.array(low)
     tried = [tuple((start + size * t).tolist()) for t in np.unique(np.array(_TRIED)[:, : len(low)], axis=0)]
     samples = [sample(place) for place in tried]
-    middle = samples[len(samples) // 2]
     fitted = [[fit(target) for target in each] for each in zip(*(s.targets for s in samples), strict=True)]
     tables = tuple(max(each, key=lambda t: t.powers.shape[-1]) for each in fitted)
-    nodes = itertools.product(*(start[:, None] + size[:, None] * chebyshev_points(count)))
-    rows = np.array([sample(tuple(map(float, node))).numbers for node in nodes])
-    moving = np.flatnonzero((rows != rows[0]).any(0))
-    patch = Patch(start, np.array(high), count, middle, tables, rows[0], moving, rows[:, moving])
-    covered, rough = [np.min([t.covered for t in each], 0) for each in fitted], np.zeros(len(middle.more), bool)
-    with np.errstate(invalid="ignore"):
+    at_nodes, matrix = _nodes(len(low), degree)
+    nodes = [sample(tuple((start + size * t).tolist())) for t in at_nodes]
+    with np.errstate(invalid="ignore", over="ignore"):
+        powers = tuple(
+            matrix @ np.array([_powers(node.targets[n], table.powers.shape[-1] - 1, node.scale).ravel() for node in nodes])
+            for n, table in enumerate(tables)
+        )
+        patch = Patch(low, high, degree, tables, powers, np.tensordot(matrix, np.array([n.more for n in nodes]), 1))
+        covered, rough = [np.min([t.covered for t in each], 0) for each in fitted], np.zeros(len(samples[0].more), bool)
         for place, true in zip(tried, samples, strict=True):
-            found, more = patch.at(place, true.scale)
+            found, more = patch.at(place, true.scale), patch.more_at(place)
             reached = [as_far_as_good(t.powers, target).covered for t, target in zip(found, true.targets, strict=True)]
             covered = [np.minimum(a, b) for a, b in zip(covered, reached, strict=True)]
             rough |= ~(np.abs(more - true.more).max(-1) <= _MORE * np.abs(true.more).max(-1))
     if any((c.min(0) < _ENOUGH * t.covered.min(0)).any() for c, each in zip(covered, fitted, strict=True) for t in each):
         return None
-    # A row of other numbers that is not exact enough is not there.
-    lost = np.zeros(rows.shape[1], bool)
-    lost[: middle.more.size] = np.repeat(rough, middle.more.shape[-1])
-    kept = ~lost[moving]
-    return replace(
-        patch,
-        tables=tuple(replace(t, covered=c) for t, c in zip(tables, covered, strict=True)),
-        first=np.where(lost, np.nan, rows[0]),
-        moving=moving[kept],
-        numbers=rows[:, moving[kept]],
-    )
+    kept = tuple(replace(t, covered=c) for t, c in zip(tables, covered, strict=True))
+    powers = tuple(np.where(_used(table), series, 0.0) for series, table in zip(powers, kept, strict=True))
+    return replace(patch, tables=kept, powers=powers, more=np.where(rough[:, None], np.nan, patch.more))
+
+
+def _used(table: Polynomials) -> Array:
+    """(size): which coefficients are those of cells that a table covers."""
+    cells = table.precision.edges[:, :-1] < table.covered[..., None]
+    return np.broadcast_to(cells[..., None], table.powers.shape).ravel()
+
+
+def _powers(target: TableTarget, degree: int, scale: Array | float) -> Array:
+    """The coefficients that a table has of this degree, over the scale where x >= 0."""
+    found = monomials(target, degree)
+    found[:, 0] /= np.reshape(scale, (-1, 1))
+    return found

@@ -38,7 +38,7 @@ __all__ = [
 
 _ROOT = 0.02  # of the largest |f| + |x f'| in a cell: where it is smaller, f has a double root
 _SPARE = 0.5  # of the tolerance: what a polynomial of a lower degree may miss
-_FOLDED = 100.0  # the power of two up to which that at the start of a cell is part of its polynomials
+_FOLDED = 64.0  # the power of two up to which that at the start of a cell is part of its polynomials
 _ENDLESS = 130.0  # the power of two from which a table of float32 ends in infinity
 
 
@@ -127,15 +127,24 @@ class Polynomials:
     def table(self) -> Table:
         """The table in the dtype, the order and the units of a kernel."""
         p, (outputs, _, _, count) = self.precision, self.powers.shape
-        kept, growth = self.powers * p.units[..., None] ** -np.arange(count), None
-        if self.growth is not None:  # none for x < 0
-            growth = np.zeros((self.growth.shape[1], 2 * p.cells), p.kind)
-            growth[:, : p.cells] = (self.growth * p.units[0][:, None] ** -np.arange(len(growth))).T
+        kept, growth = self.powers * _unit_powers(p, count), []
+        if self.growth is not None:
+            growth = [np.zeros((self.growth.shape[1], 2 * p.cells), p.kind)]  # none for x < 0
+            growth[0][:, : p.cells] = (self.growth * _unit_powers(p, self.growth.shape[1])[0]).T
             # The less S is, the less rounding it costs; at the start of a cell a slope may be infinite where the value is not yet.
-            growth[0] = np.maximum(growth[0] - _FOLDED, 0.0)
-            kept[:, 0] *= 2 ** (self.growth[:, :1] - growth[0, : p.cells, None])
+            begin = np.maximum(growth[0][0] - _FOLDED, 0.0)
+            kept[:, 0] *= 2 ** (self.growth[:, 0] - begin[: p.cells])[:, None]
+            growth[0][0] = begin
         kept = kept.reshape(outputs, 2 * p.cells, count)
-        return Table(p, aligned(kept.transpose(0, 2, 1) if p.in_registers else kept, p.kind), self.covered, growth)
+        coefficients, *behind = aligned([kept.transpose(0, 2, 1) if p.in_registers else kept, *growth], p.kind)
+        return Table(p, coefficients, self.covered, *behind)
+
+
+@functools.lru_cache(maxsize=256)
+def _unit_powers(p: Precision, count: int) -> Array:
+    """(2, cells, count): from the powers of t in [0, 1] to those of the t of a kernel."""
+    found: Array = p.units[..., None] ** -np.arange(count)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,7 @@ class Precision:
         found: Array = np.array(self.widths)[:, None] * each
         return found
 
-    @property
+    @functools.cached_property
     def scales(self) -> tuple[float, float]:
         """The t of a kernel at the end of the first cell of x >= 0 and of that of x < 0."""
         return (1.0, 1.0) if self.octave is None else (2 / self.octave, 2 / self.octave * 2.0 ** (self.cells // self.octave))
@@ -60,7 +60,7 @@ class Precision:
         """In a cell: two more than the polynomial needs, which show its error."""
         return self.degree + 3
 
-    @property
+    @functools.cached_property
     def kind(self) -> Any:
         """The dtype in NumPy."""
         return torch.empty(0, dtype=self.dtype, device="cpu").numpy().dtype

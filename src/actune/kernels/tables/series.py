@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,20 +33,29 @@ SCALED = 1.0  # z from which E is over exp(z^{1/α})
 class Series:
     """E or its derivatives at one (α, β) as Chebyshev series on intervals, for single elements.
 
-    first          (outputs): the values at 0, to which the first interval adds |z| times its series: exact where E(0) = 0
-    coefficients   (outputs, points, 2 * intervals), z >= 0 first; nan where the series is not accurate
+    start     the first of them among those functions of which there are numbers
+    orders    the derivatives
+    numbers   gives, when it is called, (functions * 2 * intervals, points + 1), z >= 0 first: the series, nan where it is not
+              accurate, and the value at 0, to which the first interval adds |z| times its series: exact where E(0) = 0
     """
 
     alpha: float
     beta: float
+    start: int
     orders: Sequence[Order]
-    first: Array
-    coefficients: Array
+    numbers: Callable[[], Array]
+
+    @functools.cached_property
+    def _parts(self) -> tuple[Array, Array]:
+        """(outputs): the values at 0; and (outputs, points, 2 * intervals): the series."""
+        all_ = self.numbers()
+        own = all_.reshape(-1, 2 * (len(ENDS) - 1), all_.shape[-1])[self.start : self.start + len(self.orders)]
+        return own[:, 0, -1], np.ascontiguousarray(own[:, :, :-1].transpose(0, 2, 1))
 
     def __call__(self, z: Array) -> Array:
         """(outputs, size): the values at these elements, by the contour where the series has none."""
         wide, found = z.astype(np.float64), np.empty((len(self.orders), len(z)))
-        for first, coefficients, y in zip(self.first, self.coefficients, found, strict=True):
+        for first, coefficients, y in zip(*self._parts, found, strict=True):
             strip = replace(_series_kernel(len(coefficients)), context=coefficients.ctypes.data, kept=coefficients)
             numbers = np.array([[first], [1 / self.alpha]])
             run_strips(strip, Cut(1, 1, len(z)), numbers, torch.from_numpy(wide), torch.from_numpy(y))

@@ -35,7 +35,7 @@ from .tabulated import Kernel, Tabulated, precision_of
 __all__ = ["mittag_leffler"]
 
 
-GROWN = 0.65  # α below which E for z > 0 grows too fast for polynomials alone
+GROWN = 0.75  # α below which E for z > 0 grows too fast for polynomials alone
 _WIDTHS = np.array([8 / m * 2.0**k for k in range(-6, 2) for m in range(15, 7, -1)])  # of its cells, over the usual one
 _WIDER = ((1.2, 2.0), (GROWN, 1.6))  # α from which E is so smooth that cells may be so much wider, and tables reach further
 # Below, α from which there are so many cells in an octave, the first for z < 0 of this width, and S is of this degree.
@@ -44,7 +44,7 @@ _SLOW = 0.9  # β below which E falls so fast for z < 0 that powers of t cancel:
 _NARROWER = (0.1, 0.8)  # the difference of α and β below which that is so, and there cells are so much narrower, where E grows fast
 _FLOORS = (0.0, 0.1, 0.5)  # the size of E, its slope in z and those in parameters below which an error is counted as of this size
 _BOX = (1 / 16, 1 / 8)  # the width of a patch: in α over the power of two below it, and in β
-_NODES = 6
+_DEGREE = 6  # and its own, in both
 _FAR = 300.0  # z^{1/α} from which no table is made
 _SMALLEST = 0.02  # α and β of a patch: beside 0 they matter as powers do
 LEAST = 4096  # elements from which a table is worth its building
@@ -61,15 +61,13 @@ def _table_kernels(alpha: float, beta: float, precision: Precision, slopes: tupl
     found = _patch_around(place, moving, precision, orders) if moving and precision is not DOUBLE else None
     if found is None:
         sample = _sample(place, orders, _cells(alpha, beta, precision))
-        tables, more = [fit(target) for target in sample.targets], sample.more
+        tables, numbers = [fit(target) for target in sample.targets], functools.partial(np.asarray, sample.more)
     else:
         patch, cells = found
-        tables, more = patch.at(tuple(place[n] for n in moving), _scale(alpha, cells))
-        tables = [replace(t, growth=_growth(alpha, cells)) for t in tables]
-    numbers = more.reshape(len(orders), -1, more.shape[-1])
-    first, rows = numbers[:, 0, -1], np.ascontiguousarray(numbers[:, :, :-1].transpose(0, 2, 1))
-    parts = ((slice(0, 1), VALUE), (slice(1, None), slopes))
-    kernels = [Kernel(t.table(), Series(alpha, beta, of, first[k], rows[k])) for t, (k, of) in zip(tables, parts, strict=False)]
+        moved = tuple(place[n] for n in moving)
+        tables, numbers = patch.at(moved, _scale(alpha, cells), _growth(alpha, cells)), functools.partial(patch.more_at, moved)
+    parts = ((0, VALUE), (1, slopes))
+    kernels = [Kernel(t.table(), Series(alpha, beta, *part, numbers)) for t, part in zip(tables, parts, strict=False)]
     return kernels[0], kernels[1] if slopes else None
 
 
@@ -103,7 +101,7 @@ def _patch_of(
     low = tuple(max(c - w / 2, ends[n][0]) for c, w, n in zip(centre, widths, moving, strict=True))
     high = tuple(min(c + w / 2, ends[n][1]) for c, w, n in zip(centre, widths, moving, strict=True))
     cells = _cells(*whole(high), precision)
-    patch = make_patch(lambda place: _sample(whole(place), orders, cells), low, high, _NODES)
+    patch = make_patch(lambda place: _sample(whole(place), orders, cells), low, high, _DEGREE)
     return None if patch is None else (patch, cells)
 
 
@@ -137,21 +135,25 @@ def _growth(alpha: float, cells: Cells) -> Array | None:
     """(cells, powers): z^{1/α} as a power of two, as a polynomial on each cell, exact at its ends; None where E grows slowly."""
     if not cells.rise:
         return None
-    edges, (t, matrix) = cells.precision.edges[0, :, None], _through_ends(cells.rise)
-    return (edges[:-1] + np.diff(edges, axis=0) * t) ** (1 / alpha) / math.log(2) @ matrix
+    z, matrix = _through_ends(cells)
+    found: Array = z ** (1 / alpha) @ matrix
+    return found
 
 
-@functools.cache
-def _through_ends(degree: int) -> tuple[Array, Array]:
-    """Points of [0, 1], its ends among them, and (points, powers): from values there to the polynomial through them."""
-    t = (1 - np.cos(np.pi * np.arange(degree + 1) / degree)) / 2
-    return t, np.linalg.inv(np.vander(t, increasing=True)).T
+@functools.lru_cache(maxsize=64)
+def _through_ends(cells: Cells) -> tuple[Array, Array]:
+    """(cells, points): z in each cell, its ends among them; and (points, powers): from logarithms there to the powers of two."""
+    t = (1 - np.cos(np.pi * np.arange(cells.rise + 1) / cells.rise)) / 2
+    edges = cells.precision.edges[0, :, None]
+    return edges[:-1] + np.diff(edges, axis=0) * t, np.linalg.inv(np.vander(t, increasing=True)).T / math.log(2)
 
 
-def _scale(alpha: float, cells: Cells) -> Array:
-    """(cells, nodes): by what E for z > 0 is divided before it is interpolated in α, exp(z^{1/α}), if it is not grown."""
-    z = points(cells.precision)[0]
-    return np.ones_like(z) if cells.rise else np.exp(np.minimum(z ** (1 / alpha), _FAR))
+def _scale(alpha: float, cells: Cells) -> Array | float:
+    """(cells): by what E for z > 0 is divided before it is interpolated in α: exp(z^{1/α}) in the middle, if there is no S."""
+    if cells.rise:
+        return 1.0
+    found: Array = np.exp(np.minimum((cells.precision.edges[0, 1:] - cells.precision.widths[0] / 2) ** (1 / alpha), _FAR))
+    return found
 
 
 def _sample(place: tuple[float, float], orders: tuple[Order, ...], cells: Cells) -> TableSample:

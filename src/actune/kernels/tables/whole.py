@@ -28,7 +28,7 @@ ELEMENTS = 32768  # from which tables pay
 HEAVY = 50  # instructions up to which a formula is computed as fast as looked up
 REACH = 2.0  # |x| that a table must cover to be of use
 _BOX = 1 / 8  # the width of a patch in each moving parameter
-_NODES = {1: 8, 2: 6}  # of a patch in each direction, by the number of parameters that move
+_DEGREE = {1: 7, 2: 5}  # of a patch, by the number of parameters that move
 _FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
 
 
@@ -70,11 +70,11 @@ def table_kernels(
     """The value of a formula, and its slopes in these symbols if there are any."""
     exprs = (e, *(e.diff(name) for name in slopes))
     moving = tuple(n for n, name in enumerate(names[1:]) if name in slopes)
-    patch = _patch_around(exprs, names, values, moving, precision) if len(moving) in _NODES else None
+    patch = _patch_around(exprs, names, values, moving, precision) if len(moving) in _DEGREE else None
     if patch is None:
         tables = [fit(target) for target in _sample(exprs, names, values, precision).targets]
     else:
-        tables, _ = patch.at(tuple(values[n] for n in moving))
+        tables = patch.at(tuple(values[n] for n in moving))
     parts = (slice(0, 1), slice(1, None))
     kernels = [
         Kernel(t.table(), functools.partial(_outputs, exprs[part], names, values, precision.dtype))
@@ -133,7 +133,7 @@ def _patch_of(
         return _sample(exprs, names, tuple(given.get(n, v) for n, v in enumerate(fixed)), precision)
 
     try:
-        return make_patch(sample, low, high, _NODES[len(moving)]) if _is_smooth(exprs, names, fixed, moving, box) else None
+        return make_patch(sample, low, high, _DEGREE[len(moving)]) if _is_smooth(exprs, names, fixed, moving, box) else None
     except ValueError:  # a Mittag-Leffler function is asked for what it is not defined for
         return None
 
