@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ HEAVY = 50  # instructions up to which a formula is computed as fast as looked u
 REACH = 2.0  # |x| that a table must cover to be of use
 _BOX = 1 / 8  # the width of a patch in each moving parameter
 _DEGREE = {1: 7, 2: 5}  # of a patch, by the number of parameters that move
+_OCTAVE = 8  # cells after which they become twice as wide, for formulas with Mittag-Leffler functions
 _FLOOR = 0.1  # the size of a slope below which its error is counted as that of this size
 
 
@@ -52,11 +54,31 @@ def by_table(e: Expr, x: Tensor, parameters: Mapping[str, Tensor], one_sided: bo
     """The value from tables; None where there are none for both signs (one_sided: for neither)."""
     names, values = ("x", *parameters), tuple(parameters.values())
     slopes = tuple(names[i] for i in needed_gradients(x, values))
-    value, slope = table_kernels(e, names, tuple(p.item() for p in values), precision_of(x.dtype), slopes)
-    limits = value.table.limits if slope is None else tuple(map(min, value.table.limits, slope.table.limits))
+    value, slope, limits = _farthest(e, names, tuple(p.item() for p in values), precision_of(x.dtype), slopes)
     if (max if one_sided else min)(limits) < REACH:
         return None
     return apply_way(Tabulated(value, slope, functools.partial(_whole_by_operators, e, names[1:])), x, values)
+
+
+def _farthest(
+    e: Expr, names: tuple[str, ...], values: tuple[float, ...], precision: Precision, slopes: tuple[str, ...]
+) -> tuple[Kernel, Kernel | None, tuple[float, ...]]:
+    """The tables of a formula, and |x| of each sign that they do not cover any more.
+
+    An x beyond takes a Mittag-Leffler function some 1000 times as long: there cells become wider, unless that is too wide for it.
+    """
+    wider = precision.in_registers and operators.needs_float64(e)
+    for cells in (_widened(precision), precision) if wider else (precision,):
+        kernels = table_kernels(e, names, values, cells, slopes)
+        limits = tuple(np.min([k.table.limits for k in kernels if k is not None], 0).tolist())
+        if all(limit in (0.0, end) for limit, end in zip(limits, cells.edges[:, -1], strict=True)):
+            break
+    return *kernels, limits
+
+
+@functools.cache
+def _widened(precision: Precision) -> Precision:
+    return replace(precision, octave=_OCTAVE)
 
 
 def _whole_by_operators(e: Expr, names: tuple[str, ...], x: Tensor, *values: Tensor) -> Tensor:
