@@ -17,7 +17,7 @@ from actune.kernels.cpu import llvm
 from actune.kernels.tables import patches, special, whole
 from actune.kernels.tables.patches import TableSample, make_patch
 from actune.kernels.tables.polynomials import TableTarget, points, trials
-from actune.kernels.tables.precision import PLAIN
+from actune.kernels.tables.precision import PLAIN, SINGLE, Precision
 from actune.special.function import mittag_leffler_by_contour, mittag_leffler_derivatives
 
 U = 2.0**-24
@@ -53,6 +53,14 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 def single(*values: float) -> list[Tensor]:
     return [torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in values]
+
+
+@pytest.mark.parametrize("precision", [SINGLE, PLAIN], ids=["registers", "rows"])
+@pytest.mark.parametrize(("alpha", "beta"), STARTS)
+def test_e_has_patches(alpha: float, beta: float, precision: Precision) -> None:
+    """Else every step would make its tables one by one."""
+    found = special._patch_around((alpha, beta), (0, 1), precision, (*special.VALUE, *special.SLOPES))
+    assert found is not None
 
 
 @pytest.mark.parametrize(("alpha", "beta"), STARTS)

@@ -235,6 +235,15 @@ def test_second_derivatives_of_e() -> None:
     assert all(torch.allclose(a, b, rtol=1e-10) for a, b in pairs)
 
 
+@pytest.mark.skipif("avx512f" not in llvm.cpu_features(), reason="the processor has no AVX-512")
+@pytest.mark.parametrize(("name", "reach"), [("ml_mish", (12, 12)), ("ml_tanh", (12, 12)), ("ml_gelu", (8, 6))])
+def test_tables_of_formulas_with_e_reach_far(name: str, reach: tuple[float, float], used: list[tabulated.Kernel]) -> None:
+    """What lies beyond takes so long that two elements in a layer are felt; where wider cells reach less far they do not serve."""
+    f = actune.family(name)
+    dispatch.activate(f.expr, sample(), initial(f))
+    assert used[-1].table.limits == reach
+
+
 # -- when they apply -----------------------------------------------------------------------------------------------------
 
 

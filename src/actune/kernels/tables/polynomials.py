@@ -129,12 +129,11 @@ class Polynomials:
         p, (outputs, _, _, count) = self.precision, self.powers.shape
         kept, growth = self.powers * _unit_powers(p, count), []
         if self.growth is not None:
-            growth = [np.zeros((self.growth.shape[1], 2 * p.cells), p.kind)]  # none for x < 0
-            growth[0][:, : p.cells] = (self.growth * _unit_powers(p, self.growth.shape[1])[0]).T
-            # The less S is, the less rounding it costs; at the start of a cell a slope may be infinite where the value is not yet.
-            begin = np.maximum(growth[0][0] - _FOLDED, 0.0)
-            kept[:, 0] *= 2 ** (self.growth[:, 0] - begin[: p.cells])[:, None]
-            growth[0][0] = begin
+            # The less S is, the less its rounding costs. At the start of a cell a slope may be infinite where the value is not yet.
+            rise = self.growth * _unit_powers(p, self.growth.shape[1])[0]
+            rise[:, 0] = np.maximum(rise[:, 0] - _FOLDED, 0.0).astype(p.kind)
+            kept[:, 0] *= np.exp2(self.growth[:, 0] - rise[:, 0])[:, None]
+            growth = [np.concatenate([rise, np.zeros_like(rise)]).T]  # none for x < 0
         kept = kept.reshape(outputs, 2 * p.cells, count)
         coefficients, *behind = aligned([kept.transpose(0, 2, 1) if p.in_registers else kept, *growth], p.kind)
         return Table(p, coefficients, self.covered, *behind)

@@ -2,8 +2,8 @@
 
 The function and its first derivatives are evaluated once at a few hundred points by the contour: Chebyshev points of [0, 1/2],
 [1/2, 1], [1, 2], ..., [128, 256] on both sides. Where E grows, z > 1, it is over exp(z^{1/α}), so that the series are smooth.
-From these series come the cells of a `Table`, for |z| up to 8, and the values beyond, one by one; the rest (nan, |z| ≥ 256, and
-parameters whose series does not converge there) the contour computes as it would without tables.
+From these series come the cells of a `Table`, for |z| up to 8 or more, and what lies beyond, one by one; the rest (nan,
+|z| ≥ 256, and parameters whose series does not converge there) the contour computes as it would without tables.
 
 Tables are kept by the values of α and β, so that they are rebuilt only when a parameter changed.
 """
@@ -39,7 +39,7 @@ GROWN = 0.75  # α below which E for z > 0 grows too fast for polynomials alone
 _WIDTHS = np.array([8 / m * 2.0**k for k in range(-6, 2) for m in range(15, 7, -1)])  # of its cells, over the usual one
 _WIDER = ((1.2, 2.0), (GROWN, 1.6))  # α from which E is so smooth that cells may be so much wider, and tables reach further
 # Below, α from which there are so many cells in an octave, the first for z < 0 of this width, and S is of this degree.
-_RISING = ((0.37, 4, 1 / 6, 2), (0.22, 4, 1 / 6, 3), (0.08, 8, 0.4, 3), (0.0, 16, 0.5, 3))
+_RISING = ((0.37, (4, 1 / 6, 2)), (0.22, (4, 1 / 6, 3)), (0.08, (8, 0.4, 3)), (0.0, (16, 0.5, 3)))
 _SLOW = 0.9  # β below which E falls so fast for z < 0 that powers of t cancel: there not
 _NARROWER = (0.1, 0.8)  # the difference of α and β below which that is so, and there cells are so much narrower, where E grows fast
 _FLOORS = (0.0, 0.1, 0.5)  # the size of E, its slope in z and those in parameters below which an error is counted as of this size
@@ -120,7 +120,7 @@ def _cells(alpha: float, beta: float, precision: Precision) -> Cells:
     if alpha >= GROWN:
         wide = usual * next(width for least, width in _WIDER if alpha >= least)
         return Cells(replace(precision, widths=(wide, wide if beta >= _SLOW else usual)), 0)
-    octave, below, rise = next(form for least, *form in _RISING if alpha >= least)
+    octave, below, rise = next(form for least, form in _RISING if alpha >= least)
     below *= _NARROWER[1] if abs(alpha - beta) < _NARROWER[0] else 1.0
     shape = replace(precision, octave=octave, widths=(1.0, below)) if precision.in_registers else precision
 
