@@ -97,7 +97,7 @@ class Tabulated:
         elements, gradients = (as_flat(t, order, x.dtype).view(-1) for t in (x, g.expand_as(x)))
         slopes = self.slopes
         total = iter(fill_in_order(gx, order, x.dtype, lambda out: slopes.pullback(elements, gradients, out.view(-1))))
-        return gx, *(p.new_tensor(next(total)).reshape(p.shape) if n else None for p, n in zip(parameters, needs[1:], strict=True))
+        return gx, *(p.new_full(p.shape, next(total)) if n else None for p, n in zip(parameters, needs[1:], strict=True))
 
     def formula(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return self.original(x, *parameters)
