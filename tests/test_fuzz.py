@@ -126,10 +126,10 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 
 def test_large_formulas_take_no_more_memory_than_they_must(path: Path) -> None:
-    """One of 60,000 nodes, each in the next: all texts of its parts would be gigabytes."""
-    path.write_bytes(rows(60_000, lambda i: ["sin", i]))
+    """One of 40,000 nodes, each in the next: all texts of its parts would be gigabytes."""
+    path.write_bytes(rows(40_000, lambda i: ["sin", i]))
     f = answer(lambda: actune.load(path), {str(path)})
-    assert len(answer(lambda: str(f))) == 60_000 * 5 + 1
+    assert len(answer(lambda: str(f))) == 40_000 * 5 + 1
 
 
 # -- cards of models -------------------------------------------------------------------------------------------------------

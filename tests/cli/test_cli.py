@@ -162,22 +162,22 @@ def test_compare(actune_command, tmp_path: Path) -> None:
 
 def test_search_proves_goes_on_and_draws(actune_command, tmp_path: Path) -> None:
     storage, plot, best = (str(tmp_path / name) for name in ("study.db", "winner.png", "best.json"))
-    code, out, _ = actune_command("search", "digits", "--trials", "3", "--storage", storage, "--no-proof")
+    code, out, _ = actune_command("search", "digits", "--trials", "2", "--storage", storage, "--no-proof")
     assert code == 0
-    assert "3 trials" in out
+    assert "2 trials" in out
     code, out, _ = actune_command(
-        "search", "digits", "--trials", "5", "--storage", storage, "--seeds", "2", "--plot", plot, "--output", best, "--json"
+        "search", "digits", "--trials", "3", "--storage", storage, "--seeds", "2", "--plot", plot, "--output", best, "--json"
     )
     found = json.loads(out)
     assert code == 0
-    assert found["trials"] == 5
+    assert found["trials"] == 3
     assert actune.resolve(found["best"])
     assert found["proof"]["verdict"]
     assert actune.resolve(found["proof"]["winner"])
     assert Path(plot).exists()
     assert str(actune.load(best)) == str(actune.resolve(found["proof"]["winner"]))
     facts = json.loads(Path(best).read_text())["facts"]
-    assert facts["search"]["trials"] == 5
+    assert facts["search"]["trials"] == 3
     assert facts["versions"]["actune"] == actune.__version__
 
 

@@ -250,7 +250,8 @@ def onnx_outputs(module: nn.Module, *inputs: Tensor) -> Tensor:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # of the exporter
 def test_all_families_in_onnx(scope: str) -> None:
     """To a few units in the last place of the larger of x and the value: runtimes have tanh and sigmoid to that."""
-    names = [n for n in NAMES if scope == "layer" or actune.family(n).params]  # without parameters, a scope says nothing
+    # Without parameters, a scope says nothing; and how they are broadcast, a third of the families show.
+    names = NAMES if scope == "layer" else [n for n in NAMES if actune.family(n).params][::3]
     module = Apart(names, **SCOPES[scope])
     grid = torch.cat([torch.linspace(-100, 100, 96), torch.linspace(-4, 4, 96)]).reshape(8, 1, 3, 8)
     parts = [x.expand(-1, len(names), -1, -1).contiguous() for x in (X.clamp(-100, 100).unsqueeze(1), grid)]
