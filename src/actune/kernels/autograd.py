@@ -39,19 +39,20 @@ class Way(Protocol):
 
 def apply_way(way: Way, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The values, differentiable where gradients are recorded."""
-    if torch.is_grad_enabled() and (x.requires_grad or _learn(parameters)):
+    if _is_recorded(x, parameters):
         y: Tensor = _apply(way, x, *parameters)
         return y
     return way.values(x, parameters)
 
 
-def _learn(parameters: Sequence[Tensor]) -> bool:
-    return any(p.requires_grad for p in parameters)
+def _is_recorded(x: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether autograd will want gradients of some of these."""
+    return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
 
 def needed_gradients(x: Tensor, parameters: Sequence[Tensor]) -> tuple[int, ...]:
     """The indices in (x, *parameters) of what slopes are needed of: x always, if anything requires a gradient."""
-    if not torch.is_grad_enabled() or not (x.requires_grad or _learn(parameters)):
+    if not _is_recorded(x, parameters):
         return ()
     return (0, *(i for i, p in enumerate(parameters, start=1) if p.requires_grad))
 

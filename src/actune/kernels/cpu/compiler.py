@@ -142,10 +142,10 @@ def strip_assembly(
     carried = "".join(f"\n  %sum.{k} = phi {zero}, [{s.name}, %put.done]" for k, s in enumerate(sums))
     entry = "".join(parameter(lanes.kind, f"param.{i}", str(i), columns) for i in range(parameters)) + before
     flush = "".join(add_sums(lanes, f"flush.{k}", s.name, str(k), columns) for k, s in enumerate(sums))
-    body, rest = ("".join(f"\n{line}" for line in lines) for lines in (code.lines[:written], code.lines[written:]))
+    body, rest = code.text(0, written), code.text(written)
     fetch = load_vectors("xg" if backward else "x", dtype, "%at", "%some", "%i", columns)
     put = store_vector(result, dtype, "%at", "%some", "%i", columns)
-    return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}{masks(dtype)}
+    return f"""{code.outer_text()}{masks(dtype)}
 {SIGNATURE}{{
 entry:{entry}{vectors(columns)}
   br label %loop

@@ -118,11 +118,15 @@ class CpuWay:
         return gx, sums
 
     def _rows(self, parameters: Sequence[Tensor]) -> Rows:
-        """What backward needs again, and the next call if no parameter has changed; the bits tell 0 from -0."""
-        return _rows_of(self, *(self._bits(parameters) or _bits_of(self._stored(parameters))))
+        """What backward needs again, and the next call if no parameter has changed."""
+        return _rows_of(self, *self.bits(parameters))
 
-    def _bits(self, parameters: Sequence[Tensor]) -> tuple[torch.dtype, bytes] | None:
-        """The memory of `_stored` straight from that of the parameters; None where it is in another order or of several dtypes."""
+    def bits(self, parameters: Sequence[Tensor]) -> tuple[torch.dtype, bytes]:
+        """What tells these parameters from others, 0 and -0 too: the memory of `_stored`, and its dtype."""
+        return self._bits_in_order(parameters) or _bits_of(self._stored(parameters))
+
+    def _bits_in_order(self, parameters: Sequence[Tensor]) -> tuple[torch.dtype, bytes] | None:
+        """`bits` straight from the memory of the parameters; None where that is in another order or of several dtypes."""
         if not self._is_stored_in_order:
             return None
         dtype, found = parameters[0].dtype, []

@@ -291,8 +291,7 @@ def _over_block(lanes: Lanes, arguments: str, after: str, before: str = "") -> s
   %{t}.i = mul i64 %i, %{t}.stride
   %{t}.at = getelementptr i8, ptr %{t.upper()}, i64 %{t}.i
   %{t} = load {kind}, ptr %{t}.at, align {size}""" for t in arguments)  # fmt: skip
-    body = "".join(f"\n{line}" for line in lanes.code.lines)
-    return f"""{_HEAD}{counters("i")}{loop("i", "0", "%count", "1", loads + before + body + after)}
+    return f"""{_HEAD}{counters("i")}{loop("i", "0", "%count", "1", loads + before + lanes.code.text() + after)}
   ret i64 0
 }}"""
 
@@ -328,7 +327,7 @@ def _strip(dtype: torch.dtype, columns: bool, backward: bool) -> str:
   %start = select i1 %first, i64 0, i64 %f.before{loop("in", "0", "%some", "1", into + fetch)}\
 {loop("row", "%start", "%f.all", "%row.step", _call())}{loop("out", "0", "%some", "1", out + put)}"""
     work = loop("k", "0", "%f.parameters", "1", load) + loop("block", "0", "%vectors", "%f.block", block)
-    return f"""{"".join(f"{line}{chr(10)}" for line in code.outside)}
+    return f"""{code.outer_text()}
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 declare i64 @llvm.smax.i64(i64, i64){masks(dtype)}
@@ -352,7 +351,7 @@ def _fetched(lanes: Lanes, dtype: torch.dtype, backward: bool, columns: bool) ->
     """Load a vector of each input at element %in.at, and store it in the arena in the kind that is computed in."""
     inputs, emitted = "xg" if backward else "x", len(lanes.code.lines)
     found = {t: read_elements(lanes, dtype, t).name for t in inputs}
-    return load_vectors(inputs, dtype, "%in.at", "%in.some", "%in.vector", columns) + _lines(lanes, emitted) + "".join(f"""
+    return load_vectors(inputs, dtype, "%in.at", "%in.some", "%in.vector", columns) + lanes.code.text(emitted) + "".join(f"""
   %{t}.place = add i64 %f.{t}, %in.here
   %{t}.to = getelementptr i8, ptr %arena, i64 %{t}.place
   store {vector(lanes.kind)} {name}, ptr %{t}.to, align {_size(lanes.double)}""" for t, name in found.items())  # fmt: skip
@@ -366,13 +365,8 @@ def _put(lanes: Lanes, dtype: torch.dtype, columns: bool) -> str:
   %y.i = mul i64 %out, %f.out_stride
   %y.place = add i64 %f.out, %y.i
   %y.from = getelementptr i8, ptr %arena, i64 %y.place
-  %y = load {vector(lanes.kind)}, ptr %y.from, align {_size(lanes.double)}""" + _lines(lanes, emitted) + store_vector(
+  %y = load {vector(lanes.kind)}, ptr %y.from, align {_size(lanes.double)}""" + lanes.code.text(emitted) + store_vector(
         result, dtype, "%out.at", "%out.some", "%out.vector", columns)  # fmt: skip
-
-
-def _lines(lanes: Lanes, emitted: int) -> str:
-    """The instructions from this one on."""
-    return "".join(f"\n{line}" for line in lanes.code.lines[emitted:])
 
 
 def _element(i: str, vector_bytes: int, columns: bool) -> str:

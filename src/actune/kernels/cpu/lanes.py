@@ -56,9 +56,17 @@ class Code:
     def declare(self, text: str) -> None:
         self.outside[text] = None
 
+    def text(self, first: int = 0, end: int | None = None) -> str:
+        """The instructions from this one to before that one, for a function."""
+        return "".join(f"\n{line}" for line in self.lines[first:end])
+
+    def outer_text(self) -> str:
+        """What they need from outside, for the module around that."""
+        return "".join(f"{line}\n" for line in self.outside)
+
     def take_lines(self) -> str:
         """The text of the instructions so far, for a place that comes before all others; results stay known."""
-        text = "".join(f"\n{line}" for line in self.lines)
+        text = self.text()
         self.lines.clear()
         return text
 

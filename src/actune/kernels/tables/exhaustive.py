@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -123,7 +122,7 @@ class Exhaustive:
 
     def _tables(self, elements: int, parameters: Sequence[Tensor]) -> Tables | None:
         """The tables of these parameters; None: to fill them pays if they come again."""
-        key, channels = (self._kind, *map(_bits, parameters)), self.kernels.at.channels
+        key, channels = (self._kind, *self.kernels.bits(parameters)), self.kernels.at.channels
         found, seen = VALUE_TABLES.find(key)
         looks = 1 if channels == 1 else 2  # that of a channel is not in the nearest cache when a row of it begins
         if found is None and (seen or _pays_at_once(elements, self.patterns.entries(channels), self.cost, looks)):
@@ -220,13 +219,6 @@ def joint_cost(exprs: tuple[Expr, ...]) -> int:
 @functools.lru_cache(maxsize=4096)
 def _one_object(*of: object) -> object:
     return object()
-
-
-def _bits(p: Tensor) -> tuple[torch.dtype, bytes]:
-    """What tells a tensor of parameters from others: 0 and -0, too."""
-    if p.numel() == 1:
-        return p.dtype, struct.pack("d", p.item())
-    return p.dtype, p.detach().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 @dataclass(frozen=True, eq=False)
