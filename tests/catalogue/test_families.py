@@ -61,7 +61,7 @@ def test_formula_is_what_the_source_says(name: str) -> None:
         assert torch.allclose(initial(f, x), f.reference(x), rtol=1e-12, atol=3e-9)  # softplus of torch is off by 2e-9
     for shift in (0.0, 0.6, -0.6) if name in DEFINITIONS else ():
         values = parameters(f, torch.float64, shift)
-        for x in (*np.linspace(-29.7, 30.3, 25).tolist(), -1.1, -0.3, -3e-5, 0.0, 1e-5, 1e-3, 0.02, 0.4, 1.3, *marks(f)):
+        for x in (*np.linspace(-29.7, 30.3, 13).tolist(), -1.1, -0.3, -3e-5, 0.0, 1e-5, 1e-3, 0.02, 0.4, 1.3, *marks(f)):
             with mpmath.workdps(400 if f not in WIDE else 110):
                 wanted, got = DEFINITIONS[name](mpmath.mpf(x), **by_name(f, values)), value(f.expr, {"x": x, **values})
                 assert abs(got - wanted) <= 1e-16 * abs(wanted) + mpmath.mpf("1e-320"), (x, values)

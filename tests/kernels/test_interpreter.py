@@ -22,7 +22,7 @@ from actune.kernels.cpu.steps import has_kernels
 from actune.language.expr import Expr, const
 from actune.language.ops import OPS
 
-COUNT = 200
+COUNT = 120
 PARTS = 8  # tests, to share them out
 U = 2.0**-24
 OPERATOR = 4.0  # u: the most that an operator is off

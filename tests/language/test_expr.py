@@ -47,8 +47,8 @@ def random_expr(rng: random.Random, depth: int) -> Expr:
     return apply("clip", grow(), grow(), grow())
 
 
-# 50,000 random formulas in 50 parts, so that the parts can run side by side.
-PARTS, EACH = 50, 1000
+# 25,000 random formulas in 50 parts, so that the parts can run side by side.
+PARTS, EACH = 50, 500
 
 
 def exact_slope(e: Expr, x: object, a: object, b: object) -> object:
