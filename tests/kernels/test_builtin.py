@@ -8,12 +8,14 @@ import threading
 import time
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from actune.kernels.cpu import llvm
 from actune.kernels.cpu.fused import slopes
+from actune.kernels.cpu.native_calls import bind_gradients
 from actune.kernels.cpu.strips import Cut, FlatCall, Strip, flat_call, link_strip
 from actune.kernels.cpu.tiers import compile_strip
 from actune.language.parser import parse
@@ -40,7 +42,8 @@ def test_values_and_sums(size: int) -> None:
     numbers = struct.pack("f", 3.0)
     assert forward(x.data_ptr(), 0, y.data_ptr(), numbers, x, y) == b""
     for _ in range(2):  # the sums begin at zero each time
-        sums = struct.unpack("d", backward(x.data_ptr(), g.data_ptr(), gx.data_ptr(), numbers, x, gx, g))
+        each = backward(x.data_ptr(), g.data_ptr(), gx.data_ptr(), numbers, x, gx, g)
+        sums = [sum(struct.unpack(f"{Cut(1, 1, size).groups}d", each))]
         each = x.double() * g.double()
         assert sums[0] == pytest.approx(each.sum().item(), rel=0, abs=1e-6 * each.abs().sum().item())
     torch.testing.assert_close(y, 3 * x)
@@ -53,6 +56,37 @@ def test_what_is_no_address_is_an_error() -> None:
     for wrong in ((1.5, 0, x.data_ptr(), b"1234"), (x.data_ptr(), 0, None, b"1234"), (x.data_ptr(), 0, x.data_ptr(), 3)):
         with pytest.raises(TypeError):
             forward(*wrong)
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize(
+    ("groups", "distance", "spread"),
+    [
+        (1, 1, (1, 1, 1)),
+        (40, 64, (1, 64, 1)),
+        (3, 128, (1, 100, 1)),
+        (2, 448, (4, 100, 1)),
+        (5, 256, (4, 3, 20)),
+        (2, 64, (1, 13, 3)),
+    ],
+)
+def test_sums_become_gradients(double: bool, groups: int, distance: int, spread: tuple[int, int, int]) -> None:
+    """What is behind the sums of a row is not read, and what is behind a gradient not written to."""
+    (repeats, own, each), places = spread, ((1, 2), (3, 4))
+    draw = np.random.default_rng(0)
+    sums, slopes = draw.normal(size=(groups, 4, distance)), draw.normal(size=(8, own))
+    wanted = sums[:, :, : repeats * own * each].reshape(groups, 4, repeats, own, each).sum((0, 2, 4)) * slopes[[2, 4, 5, 6]]
+    sums[:, :, repeats * own * each :] = np.nan
+    kind = np.float64 if double else np.float32
+    found = [np.full(count * own + 1, 7, kind) for count, _ in places]
+    fill = bind_gradients(double, (groups, 4, distance), spread, places)
+    assert fill(sums.tobytes(), slopes.tobytes(), *(a.ctypes.data for a in found)) == b""
+    assert [a[-1] for a in found] == [7, 7]
+    got = np.concatenate([a[:-1] for a in found]).reshape(4, own)
+    np.testing.assert_allclose(got, wanted.astype(kind), rtol=0, atol=1e-13 if double else 1e-5)
+    for wrong in ((sums.tobytes(), slopes.tobytes(), 1.5, 2.5), (sums.tobytes(), [], 0, 0)):
+        with pytest.raises(TypeError):
+            fill(*wrong)
 
 
 def test_code_stays_as_long_as_its_function() -> None:

@@ -1,4 +1,4 @@
-"""The way of contiguous tensors with parameters of one number each."""
+"""The way of dense tensors with parameters of one number each, or of one per channel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 import actune
 from actune.kernels import dispatch
-from actune.kernels.cpu import tiers
+from actune.kernels.cpu import flat, tiers
+from actune.kernels.cpu.fused import cpu_way
 from actune.kernels.request import place_of
 
 
@@ -42,6 +43,68 @@ def test_the_bits_are_those_of_the_general_way(name, dtype):
     dispatch._suiting.cache_clear()
     for a, b in zip(found, general, strict=True):
         torch.testing.assert_close(a, b, rtol=4 * torch.finfo(a.dtype).eps, atol=1e-6 if dtype != torch.float64 else 1e-14)
+
+
+LAID = {
+    "channels": ((4, 64, 14, 14), torch.contiguous_format),
+    "channels last": ((4, 64, 14, 14), torch.channels_last),
+    "several groups": ((40, 64, 14, 14), torch.contiguous_format),
+    "features": ((64, 100), torch.contiguous_format),
+    "short rows": ((6, 3, 20), torch.contiguous_format),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=lambda d: str(d)[6:])
+@pytest.mark.parametrize("laid", LAID)
+@pytest.mark.parametrize("name", ["apalu", "rational", "zorro_tanh"])
+def test_channels_give_what_the_general_way_gives(name, laid, dtype):
+    """The same bits, but for sums, which are added in another order; also where a part of the parameters is trained."""
+    shape, kept = LAID[laid]
+    act = actune.Activation(name, scope="channel", channels=shape[1], trainable=True, dtype=dtype if dtype.itemsize > 2 else None)
+    with torch.no_grad():
+        for seed, p in enumerate(act.parameters()):
+            p.add_(0.1 * normal(p.shape, seed, p.dtype))
+    x, g = (normal(shape, seed, dtype).to(memory_format=kept) for seed in (0, 1))
+    first, *others = act.parameters()
+    with mock.patch.object(flat.FlatNumbers, "pullback", autospec=True, side_effect=flat.FlatNumbers.pullback) as served:
+        found = gradients(act, x.requires_grad_(), g)
+        first.requires_grad_(False)
+        some = torch.autograd.grad(act(x), [x, *others], g)
+        assert served.call_count == 2
+        first.requires_grad_(True)
+        dispatch._suiting.cache_clear()
+        with mock.patch.object(dispatch, "WAYS", (dispatch._by_autograd(cpu_way),)):
+            general = gradients(act, x, g)
+        dispatch._suiting.cache_clear()
+        assert served.call_count == 2
+    assert [t.stride() for t in found] == [t.stride() for t in general]
+    assert all(torch.equal(a, b) for a, b in zip(found[:2], general[:2], strict=True))
+    for a, b in zip([*found[2:], *some], [*general[2:], general[1], *general[3:]], strict=True):
+        eps = torch.finfo(a.dtype).eps
+        torch.testing.assert_close(a, b, rtol=4 * eps, atol=4 * eps * math.prod(shape) / shape[1])
+
+
+def test_parameters_that_are_stored_otherwise_are_read_too():
+    """In another dtype than is computed in, or with gaps."""
+    x, each = torch.randn(4, 64, 14, 14), torch.rand(64)
+    wanted = x * each.view(64, 1, 1)
+    for stored in (each.double(), torch.stack([each, each], 1)[:, 0]):
+        act = actune.Activation("x*b; b=1", scope="channel", channels=64)
+        act.b.data = stored
+        y = act(x.requires_grad_())
+        torch.testing.assert_close(y, wanted)
+        (slope,) = torch.autograd.grad(y.sum(), act.b)
+        torch.testing.assert_close(slope, x.sum((0, 2, 3)).to(stored.dtype), rtol=1e-4, atol=1e-3)
+
+
+def test_every_change_of_a_channels_parameter_is_seen():
+    act, x = actune.Activation("x*b; b=1", scope="channel", channels=3), torch.ones(2, 3, 100, requires_grad=True)
+    for value in (1.0, 2.0, -0.0, 0.0, 3.0):
+        act.b.data[1] = value
+        y = act(x)
+        assert y[0, :, 0].tolist() == [1.0, value, 1.0]
+        assert torch.autograd.grad(y.sum(), x)[0][1, :, 5].tolist() == [1.0, value, 1.0]
+        assert math.copysign(1, y[0, 1, 0].item()) == math.copysign(1, value)
 
 
 def test_every_change_of_a_parameter_is_seen():
@@ -103,8 +166,9 @@ def test_a_compiled_backward_follows_the_parameters():
         assert x.grad.tolist() == [value] * 4
 
 
-def test_gradients_of_parameters_own_their_memory():
-    act, x = actune.Activation("apalu"), torch.randn(8, requires_grad=True)
+@pytest.mark.parametrize("scope", [{}, {"scope": "channel", "channels": 1}])
+def test_gradients_of_parameters_own_their_memory(scope):
+    act, x = actune.Activation("apalu", **scope), torch.randn(8, 1, requires_grad=True)
     for _ in range(2):
         act(x).sum().backward()
     a, b = (p.grad for p in act.parameters())

@@ -78,6 +78,7 @@ def test_sixteen_threads_get_equal_shares(shape: tuple[int, ...], own: tuple[int
         work(0, units)
 
     monkeypatch.setattr(strips, "shared_out", planned)
+    monkeypatch.setattr(strips, "threads_for", lambda units, worth: 16)
     p = {"a": torch.ones(own), "b": torch.ones(own)}
     dispatch.activate(E, torch.ones(shape), p)
     (shares,) = plans

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -103,6 +105,15 @@ class Request(NamedTuple):
     def has_single_parameters(self) -> bool:
         """Whether every parameter is one number for all of x."""
         return all(math.prod(shape) == 1 for shape in self.shapes)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the elements of x lie in memory without gaps, in some order of its dimensions."""
+        if self.strides is None:
+            return True
+        ordered = sorted((stride, size) for stride, size in zip(self.strides, self.sizes, strict=True) if size > 1)
+        wanted = itertools.accumulate((size for _, size in ordered), operator.mul, initial=1)
+        return all(stride == step for (stride, _), step in zip(ordered, wanted, strict=False))
 
     @property
     def layout(self) -> Layout | None:

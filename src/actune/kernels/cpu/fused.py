@@ -119,15 +119,19 @@ class CpuWay:
 
     def _rows(self, parameters: Sequence[Tensor]) -> Rows:
         """What backward needs again, and the next call if no parameter has changed."""
-        return _rows_of(self, *self.bits(parameters))
+        return self.rows_of(*self.bits(parameters))
+
+    def rows_of(self, dtype: torch.dtype, bits: bytes) -> Rows:
+        """The rows of what is stored, (symbols, own channels) of this dtype, by its memory."""
+        return _rows_of(self, dtype, bits)
 
     def bits(self, parameters: Sequence[Tensor]) -> tuple[torch.dtype, bytes]:
         """What tells these parameters from others, 0 and -0 too: the memory of `_stored`, and its dtype."""
-        return self._bits_in_order(parameters) or _bits_of(self._stored(parameters))
+        return self.bits_in_order(parameters) or _bits_of(self._stored(parameters))
 
-    def _bits_in_order(self, parameters: Sequence[Tensor]) -> tuple[torch.dtype, bytes] | None:
+    def bits_in_order(self, parameters: Sequence[Tensor]) -> tuple[torch.dtype, bytes] | None:
         """`bits` straight from the memory of the parameters; None where that is in another order or of several dtypes."""
-        if not self._is_stored_in_order:
+        if not self.is_stored_in_order:
             return None
         dtype, found = parameters[0].dtype, []
         for p in parameters:
@@ -137,8 +141,8 @@ class CpuWay:
         return dtype, b"".join(found)
 
     @functools.cached_property
-    def _is_stored_in_order(self) -> bool:
-        """Whether each tensor of parameters has one number for each own channel, in the order of memory."""
+    def is_stored_in_order(self) -> bool:
+        """Whether each tensor of parameters has one number for each own channel and symbol, in the order of memory."""
         one_dim = self.layout.order is None or len(self.layout.dims) == 1
         return bool(self.shapes) and one_dim and all(math.prod(shape) == self.at.own for shape in self.shapes)
 
@@ -162,7 +166,7 @@ class CpuWay:
         found = torch.from_numpy(sums)
         if math.prod(shape) == 1:
             found = torch.stack([row.sum() for row in found])
-        elif not self._is_stored_in_order:
+        elif not self.is_stored_in_order:
             order = (0, *(d + 1 for d in self.layout.order or range(len(shape))))
             ordered = (len(sums), *shape)
             found = restore_order(found.reshape([ordered[d] for d in order]), order)
@@ -191,7 +195,6 @@ class Rows(NamedTuple):
 
 @functools.lru_cache(maxsize=128)
 def _rows_of(way: CpuWay, dtype: torch.dtype, bits: bytes) -> Rows:
-    """The rows of what is stored, (symbols, own channels) of this dtype, by its memory."""
     at, shape = way.at, (len(way.subject.names), way.at.own)
     stored = torch.frombuffer(bytearray(bits), dtype=dtype).view(shape) if bits else torch.empty(shape, device="cpu")
     values = way.each(Param.value, stored)

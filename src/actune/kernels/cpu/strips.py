@@ -34,11 +34,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import llvm
-from .builtin import bind_builtin
 from .lanes import LANES
 from .loops import VECTORS, counters, loop
+from .native_calls import bind_kernel
 from .subnormal import without_subnormals
-from .threads import shared_out
+from .threads import shared_out, threads_for
 
 __all__ = ["PLAN", "Cut", "FlatCall", "Strip", "bind_strips", "cut", "driver", "flat_call", "link_strip", "run_strips"]
 
@@ -50,8 +50,8 @@ MOST_ROWS = 8  # of a channel that one strip takes: so many places in memory the
 _WIDEST = 512  # channels up to which rows of columns are joined until they fill vectors
 
 
-# What computes flat tensors: of the addresses of x, g (0: there is none) and y, of the parameters one after the other in memory,
-# and of what must stay in memory; gives the sums in float64.
+# What computes flat tensors: of the addresses of x, g (0: there is none) and y, of the parameters in memory, (number, distance),
+# and of what must stay there; gives the sums of each group in float64, (groups, sums, distance).
 FlatCall = Callable[..., bytes]
 
 
@@ -81,6 +81,11 @@ class Cut:
     inner: int
     repeats: int = 1
     spread: int = 1
+
+    @functools.cached_property
+    def elements(self) -> int:
+        """The number of elements."""
+        return self.outer * self.channels * self.inner
 
     @functools.cached_property
     def own(self) -> int:
@@ -166,22 +171,22 @@ def run_strips(
 
 
 def flat_call(strip: Strip, at: Cut, sums: int, kinds: tuple[int, int]) -> FlatCall:
-    """`run_strips` for parameters of one number each, prepared for tensors of one size: without NumPy, for small ones.
+    """`run_strips` prepared for tensors of one size, without NumPy.
 
     sums   how many a pullback makes
     kinds  the bytes per element of x and per parameter
     """
-    plan = _plan(strip, at, *kinds, 1, sums, at.group)
+    plan, count, elements = _plan(strip, at, *kinds, at.width, sums, at.group), at.groups * sums * at.width, at.elements
+    alone = bind_kernel(strip.run, plan, at.units, 8 * count)
     if at.groups == 1:
-        return bind_builtin(strip.run, plan, at.units, sums)
-    room = ctypes.c_double * (at.groups * sums)
+        return alone
 
     def call(x: int, g: int, y: int, numbers: bytes, *memory: Tensor) -> bytes:
-        each: Any = room()
-        _run_groups(strip, at, plan, (x, g, y, numbers, each), at.outer * at.channels * at.inner, (each, *memory))
-        with np.errstate(over="ignore", invalid="ignore"):  # of groups whose sums are infinite
-            found: bytes = np.frombuffer(each).reshape(at.groups, sums).sum(0).tobytes()
-        return found
+        if threads_for(at.groups, elements // _SHARE) == 1:
+            return alone(x, g, y, numbers)
+        each: Any = (ctypes.c_double * count)()
+        _run_groups(strip, at, plan, (x, g, y, numbers, each), elements, (each, *memory))
+        return bytes(each)
 
     return call
 

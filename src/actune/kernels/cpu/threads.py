@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-__all__ = ["shared_out"]
+__all__ = ["shared_out", "threads_for"]
 
 _LOCK = threading.RLock()  # a finalizer may compute too
 _pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -47,8 +47,8 @@ def shared_out(work: Callable[[int, int], None], units: int, worth: int) -> None
 
     The caller does what no thread has begun, so it waits only for what is being done; `work` must hold all that it writes to.
     """
-    threads = min(torch.get_num_threads(), units, worth) if units > 1 else 1
-    if threads <= 1:
+    threads = threads_for(units, worth)
+    if threads == 1:
         work(0, units)
         return
     parts = [_Part(work, units * i // threads, units * (i + 1) // threads) for i in range(threads)]
@@ -61,6 +61,11 @@ def shared_out(work: Callable[[int, int], None], units: int, worth: int) -> None
         part.run()
     for part in parts:
         part.wait()
+
+
+def threads_for(units: int, worth: int) -> int:
+    """How many threads so many units of work are shared among, of at most so many that they are worth."""
+    return max(1, min(torch.get_num_threads(), units, worth)) if units > 1 else 1
 
 
 def _executor(threads: int) -> ThreadPoolExecutor:
