@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.utils.parametrize
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 import actune
+from actune.catalogue.registry import Param
 from actune.kernels import dispatch
 from actune.kernels.cpu import flat, tiers
 from actune.kernels.cpu.fused import cpu_way
@@ -277,3 +280,19 @@ def calls_of(act: nn.Module, x: Tensor) -> int:
     finally:
         sys.setprofile(None)
     return len(seen)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("constraint", [constraints.real, constraints.positive])
+def test_arrays_and_numbers_are_mapped_as_tensors_are(constraint, dtype):
+    """Also beyond the limits of what is kept."""
+    p = Param(1.0, constraint)
+    stored = torch.tensor([0.0, -0.0, 0.7, -3.0, 80.0, 200.0, -200.0, 1e4, -1e4, math.inf, -math.inf, math.nan], dtype=dtype)
+    value = p.value(stored)
+    wanted = torch.stack([value, p.slope(stored, value)]).double()
+    arrays = torch.stack([torch.from_numpy(np.asarray(a, np.float64)) for a in p.array_map()(stored.numpy())])
+    numbers = torch.tensor([p.number_map(dtype)(n) for n in stored.tolist()], dtype=torch.float64).T
+    for found in (arrays, numbers):  # a limit is rounded to the dtype here and not there; its exponential is off by so much more
+        torch.testing.assert_close(
+            found, wanted, rtol=abs(math.log(torch.finfo(dtype).max)) * torch.finfo(dtype).eps, atol=0, equal_nan=True
+        )

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import constraints, transform_to
@@ -27,10 +28,12 @@ from ..language.expr import Expr, FormulaError, apply, number, symbol, to_text
 from ..language.ops import ALIASES, OPS, Op
 from ..language.parser import MAX_CHARACTERS, parse
 from ..messages import shorten, shown, suggestion
+from ..tensors import Array
 from .interval import Mirrored
 
-__all__ = ["FAMILIES", "Family", "OnnxOperator", "Param", "declare", "family", "list_families", "resolve"]
+__all__ = ["FAMILIES", "ArrayMap", "Family", "OnnxOperator", "Param", "declare", "family", "list_families", "resolve"]
 
+ArrayMap = Callable[[Array], tuple[Array, Array]]
 real, positive, nonnegative = constraints.real, constraints.positive, constraints.nonnegative
 
 
@@ -104,6 +107,10 @@ class Param:
             return _itself
         return functools.partial(_exponential, *_limits(dtype)) if self.constraint is positive else None
 
+    def array_map(self) -> ArrayMap | None:
+        """`value` and `slope` of numbers in NumPy's memory; None where it takes tensors."""
+        return _themselves if self.constraint is real else _exponentials if self.constraint is positive else None
+
 
 def _itself(stored: float) -> tuple[float, float]:
     return stored, 1.0
@@ -113,6 +120,17 @@ def _exponential(low: float, high: float, stored: float) -> tuple[float, float]:
     """`Param.value` and `slope` of a positive parameter."""
     value = math.exp(min(max(stored, low), high))
     return value, value * (low <= stored <= high)
+
+
+def _themselves(stored: Array) -> tuple[Array, Array]:
+    return stored, np.ones(stored.shape)
+
+
+def _exponentials(stored: Array) -> tuple[Array, Array]:
+    """`_exponential` of many, in their dtype."""
+    limited = stored.clip(*_limits(torch.float64 if stored.itemsize == 8 else torch.float32))
+    value = np.exp(limited)
+    return value, value * (limited == stored)
 
 
 def _limits(dtype: torch.dtype) -> tuple[float, float]:
