@@ -41,7 +41,7 @@ _WIDER = ((1.2, 2.0), (GROWN, 1.6))  # α from which E is so smooth that cells m
 # Below, α from which there are so many cells in an octave, the first for z < 0 of this width, and S is of this degree.
 _RISING = ((0.37, (4, 1 / 4, 2)), (0.22, (4, 1 / 4, 3)), (0.08, (8, 0.4, 3)), (0.0, (16, 0.5, 3)))
 _SLOW = 0.9  # β below which E falls so fast for z < 0 that powers of t cancel: there not
-_NARROWER = (0.1, 8 / 15)  # the difference of α and β below which that is so, and there cells are so much narrower, where E grows fast
+_NARROWER = (0.1, 8 / 15)  # the difference of α and β below which that is so too, and cells are so much narrower, where E grows
 _FLOORS = (0.0, 0.1, 0.5)  # the size of E, its slope in z and those in parameters below which an error is counted as of this size
 _BOX = (1 / 16, 1 / 8)  # the width of a patch: in α over the power of two below it, and in β
 _DEGREE = 6  # and its own, in both
