@@ -80,7 +80,7 @@ def by_name(f: actune.Family, values: dict[str, float]) -> dict[str, Any]:
 def test_error(name: str, dtype: torch.dtype) -> None:
     """Value and first derivatives, in x and every parameter, within 4 u of the conditioned scale."""
     f = actune.family(name)
-    looks = ((0.0, 80), (0.6, 24), (-0.6, 24)) if f not in WIDE else ((0.0, 24), (0.6, 8), (-0.3, 8))
+    looks = ((0.0, 48), (0.6, 16), (-0.6, 16)) if f not in WIDE else ((0.0, 16), (0.6, 6), (-0.3, 6))
     for shift, count in looks[: 3 if f.params else 1]:
         for worst, bar in zip(report(f, dtype, count, shift), allowed(f.expr, dtype), strict=True):
             assert worst.error <= bar, f"{worst}, parameters moved by {shift}"

@@ -125,9 +125,10 @@ def test_a_formula_is_compiled_when_it_has_been_used_enough(monkeypatch: pytest.
     tiers._use.cache_clear()
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d)[6:])
-@pytest.mark.parametrize("columns", [False, True])
-def test_every_operator(dtype: torch.dtype, columns: bool) -> None:
+@pytest.mark.parametrize(
+    ("columns", "dtype"), [*((False, dtype) for dtype in DTYPES), (True, torch.float32), (True, torch.bfloat16)], ids=str
+)
+def test_every_operator(columns: bool, dtype: torch.dtype) -> None:
     """Each alone, with a parameter and a number as other arguments too, more than one block of it."""
     x = torch.randn(40, 517, generator=torch.Generator().manual_seed(1)).to(dtype)
     p = {"a": 1 + torch.rand((1, 517) if columns else (1, 1), generator=torch.Generator().manual_seed(2))}

@@ -43,16 +43,19 @@ def bind_gradients(
 _KERNEL = builtin_assembly(
     ("run", "units", "size"),
     dict.fromkeys(("x", "g", "y"), "PyLong_AsVoidPtr") | {"numbers": "PyBytes_AsString"},
-    counters(("i",)),
+    counters(("i", "j")),
     """
   %plan = getelementptr i64, ptr %words, i64 3
   %found = call ptr %PyBytes_FromStringAndSize(ptr null, i64 %size)
   %none = icmp eq ptr %found, null
   br i1 %none, label %fail, label %clear
 clear:
-  %sums = call ptr %PyBytes_AsString(ptr %found)""" + loop("i", "0", "%size", "8", """
-  %zero.at = getelementptr i8, ptr %sums, i64 %i
-  store i64 0, ptr %zero.at""") + """
+  %sums = call ptr %PyBytes_AsString(ptr %found)
+  %whole = and i64 %size, -64""" + loop("i", "0", "%whole", "64", """
+  %eight.at = getelementptr i8, ptr %sums, i64 %i
+  store <8 x i64> zeroinitializer, ptr %eight.at, align 8""") + loop("j", "%whole", "%size", "8", """
+  %one.at = getelementptr i8, ptr %sums, i64 %j
+  store i64 0, ptr %one.at, align 8""") + """
   %function = inttoptr i64 %run to ptr
   %thread = call ptr %PyEval_SaveThread()
   call void %function(ptr %plan, ptr %x, ptr %g, ptr %y, ptr %numbers, ptr %sums, i64 0, i64 %units)
