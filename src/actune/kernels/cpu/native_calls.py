@@ -74,10 +74,10 @@ def _spread_out(name: str, number: str) -> str:
   %{name} = shufflevector <8 x i64> %{name}.one, <8 x i64> poison, <8 x i32> zeroinitializer"""
 
 
-def _product(name: str, *factors_and_terms: tuple[str, str]) -> str:
+def _product(name: str, *pairs: tuple[str, str]) -> str:
     """The sum of products of two numbers each, under this name."""
     text, total = "", "0"
-    for i, (a, b) in enumerate(factors_and_terms):
+    for i, (a, b) in enumerate(pairs):
         text += f"\n  %{name}.{i} = mul i64 {a}, {b}\n  %{name}.to.{i} = add i64 {total}, %{name}.{i}"
         total = f"%{name}.to.{i}"
     return f"{text}\n  %{name} = add i64 {total}, 0"

@@ -38,10 +38,16 @@ __all__ = ["mittag_leffler"]
 GROWN = 0.75  # α below which E for z > 0 grows too fast for polynomials alone
 _WIDTHS = np.array([8 / m * 2.0**k for k in range(-6, 2) for m in range(15, 7, -1)])  # of its cells, over the usual one
 _WIDER = ((1.2, 2.0), (GROWN, 1.6))  # α from which E is so smooth that cells may be so much wider, and tables reach further
-# Below, α from which there are so many cells in an octave, the first for z < 0 of this width, and S is of this degree.
-_RISING = ((0.37, (4, 1 / 4, 2)), (0.22, (4, 1 / 4, 3)), (0.08, (8, 0.4, 3)), (0.0, (16, 0.5, 3)))
-_SLOW = 0.9  # β below which E falls so fast for z < 0 that powers of t cancel: there not
-_NARROWER = (0.1, 8 / 15)  # the difference of α and β below which that is so too, and cells are so much narrower, where E grows
+# Below, α from which there are so many cells in an octave, the first for z < 0 of this width, or of that where β is about α and
+# powers of t cancel, and S is of this degree.
+_RISING = (
+    (0.37, (4, 1 / 5, 2 / 15, 2)),
+    (0.22, (4, 1 / 6, 2 / 15, 3)),
+    (0.08, (8, 0.4, 0.32, 3)),
+    (0.0, (16, 0.5, 0.4, 3)),
+)
+_ABOUT = 0.1
+_SLOW = 0.9  # β below which E falls so fast for z < 0 that powers of t cancel there: without octaves cells are not wider
 _FLOORS = (0.0, 0.1, 0.5)  # the size of E, its slope in z and those in parameters below which an error is counted as of this size
 _BOX = (1 / 16, 1 / 8)  # the width of a patch: in α over the power of two below it, and in β
 _DEGREE = 6  # and its own, in both
@@ -120,8 +126,8 @@ def _cells(alpha: float, beta: float, precision: Precision) -> Cells:
     if alpha >= GROWN:
         wide = usual * next(width for least, width in _WIDER if alpha >= least)
         return Cells(replace(precision, widths=(wide, wide if beta >= _SLOW else usual)), 0)
-    octave, below, rise = next(form for least, form in _RISING if alpha >= least)
-    below *= _NARROWER[1] if abs(alpha - beta) < _NARROWER[0] else 1.0
+    octave, apart, about, rise = next(form for least, form in _RISING if alpha >= least)
+    below = about if abs(alpha - beta) < _ABOUT else apart
     shape = replace(precision, octave=octave, widths=(1.0, below)) if precision.in_registers else precision
 
     def overflows(z: float) -> bool:
