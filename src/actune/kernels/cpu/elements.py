@@ -9,7 +9,7 @@ import torch
 
 from . import llvm
 from .lanes import LANES, Lanes, Value, vector
-from .loops import when
+from .loops import splat, when
 
 __all__ = [
     "STORED",
@@ -33,11 +33,7 @@ _LANE = f"{vector('i32')} <{', '.join(f'i32 {i}' for i in range(LANES))}>"
 
 def _spread(name: str, number: str) -> str:
     """A number in every lane."""
-    kind = vector("i32")
-    return f"""
-  {name}.i32 = trunc i64 {number} to i32
-  {name}.one = insertelement {kind} poison, i32 {name}.i32, i32 0
-  {name}.all = shufflevector {kind} {name}.one, {kind} poison, {kind} zeroinitializer"""
+    return f"\n  {name}.i32 = trunc i64 {number} to i32{splat(f'{name}.all', 'i32', LANES, f'{name}.i32')}"
 
 
 def vectors(columns: bool) -> str:
@@ -133,12 +129,10 @@ def store_vector(result: Value, dtype: torch.dtype, at: str, some: str, number: 
 
 def _blank(dtype: torch.dtype, at: str) -> str:
     """The x at this element in every lane."""
-    kind, stored = vector(STORED[dtype]), STORED[dtype]
+    stored = STORED[dtype]
     return f"""
   %x.first.at = getelementptr {stored}, ptr %X, i64 {at}
-  %x.first = load {stored}, ptr %x.first.at, align {dtype.itemsize}
-  %x.blank.one = insertelement {kind} poison, {stored} %x.first, i32 0
-  %x.blank = shufflevector {kind} %x.blank.one, {kind} poison, {vector("i32")} zeroinitializer"""
+  %x.first = load {stored}, ptr %x.first.at, align {dtype.itemsize}{splat("%x.blank", stored, LANES, "%x.first")}"""
 
 
 def _over_ends(name: str, number: str, carried: str, body: str, before: str = "") -> str:
@@ -215,9 +209,7 @@ def parameter(kind: str, name: str, index: str, columns: bool) -> str:
         return f"""{place}
   {name} = load {vector(kind)}, ptr {name}.at, align {size}"""
     return f"""{place}
-  {name}.one = load {kind}, ptr {name}.at, align {size}
-  {name}.first = insertelement {vector(kind)} poison, {kind} {name}.one, i32 0
-  {name} = shufflevector {vector(kind)} {name}.first, {vector(kind)} poison, <{LANES} x i32> zeroinitializer"""
+  {name}.number = load {kind}, ptr {name}.at, align {size}{splat(name, kind, LANES, f"{name}.number")}"""
 
 
 def add_sums(lanes: Lanes, name: str, total: str, index: str, columns: bool) -> str:

@@ -1,4 +1,4 @@
-"""Loops and conditions in LLVM assembly, as text around text.
+"""Loops, conditions and vectors of one number in LLVM assembly, as text around text.
 
 A counter i lives in memory at %i.place, which the function must have (`counters`); the compiler keeps it in a register.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from .lanes import NO_SUBNORMALS
 
-__all__ = ["SIGNATURE", "VECTORS", "counters", "loop", "when"]
+__all__ = ["SIGNATURE", "VECTORS", "counters", "loop", "splat", "when"]
 
 # Of a kernel, see `strips`. The stack is aligned to vectors: what is spilled must not straddle two cache lines.
 VECTORS = f'alignstack(64) "prefer-vector-width"="512" {NO_SUBNORMALS}'
@@ -20,6 +20,14 @@ SIGNATURE = f"""define internal void @strip(ptr %context, ptr %X, ptr %G, ptr %Y
 def counters(names: Iterable[str]) -> str:
     """Room for them, at the start of a function."""
     return "".join(f"\n  %{i}.place = alloca i64" for i in names)
+
+
+def splat(name: str, kind: str, lanes: int, number: str) -> str:
+    """The number in every lane of a vector, under this name."""
+    vector = f"<{lanes} x {kind}>"
+    return f"""
+  {name}.one = insertelement {vector} poison, {kind} {number}, i32 0
+  {name} = shufflevector {vector} {name}.one, {vector} poison, <{lanes} x i32> zeroinitializer"""
 
 
 def loop(i: str, low: str, high: str, step: str, body: str) -> str:

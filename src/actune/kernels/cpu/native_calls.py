@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .builtin import BuiltinCall, bind_builtin, builtin_assembly
-from .loops import counters, loop
+from .loops import counters, loop, splat
 
 __all__ = ["bind_gradients", "bind_kernel"]
 
@@ -67,25 +67,18 @@ clear:
 _EIGHT = ", ".join(f"i64 {i}" for i in range(8))  # lanes at a time
 
 
-def _spread_out(name: str, number: str) -> str:
-    """A number in every lane."""
-    return f"""
-  %{name}.one = insertelement <8 x i64> poison, i64 {number}, i32 0
-  %{name} = shufflevector <8 x i64> %{name}.one, <8 x i64> poison, <8 x i32> zeroinitializer"""
-
-
-def _product(name: str, *pairs: tuple[str, str]) -> str:
-    """The sum of products of two numbers each, under this name."""
+def _index(name: str, *steps: tuple[str, str]) -> str:
+    """The index in memory, under this name, after so many steps of that length each."""
     text, total = "", "0"
-    for i, (a, b) in enumerate(pairs):
-        text += f"\n  %{name}.{i} = mul i64 {a}, {b}\n  %{name}.to.{i} = add i64 {total}, %{name}.{i}"
+    for i, (count, length) in enumerate(steps):
+        text += f"\n  %{name}.{i} = mul i64 {count}, {length}\n  %{name}.to.{i} = add i64 {total}, %{name}.{i}"
         total = f"%{name}.to.{i}"
     return f"{text}\n  %{name} = add i64 {total}, 0"
 
 
 _ADDED = loop("group", "0", "%groups", "1", loop("r", "0", "%repeats", "1", loop("s", "0", "%spread", "1",
-    _product("column", ("%r", "%own"), ("%c", "1")) + _product("place", ("%group", "%pace"), ("%row", "%distance"),
-                                                              ("%column", "%spread"), ("%s", "1")) + """
+    _index("column", ("%r", "%own"), ("%c", "1"))
+    + _index("place", ("%group", "%pace"), ("%row", "%distance"), ("%column", "%spread"), ("%s", "1")) + """
   %first = getelementptr double, ptr %sums, i64 %place
   %each = getelementptr double, ptr %first, <8 x i64> %steps
   %some = call <8 x double> @llvm.masked.gather.v8f64.v8p0(<8 x ptr> %each, i32 8, <8 x i1> %mask, <8 x double> zeroinitializer)
@@ -96,14 +89,13 @@ _ADDED = loop("group", "0", "%groups", "1", loop("r", "0", "%repeats", "1", loop
 
 @functools.cache
 def _gradients(double: bool) -> str:
+    """The function of `bind_gradients` for this dtype: a loop over tensors, their symbols, and eight numbers at a time."""
     kind, suffix, size = ("double", "f64", 8) if double else ("float", "f32", 4)
     rounded = "%product" if double else "%rounded"
     narrow = "" if double else "\n  %rounded = fptrunc <8 x double> %product to <8 x float>"
-    numbers = _product("slope.place", ("%symbol.own", "1"), ("%k", "%own"), ("%c", "1")) + _product(
-        "out.place", ("%k", "%own"), ("%c", "1")
-    )
+    numbers = _index("out.place", ("%k", "%own"), ("%c", "1")) + _index("slope.place", ("%symbol", "%own"), ("%out.place", "1"))
     eight = loop("c", "0", "%own", "8", """
-  %left = sub i64 %own, %c""" + _spread_out("lefts", "%left") + f"""
+  %left = sub i64 %own, %c""" + splat("%lefts", "i64", 8, "%left") + f"""
   %mask = icmp slt <8 x i64> <{_EIGHT}>, %lefts
   store <8 x double> zeroinitializer, ptr %total.place
   %row = load i64, ptr %row.place{_ADDED}{numbers}
@@ -128,16 +120,13 @@ fill:
   %symbols.at = getelementptr i64, ptr %tensors, i64 %pair
   %symbols = load i64, ptr %symbols.at, align 1
   %symbol.at = getelementptr i64, ptr %symbols.at, i64 1
-  %symbol = load i64, ptr %symbol.at, align 1
-  %symbol.own = mul i64 %symbol, %own{rows}""")  # fmt: skip
-    names, readers = (
-        ("groups", "pace", "distance", "repeats", "own", "spread"),
-        dict.fromkeys(("sums", "slopes"), "PyBytes_AsString"),
-    )
+  %symbol = load i64, ptr %symbol.at, align 1{rows}""")  # fmt: skip
+    names = ("groups", "pace", "distance", "repeats", "own", "spread")
+    readers = dict.fromkeys(("sums", "slopes"), "PyBytes_AsString")
     room = counters(("a", "k", "c", "group", "r", "s", "row")) + "\n  %total.place = alloca <8 x double>"
     return builtin_assembly(names, readers, room, f"""
   store i64 0, ptr %row.place
-  %tensors = getelementptr i64, ptr %words, i64 {len(names) - 4}{_spread_out("spreads", "%spread")}
+  %tensors = getelementptr i64, ptr %words, i64 {len(names) - 4}{splat("%spreads", "i64", 8, "%spread")}
   %steps = mul <8 x i64> <{_EIGHT}>, %spreads{tensors}
   %nothing = call ptr %PyBytes_FromStringAndSize(ptr null, i64 0)
   ret ptr %nothing""", f"""
