@@ -42,10 +42,11 @@ def test_values_and_sums(size: int) -> None:
     numbers = struct.pack("f", 3.0)
     assert forward(x.data_ptr(), 0, y.data_ptr(), numbers, x, y) == b""
     for _ in range(2):  # the sums begin at zero each time
-        each = backward(x.data_ptr(), g.data_ptr(), gx.data_ptr(), numbers, x, gx, g)
-        sums = [sum(struct.unpack(f"{Cut(1, 1, size).groups}d", each))]
+        sums = backward(x.data_ptr(), g.data_ptr(), gx.data_ptr(), numbers, x, gx, g)
         each = x.double() * g.double()
-        assert sums[0] == pytest.approx(each.sum().item(), rel=0, abs=1e-6 * each.abs().sum().item())
+        assert sum(struct.unpack(f"{Cut(1, 1, size).groups}d", sums)) == pytest.approx(
+            each.sum().item(), rel=0, abs=1e-6 * each.abs().sum().item()
+        )
     torch.testing.assert_close(y, 3 * x)
     torch.testing.assert_close(gx, 3 * g)
 

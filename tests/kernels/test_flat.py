@@ -61,7 +61,7 @@ LAID = {
 @pytest.mark.parametrize("laid", LAID)
 @pytest.mark.parametrize("name", ["apalu", "rational", "zorro_tanh"])
 def test_channels_give_what_the_general_way_gives(name, laid, dtype):
-    """The same bits, but for sums, which are added in another order; also where a part of the parameters is trained."""
+    """Both ways give the same bits, but for sums, added in another order; also where a part of the parameters is trained."""
     shape, kept = LAID[laid]
     act = actune.Activation(name, scope="channel", channels=shape[1], trainable=True, dtype=dtype if dtype.itemsize > 2 else None)
     with torch.no_grad():

@@ -22,7 +22,7 @@ from ..layout import as_flat
 from ..request import Request
 from . import tiers
 from .builtin import BuiltinCall
-from .fused import CpuWay, cpu_way, slopes
+from .fused import CpuWay, cpu_way, rows_of, slopes
 from .native_calls import bind_gradients
 from .strips import Cut, FlatCall, Strip, flat_call
 
@@ -70,9 +70,9 @@ class FlatWay:
 
     def at(self, parameters: Sequence[Tensor]) -> Way:
         """The way with the numbers that these parameters have now."""
-        known, own, single = self._known[0], self.general.dtype, self._single
         if self.readers is None:
-            return self._at_channels(parameters, known)
+            return self._at_channels(parameters)
+        known, own, single = self._known[0], self.general.dtype, self._single
         if not self.readers:
             return known
         stored: list[float] = []
@@ -93,13 +93,13 @@ class FlatWay:
         values, steps = zip(*(number(n) for number, n in zip(maps, stored, strict=True)), strict=True)
         return FlatNumbers(self, bits, self._pack(*values), self._pack_double(*steps))
 
-    def _at_channels(self, parameters: Sequence[Tensor], known: FlatNumbers) -> Way:
-        found = self.general.bits_in_order(parameters)
+    def _at_channels(self, parameters: Sequence[Tensor]) -> Way:
+        found, known = self.general.bits_in_order(parameters), self._known[0]
         if found is None or found[0] is not self.general.dtype:
             return self.general
         bits = found[1]
         if known.stored != bits:
-            rows = self.general.rows_of(*found)
+            rows = rows_of(self.general, *found)
             known = self._known[0] = FlatNumbers(self, bits, rows.numbers.tobytes(), rows.slopes.tobytes())
         return known
 

@@ -28,7 +28,7 @@ from .compiler import compute_dtype, kernels_run
 from .steps import kernel_cost, summed_cost
 from .strips import Cut, cut, run_strips
 
-__all__ = ["CpuWay", "cpu_way", "has_kernel", "slopes"]
+__all__ = ["CpuWay", "cpu_way", "has_kernel", "rows_of", "slopes"]
 
 
 PassBack = Callable[[Tensor, Tensor, Array, tuple[str, ...], Tensor | None], tuple[Tensor, Array]]
@@ -119,11 +119,7 @@ class CpuWay:
 
     def _rows(self, parameters: Sequence[Tensor]) -> Rows:
         """What backward needs again, and the next call if no parameter has changed."""
-        return self.rows_of(*self.bits(parameters))
-
-    def rows_of(self, dtype: torch.dtype, bits: bytes) -> Rows:
-        """The rows of what is stored, (symbols, own channels) of this dtype, by its memory."""
-        return _rows_of(self, dtype, bits)
+        return rows_of(self, *self.bits(parameters))
 
     def bits(self, parameters: Sequence[Tensor]) -> tuple[torch.dtype, bytes]:
         """What tells these parameters from others, 0 and -0 too: the memory of `_stored`, and its dtype."""
@@ -201,9 +197,9 @@ class Rows(NamedTuple):
 
 
 @functools.lru_cache(maxsize=128)
-def _rows_of(way: CpuWay, dtype: torch.dtype, bits: bytes) -> Rows:
-    at, shape = way.at, (len(way.subject.names), way.at.own)
-    values, slopes = _mapped(way, dtype, bits, shape)
+def rows_of(way: CpuWay, dtype: torch.dtype, bits: bytes) -> Rows:
+    """The rows of what is stored, (symbols, own channels) of this dtype, by its memory."""
+    at, (values, slopes) = way.at, _mapped(way, dtype, bits)
     if at.width == at.own:
         return Rows(values, slopes)
     numbers = np.ones((len(values), at.width), values.dtype)  # room for whole vectors
@@ -212,9 +208,10 @@ def _rows_of(way: CpuWay, dtype: torch.dtype, bits: bytes) -> Rows:
     return Rows(numbers, slopes)
 
 
-def _mapped(way: CpuWay, dtype: torch.dtype, bits: bytes, shape: tuple[int, int]) -> Rows:
-    """The rows without room for whole vectors: by NumPy, which takes a fifth of torch's time, where it knows all constraints."""
+def _mapped(way: CpuWay, dtype: torch.dtype, bits: bytes) -> Rows:
+    """The rows without room for whole vectors: by NumPy, which is sooner done than torch, where it knows all constraints."""
     kinds, maps = {torch.float32: np.float32, torch.float64: np.float64}, way.array_maps
+    shape = len(way.subject.names), way.at.own
     if dtype in kinds and maps is not None:
         known = np.frombuffer(bits, kinds[dtype]).reshape(shape)
         found = Rows(np.empty(shape, kinds[way.dtype]), np.empty(shape))

@@ -46,7 +46,7 @@ _RISING = (
     (0.08, (8, 0.4, 0.32, 3)),
     (0.0, (16, 0.5, 0.4, 3)),
 )
-_ABOUT = 0.1
+_ABOUT = 0.1  # the difference of α and β below which that is so
 _SLOW = 0.9  # β below which E falls so fast for z < 0 that powers of t cancel there: without octaves cells are not wider
 _FLOORS = (0.0, 0.1, 0.5)  # the size of E, its slope in z and those in parameters below which an error is counted as of this size
 _BOX = (1 / 16, 1 / 8)  # the width of a patch: in α over the power of two below it, and in β

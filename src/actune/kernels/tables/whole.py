@@ -45,10 +45,7 @@ def table_way(asked: Request) -> Callable[..., Tensor | None] | None:
         return None
 
     def by_whole_table(x: Tensor, tensors: Sequence[Tensor]) -> Tensor | None:
-        for t in tensors:
-            if t.requires_grad:
-                return None
-        return by_table(e, x, asked.subject.symbols(x, tensors, asked.shapes))
+        return None if any(t.requires_grad for t in tensors) else by_table(e, x, asked.subject.symbols(x, tensors, asked.shapes))
 
     return by_whole_table
 
